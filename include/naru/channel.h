@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: MIT */
+/* naru/channel.h - channels: messages {type, bytes} in three shapes.
+ *
+ *   connection  one to one, two-way       naru_channel_pair, naru_channel_connect
+ *   queue       N senders, M receivers    naru_queue_open
+ *   topic       every subscriber sees all naru_topic_open
+ *
+ * A message is whole or absent. On pipes and FIFOs it is in the kernel when send returns.
+ *
+ * Selecting: every receiving call takes `select`: 0 any message; t exactly type t; -t the lowest
+ * type <= t; NARU_EXCEPT(t) any type but t. What is passed over waits in the handle's stash
+ * (.stash bytes) and keeps its place.
+ *
+ * Thread: one sending and one receiving thread at once, and naru_cancel from anywhere. */
+#ifndef NARU_CHANNEL_H
+#define NARU_CHANNEL_H
+
+#include <naru/common.h>
+#include <sys/uio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct naru_channel naru_channel;
+
+#define NARU_TYPE_MAX INT32_MAX
+#define NARU_MESSAGE_MAX (UINT64_C(1) << 30) /* 1 GiB on pipes and FIFOs */
+#define NARU_EXCEPT(t) ((int64_t)(t) | (INT64_C(1) << 40))
+
+/* naru_info.flags */
+#define NARU_REDELIVERED 1u /* an earlier receiver died with it, or gave it back */
+
+struct naru_info {
+    uint32_t type, flags;
+    uint64_t size;      /* of the message; on -EMSGSIZE the size needed */
+    uint64_t sequence;  /* per sender on queues, per direction on connections; from 1 */
+    uint64_t sender;    /* which sender: a number that stays its own while it has the channel open */
+    uint64_t missed;    /* messages a lossy subscriber did not get before this one */
+    uint64_t time;      /* ns since 1970 when it was sent, 0 unknown */
+    uint64_t reserved[2];
+};
+
+/* A message in place. Valid until released, returned, or its channel is closed. */
+struct naru_message {
+    void *data;
+    size_t size;
+    struct naru_info info;
+    uint64_t internal[4]; /* naru's own */
+};
+
+struct naru_channel_options {
+    size_t size;         /* sizeof(struct naru_channel_options) */
+    size_t capacity;     /* bytes each direction should hold in the kernel, 0: its default */
+    size_t max_message;  /* largest message this end takes, told to the other; 0: 1 GiB */
+    size_t stash;        /* bytes that select may pass over and keep, 0: 1 MiB */
+    unsigned max_taken;  /* messages taken and not yet released, 0: 1024 */
+    unsigned flags;
+};
+
+struct naru_queue_options {
+    size_t size;         /* sizeof(struct naru_queue_options) */
+    size_t capacity;     /* bytes the queue should hold, 0: the medium's default */
+    size_t max_message;  /* largest message this end takes or sends, 0: the medium's */
+    size_t stash;        /* as above */
+    unsigned max_taken;  /* as above */
+    unsigned flags;      /* NARU_EXCLUSIVE, NARU_EXISTING */
+    mode_t mode;         /* of an object that this call creates, 0: 0600 */
+};
+
+struct naru_topic_options {
+    size_t size;         /* sizeof(struct naru_topic_options) */
+    size_t capacity;
+    size_t max_message;
+    size_t stash;
+    unsigned max_taken;
+    unsigned flags;
+    mode_t mode;
+    unsigned history;    /* messages kept for late subscribers */
+    int lossy;           /* this subscriber never holds a publisher back */
+};
+
+/* naru_channel_pair - two ends of a connection in this process
+ *
+ * kind: "pipe:". For a fork (naru_adopt) or for another program (naru_spawn).
+ *
+ * ret_a, ret_b: each closed on its own.
+ * Returns: 0.
+ * Errors: -EOPNOTSUPP the kind makes no pairs of channels; -EMFILE, -ENFILE, -ENOMEM.
+ * Thread: any. Fork: works. Blocks: never. */
+NARU_API int naru_channel_pair(const char *kind, const struct naru_channel_options *options,
+                               naru_channel **ret_a, naru_channel **ret_b);
+
+/* naru_channel_connect - opens a connection to whoever listens at a URL
+ *
+ * ret_c: owned by the caller.
+ * Returns: 0.
+ * Errors: -EOPNOTSUPP the kind has no named connections, or not in this build; the common ones.
+ * Thread: any. Fork: works. Blocks: up to timeout. */
+NARU_API int naru_channel_connect(const char *url, const struct naru_channel_options *options,
+                                  int64_t timeout, naru_channel **ret_c);
+
+/* naru_queue_open - opens, or creates and opens, a queue by its name
+ *
+ * url: "fifo:/path". role: NARU_SEND, NARU_RECV, or both. The first opener, in either role,
+ * creates. Several senders never mix; several receivers take turns record by record.
+ *
+ * ret_c: owned by the caller.
+ * Returns: 0.
+ * Errors: -EINVAL something else stands there (the sentence says what); -EACCES owner and mode in
+ * the sentence; -EEXIST, -ENOENT as the flags ask; -EOPNOTSUPP the kind has no queues.
+ * Thread: any. Fork: works. Blocks: never. */
+NARU_API int naru_queue_open(const char *url, int role, const struct naru_queue_options *options,
+                             naru_channel **ret_c);
+
+/* naru_topic_open - opens, or creates and opens, a topic by its name
+ *
+ * role: NARU_SEND to publish, NARU_RECV to subscribe, or both.
+ *
+ * ret_c: owned by the caller.
+ * Returns: 0.
+ * Errors: -EOPNOTSUPP the kind has no topics, or not in this build; the common ones.
+ * Thread: any. Fork: works. Blocks: never. */
+NARU_API int naru_topic_open(const char *url, int role, const struct naru_topic_options *options,
+                             naru_channel **ret_c);
+
+/* naru_channel_send - sends one message
+ *
+ * type: 1 ... NARU_TYPE_MAX. data: borrowed for the call; may be NULL if size is 0.
+ * On failure nothing of it arrives: a receiver discards what it saw of a send that timed out.
+ *
+ * Returns: 0.
+ * Errors: -EMSGSIZE larger than the other end or the medium takes (the sentence names the limit);
+ * with NARU_NOWAIT also larger than the medium can hold at once; -EPIPE the other end finished;
+ * -ECONNRESET it died; -EAGAIN, -ETIMEDOUT full, or no receiver; -EINVAL type; -EOPNOTSUPP this end
+ * only receives; -EBUSY a reservation is open; the common ones.
+ * Thread: one each way. Fork: -ECHILD. Blocks: up to timeout. */
+NARU_API int naru_channel_send(naru_channel *channel, uint32_t type, const void *data, size_t size,
+                               int64_t timeout);
+
+/* naru_channel_send_vector - sends one message gathered from n pieces
+ *
+ * Result, errors and classes as naru_channel_send.
+ * Returns: 0.
+ * Errors: as naru_channel_send; -EINVAL more than 1024 pieces.
+ * Thread: one each way. Fork: -ECHILD. Blocks: up to timeout. */
+NARU_API int naru_channel_send_vector(naru_channel *channel, uint32_t type,
+                                      const struct iovec *vector, size_t n, int64_t timeout);
+
+/* naru_channel_send_many - sends n messages with as few system calls as possible
+ *
+ * Of each message .data, .size and .info.type are read.
+ *
+ * Returns: how many went, in order: less than n when the time passed or an error came after the
+ * first; a negative errno only when none went.
+ * Errors: as naru_channel_send.
+ * Thread: one each way. Fork: -ECHILD. Blocks: up to timeout. */
+NARU_API ssize_t naru_channel_send_many(naru_channel *channel, const struct naru_message *messages,
+                                        size_t n, int64_t timeout);
+
+/* naru_channel_recv - receives one message into the caller's buffer
+ *
+ * ret_info: may be NULL; on -EMSGSIZE its .size is the size needed and the message stays.
+ *
+ * Returns: the message's size.
+ * Errors: -EMSGSIZE buffer too small; -EPIPE the other end finished and all was read; -ECONNRESET
+ * it died; -EPROTO what came is not naru's, or another version; -EAGAIN, -ETIMEDOUT; -ENOBUFS the
+ * stash is full of other types; -EOPNOTSUPP this end only sends, or the medium cannot select; the
+ * common ones.
+ * Thread: one each way. Fork: -ECHILD. Blocks: up to timeout. */
+NARU_API ssize_t naru_channel_recv(naru_channel *channel, int64_t select, void *buf, size_t cap,
+                                   struct naru_info *ret_info, int64_t timeout);
+
+/* naru_channel_take - receives one message in place
+ *
+ * ret_message: .data may be read, not written, until naru_channel_release or _return.
+ *
+ * Returns: 0.
+ * Errors: as naru_channel_recv but -EMSGSIZE; -ENOBUFS .max_taken messages are not released yet.
+ * Thread: one each way. Fork: -ECHILD. Blocks: up to timeout. */
+NARU_API int naru_channel_take(naru_channel *channel, int64_t select, int64_t timeout,
+                               struct naru_message *ret_message);
+
+/* naru_channel_take_many - receives up to n messages in place, at least one
+ *
+ * Waits for the first only.
+ *
+ * Returns: how many.
+ * Errors: as naru_channel_take; -EINVAL n is 0.
+ * Thread: one each way. Fork: -ECHILD. Blocks: up to timeout. */
+NARU_API ssize_t naru_channel_take_many(naru_channel *channel, int64_t select,
+                                        struct naru_message *ret_messages, size_t n,
+                                        int64_t timeout);
+
+/* naru_channel_release - acknowledges messages taken, in any order
+ *
+ * Their data is gone for the caller; .data becomes NULL.
+ *
+ * Returns: 0.
+ * Errors: -EINVAL one was not taken from this channel; the common ones.
+ * Thread: one each way (receiving). Fork: -ECHILD. Blocks: never. */
+NARU_API int naru_channel_release(naru_channel *channel, struct naru_message *messages, size_t n);
+
+/* naru_channel_return - gives messages back: they are received again, at their place, marked
+ *
+ * On pipes and FIFOs they wait in this handle; on kinds that redeliver anybody may get them.
+ *
+ * Returns: 0.
+ * Errors: -EINVAL one was not taken from this channel; the common ones.
+ * Thread: one each way (receiving). Fork: -ECHILD. Blocks: never. */
+NARU_API int naru_channel_return(naru_channel *channel, struct naru_message *messages, size_t n);
+
+/* naru_channel_reserve - room for one message, to be filled in place
+ *
+ * One reservation a handle. On a medium without memory of its own it is a buffer of the handle's.
+ *
+ * ret_data: size writable bytes, valid until commit or abandon; 16-byte aligned.
+ * Returns: 0.
+ * Errors: -EBUSY one is open; -EMSGSIZE; -EAGAIN, -ETIMEDOUT; the common ones.
+ * Thread: one each way (sending). Fork: -ECHILD. Blocks: up to timeout. */
+NARU_API int naru_channel_reserve(naru_channel *channel, size_t size, int64_t timeout,
+                                  void **ret_data);
+
+/* naru_channel_commit - sends what was reserved
+ *
+ * size: at most what was reserved. Waits as long as it must for room (media without memory of
+ * their own; naru_cancel ends it). On failure the reservation is gone as well.
+ *
+ * Returns: 0.
+ * Errors: -EINVAL data is not the open reservation, or size is larger; as naru_channel_send.
+ * Thread: one each way (sending). Fork: -ECHILD. Blocks: until there is room. */
+NARU_API int naru_channel_commit(naru_channel *channel, void *data, size_t size, uint32_t type);
+
+/* naru_channel_abandon - gives a reservation up
+ *
+ * Returns: 0.
+ * Errors: -EINVAL data is not the open reservation; the common ones.
+ * Thread: one each way (sending). Fork: -ECHILD. Blocks: never. */
+NARU_API int naru_channel_abandon(naru_channel *channel, void *data);
+
+/* naru_channel_flush - waits until the receivers have taken everything sent
+ *
+ * On pipes and FIFOs: until the kernel holds no byte of it (looked at after 0.1 ms, rising to
+ * 10 ms, for the kernel tells nobody).
+ *
+ * Returns: 0.
+ * Errors: -EPIPE, -ECONNRESET the receiver left some behind; -EAGAIN, -ETIMEDOUT; the common ones.
+ * Thread: one each way (sending). Fork: -ECHILD. Blocks: up to timeout. */
+NARU_API int naru_channel_flush(naru_channel *channel, int64_t timeout);
+
+/* naru_channel_shutdown - no more from this end; the other reads on to -EPIPE
+ *
+ * Returns: 0; shutting down twice is no error.
+ * Errors: -EOPNOTSUPP a queue has no end to send to; the common ones.
+ * Thread: one each way (sending). Fork: -ECHILD. Blocks: never. */
+NARU_API int naru_channel_shutdown(naru_channel *channel);
+
+/* naru_channel_wait_peers - waits until n participants are at the other side
+ *
+ * Connections have one; a FIFO queue knows of one receiver (for senders) or one sender, not of
+ * more.
+ *
+ * Returns: 0.
+ * Errors: -EAGAIN, -ETIMEDOUT; -EOPNOTSUPP more than the kind can count; the common ones.
+ * Thread: one each way. Fork: -ECHILD. Blocks: up to timeout. */
+NARU_API int naru_channel_wait_peers(naru_channel *channel, unsigned n, int64_t timeout);
+
+/* naru_channel_inherit - opens a connection's end that the parent put into this process
+ *
+ * name, ret_c, result and errors as naru_stream_inherit. options: .max_message, .stash, .max_taken.
+ * Returns: 0.
+ * Errors: -ENOENT no such end here; -EINVAL it is a stream; -EPROTO the variable is damaged.
+ * Thread: one (it changes the environment). Fork: works. Blocks: never. */
+NARU_API int naru_channel_inherit(const char *name, const struct naru_channel_options *options,
+                                  naru_channel **ret_c);
+
+/* naru_channel_close - closes this end and frees the handle
+ *
+ * The other end reads what was sent and then -EPIPE (-ECONNRESET if this process dies instead).
+ * Messages taken and not released are given up. Reports nothing.
+ *
+ * Returns: NULL. NULL is allowed.
+ * Thread: one. Fork: frees the child's copy. Blocks: never. */
+NARU_API naru_channel *naru_channel_close(naru_channel *channel);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/* naru/naru.h - all of naru. Each header below is readable alone. */
+#ifndef NARU_NARU_H
+#define NARU_NARU_H
+
+#include <naru/common.h>
+#include <naru/kinds.h>
+#include <naru/stream.h>
+#include <naru/channel.h>
+#include <naru/spawn.h>
+#include <naru/typed.h>
+
+#endif
