@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* file.h - names in the file system: opening, FIFOs, locks on byte ranges, watching for openers.
+ * Results as in os/fd.h. */
+#ifndef NARU_OS_FILE_H
+#define NARU_OS_FILE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+int naru__os_open(const char *path, int flags);              /* O_CLOEXEC is added */
+int naru__os_make_fifo(const char *path, mode_t mode);       /* mode as given, whatever the umask */
+int naru__os_stat(const char *path, struct stat *ret_stat);  /* of the thing itself, not its target */
+int naru__os_fstat(int fd, struct stat *ret_stat);
+int naru__os_chown(const char *path, uid_t uid, gid_t gid);
+int naru__os_unlink(const char *path);
+
+/* Open file description locks on [start, start + 1). Exclusive or shared, never waiting: -EAGAIN. */
+int naru__os_lock(int fd, int64_t byte, bool exclusive);
+int naru__os_unlock(int fd, int64_t byte);
+int naru__os_lock_held(int fd, int64_t byte); /* 1 if another description has any lock there */
+
+/* flock: the whole object for this description, whatever it was opened for. -EAGAIN if taken. */
+int naru__os_claim(int fd);
+
+int naru__os_watch_opens(const char *path); /* an inotify descriptor, readable when somebody opens
+                                             * the object, or its name goes */
+void naru__os_drain(int fd);                /* reads away whatever is there */
+
+#endif

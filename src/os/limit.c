@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/* limit.c - limits explained. Read only after a failure, so cost does not matter here; but this may
+ * run with no descriptor left, and then a value stays unknown and the name must do. */
+#include "os/limit.h"
+
+#include "base/text.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static int64_t read_number(const char *path)
+{
+    char text[64] = "";
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    char *end;
+    int64_t value = n > 0 ? strtoll(text, &end, 10) : -1;
+    return n > 0 && end != text ? value : -1;
+}
+
+int64_t naru__limit_sysctl(const char *path)
+{
+    char full[128];
+    snprintf(full, sizeof full, "/proc/sys/%s", path);
+    return read_number(full);
+}
+
+static struct naru_limit_text rlimit_text(int resource, const char *name, const char *use,
+                                          const char *remedy)
+{
+    struct naru_limit_text out = {""};
+    struct rlimit limit;
+    if (getrlimit((__typeof__(RLIMIT_NOFILE))resource, &limit) < 0)
+        return out;
+    snprintf(out.text, sizeof out.text, " (%s is %" PRIuMAX ", hard limit %" PRIuMAX "%s; %s)", name,
+             (uintmax_t)limit.rlim_cur, (uintmax_t)limit.rlim_max, use, remedy);
+    return out;
+}
+
+/* Descriptors in use: counted by probing, since opening /proc/self/fd would need one more. */
+static int descriptors_in_use(void)
+{
+    struct rlimit limit;
+    int used = 0;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return -1;
+    int most = limit.rlim_cur > 1 << 20 ? 1 << 20 : (int)limit.rlim_cur;
+    for (int fd = 0; fd < most; fd++)
+        used += fcntl(fd, F_GETFD) >= 0;
+    return used;
+}
+
+struct naru_limit_text naru__limit_of_files(int code)
+{
+    struct naru_limit_text out = {""};
+    if (code == -EMFILE) {
+        char use[48];
+        snprintf(use, sizeof use, ", %d in use", descriptors_in_use());
+        return rlimit_text(RLIMIT_NOFILE, "RLIMIT_NOFILE", use,
+                           "raise it with `ulimit -n N` or `prlimit --nofile=N --pid PID`");
+    }
+    if (code == -ENFILE)
+        snprintf(out.text, sizeof out.text,
+                 " (fs.file-max is %" PRId64 ", %" PRId64
+                 " in use; or a pipe limit of this user, fs.pipe-user-pages-hard is %" PRId64
+                 " pages; raise it with `sysctl -w fs.file-max=N`)",
+                 naru__limit_sysctl("fs/file-max"), naru__limit_sysctl("fs/file-nr"),
+                 naru__limit_sysctl("fs/pipe-user-pages-hard"));
+    return out;
+}
+
+struct naru_limit_text naru__limit_of_processes(int code)
+{
+    if (code != -EAGAIN)
+        return (struct naru_limit_text){""};
+    return rlimit_text(RLIMIT_NPROC, "RLIMIT_NPROC", "",
+                       "raise it with `ulimit -u N`; also look at kernel.pid_max and the pids cgroup");
+}
+
+struct naru_limit_text naru__limit_of_inotify(int code)
+{
+    struct naru_limit_text out = {""};
+    const char *name = code == -EMFILE ? "max_user_instances" : code == -ENOSPC ? "max_user_watches" : NULL;
+    if (!name)
+        return out;
+    char path[64];
+    snprintf(path, sizeof path, "fs/inotify/%s", name);
+    snprintf(out.text, sizeof out.text,
+             " (fs.inotify.%s is %" PRId64 "; raise it with `sysctl -w fs.inotify.%s=N`)", name,
+             naru__limit_sysctl(path), name);
+    return out;
+}
+
+struct naru_limit_text naru__limit_of_pipe(size_t asked, size_t granted, int code)
+{
+    struct naru_limit_text out = {""};
+    int64_t largest = naru__limit_sysctl("fs/pipe-max-size");
+    int64_t soft = naru__limit_sysctl("fs/pipe-user-pages-soft");
+    int64_t hard = naru__limit_sysctl("fs/pipe-user-pages-hard");
+    struct naru_text want = naru__size_text(asked), have = naru__size_text(granted);
+    if (code == -EPERM && largest >= 0 && asked > (size_t)largest)
+        snprintf(out.text, sizeof out.text,
+                 "%s asked, %s granted: fs.pipe-max-size is %" PRId64
+                 "; raise it with `sysctl -w fs.pipe-max-size=%zu`",
+                 want.text, have.text, largest, asked);
+    else if (code == -EPERM || code >= 0)
+        snprintf(out.text, sizeof out.text,
+                 "%s asked, %s granted: this user's pipes have used up fs.pipe-user-pages-soft, %" PRId64
+                 " pages (hard limit %" PRId64
+                 "); close some or raise it with `sysctl -w fs.pipe-user-pages-soft=N`",
+                 want.text, have.text, soft, hard);
+    else
+        snprintf(out.text, sizeof out.text, "%s asked, %s granted: the kernel answered error %d",
+                 want.text, have.text, -code);
+    return out;
+}

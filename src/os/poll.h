@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* poll.h - waiting for descriptors: poll, epoll, eventfd, timerfd. Results as in os/fd.h. */
+#ifndef NARU_OS_POLL_H
+#define NARU_OS_POLL_H
+
+#include <poll.h>
+#include <stdint.h>
+
+/* Sleeps until something is ready or the deadline (base/clock.h) has come. Returns how many are
+ * ready; -EINTR is returned, for the caller knows the time that is left. */
+int naru__os_poll(struct pollfd *fds, unsigned n, int64_t deadline);
+
+/* 1 if the other side of a pipe's writing end is gone. */
+int naru__os_closed(int fd);
+
+/* 1 if a reading end has had writers and has none now. */
+int naru__os_hung_up(int fd);
+
+int naru__os_epoll(void);
+int naru__os_epoll_change(int epoll, int operation, int fd, uint32_t events);
+int naru__os_eventfd(void); /* non-blocking */
+void naru__os_eventfd_signal(int fd); /* async-signal-safe, keeps errno */
+int naru__os_timerfd(void); /* monotonic, non-blocking */
+int naru__os_timerfd_set(int fd, int64_t deadline); /* NARU__NEVER: off */
+
+/* On how many cores this process may run. */
+int naru__os_cores(void);
+
+#endif
