@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: MIT */
+/* handle.c - checks of handles, waiting, cancelling, and the descriptor of naru_fd.
+ *
+ * Waiting is try, spin, sleep. A spin looks again for about what a wake-up costs; it is skipped on
+ * one core and when it has not paid lately. A sleep is one ppoll on what the transport names plus
+ * the handle's eventfd, through which naru_cancel speaks.
+ *
+ * Cancel: `cancelled` is set first, then the eventfd is written if it exists; a waiter makes the
+ * eventfd first, then looks at `cancelled`, then sleeps. Both orders are sequentially consistent,
+ * so one of the two sees the other.
+ *
+ * naru_fd is an epoll set of the same descriptors; the eventfd in it also says that messages lie
+ * ready in memory. It is brought up to date at the end of each call, under `arm`. */
+#include "core/handle.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/process.h"
+#include "os/fd.h"
+#include "os/file.h"
+#include "os/limit.h"
+#include "os/poll.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#if defined(__x86_64__) || defined(__i386__)
+#define naru__relax() __builtin_ia32_pause()
+#else
+#define naru__relax() atomic_signal_fence(memory_order_seq_cst)
+#endif
+
+enum { MAGIC = 0x7572616e }; /* "naru" */
+
+static const char *const noun_name[] = {"nothing", "stream", "channel", "child"};
+
+/* ---- life ---- */
+
+int naru__handle_init(struct naru_handle *h, enum naru_handle_noun noun,
+                      const struct naru_handle_ops *ops, const char *name, int directions)
+{
+    h->name = naru__copy_text(name, strlen(name));
+    if (!h->name)
+        return -ENOMEM;
+    h->noun = noun;
+    h->process = naru__process();
+    h->ops = ops;
+    h->directions = directions;
+    h->epoll = h->timer = NARU__NO_FD;
+    h->wake = NARU__NO_FD;
+    h->want = directions & NARU_IN ? NARU_IN : NARU_OUT;
+    h->spin[0].credit = h->spin[1].credit = 1;
+    pthread_mutex_init(&h->arm, NULL);
+    h->magic = MAGIC;
+    return 0;
+}
+
+void naru__handle_deinit(struct naru_handle *h)
+{
+    if (h->magic != MAGIC)
+        return;
+    h->magic = 0;
+    naru__os_close(h->epoll);
+    naru__os_close(h->timer);
+    naru__os_close(atomic_load_explicit(&h->wake, memory_order_relaxed)); /* no other thread by now */
+    pthread_mutex_destroy(&h->arm);
+    free(h->name);
+    h->name = NULL;
+}
+
+bool naru__is_owner(const struct naru_handle *h)
+{
+    return h->process == naru__process();
+}
+
+int naru__enter_any(const void *handle)
+{
+    const struct naru_handle *h = handle;
+    if (!h)
+        return naru__fail_static(-EINVAL, "the handle is NULL");
+    if ((uintptr_t)h % _Alignof(struct naru_handle) || h->magic != MAGIC)
+        return naru__fail_static(-EINVAL, "the pointer is not an open naru handle");
+    if (!naru__is_owner(h))
+        return naru__fail(-ECHILD,
+                          "%s belongs to the process that opened it and this is a forked child: "
+                          "adopt the end (naru_adopt) if it is one of a pair, else open it by name here",
+                          h->name);
+    return 0;
+}
+
+int naru__enter(const void *handle, enum naru_handle_noun noun)
+{
+    const struct naru_handle *h = handle;
+    int r = naru__enter_any(handle);
+    if (r < 0)
+        return r;
+    if (h->noun != noun)
+        return naru__fail(-EINVAL, "%s is a %s, and the call wants a %s", h->name, noun_name[h->noun],
+                          noun_name[noun]);
+    return 0;
+}
+
+int naru__check_options(const void *options, size_t size, const char *name)
+{
+    size_t given = 0;
+    if (!options)
+        return 0;
+    memcpy(&given, options, sizeof given);
+    if (given == size)
+        return 0;
+    return naru__fail(-EINVAL, "%s.size is %zu and this library's is %zu: set it to sizeof(struct %s)%s",
+                      name, given, size, name,
+                      given > size ? ", and use a library as new as the header" : "");
+}
+
+int naru__check_direction(const struct naru_handle *h, int direction)
+{
+    if (h->directions & direction)
+        return 0;
+    return naru__fail(-EOPNOTSUPP, "%s: this end only %s; the other direction needs its own end, or a "
+                      "two-way kind", h->name, direction == NARU_IN ? "writes" : "reads");
+}
+
+/* ---- waiting ---- */
+
+enum {
+    SPIN_NS = 30000,   /* about twice a wake-up of a sleeper on another core */
+    SPIN_CREDIT = 8,   /* failures in a row until spinning stops */
+    SPIN_PROBE = 32    /* waits without spinning until it is tried again */
+};
+
+static int cores(void)
+{
+    static _Atomic int known; /* relaxed: an idempotent answer */
+    int n = atomic_load_explicit(&known, memory_order_relaxed);
+    if (n == 0) {
+        n = naru__os_cores();
+        atomic_store_explicit(&known, n, memory_order_relaxed);
+    }
+    return n;
+}
+
+static bool spins(struct naru_spin *spin)
+{
+    if (cores() < 2)
+        return false;
+    if (spin->credit > 0)
+        return true;
+    if (++spin->skipped < SPIN_PROBE)
+        return false;
+    spin->skipped = 0;
+    return true;
+}
+
+/* The eventfd of this handle, made when first needed, by whichever thread. */
+static int wake_fd(struct naru_handle *h)
+{
+    int fd = atomic_load(&h->wake);
+    if (fd >= 0)
+        return fd;
+    int made = naru__os_eventfd();
+    if (made < 0)
+        return naru__fail(made, "%s: no eventfd for waiting: %s%s", h->name, naru__errno_text(made),
+                          naru__limit_of_files(made).text);
+    if (atomic_compare_exchange_strong(&h->wake, &fd, made))
+        return made;
+    naru__os_close(made);
+    return fd;
+}
+
+/* The bell says: look, though no descriptor of the medium tells. */
+static void ring(struct naru_handle *h, bool ready)
+{
+    int fd = atomic_load(&h->wake);
+    if (ready && !h->rung) {
+        naru__os_eventfd_signal(fd);
+    } else if (!ready && h->rung && !atomic_load(&h->cancelled)) {
+        naru__os_drain(fd);
+    }
+    h->rung = ready;
+}
+
+static bool take_cancel(struct naru_handle *h)
+{
+    if (!atomic_load(&h->cancelled) || !atomic_exchange(&h->cancelled, 0))
+        return false;
+    pthread_mutex_lock(&h->arm);
+    int fd = atomic_load(&h->wake);
+    if (fd >= 0 && !h->rung)
+        naru__os_drain(fd);
+    pthread_mutex_unlock(&h->arm);
+    return true;
+}
+
+/* A bell that speaks for naru_fd must not wake the thread that has come to wait itself. The end of
+ * its call rings again (naru__rearm). */
+static void silence(struct naru_handle *h)
+{
+    if (h->epoll < 0)
+        return;
+    pthread_mutex_lock(&h->arm);
+    ring(h, false);
+    pthread_mutex_unlock(&h->arm);
+}
+
+static int sleep_on(struct naru_wait *w, const struct naru_watch *watch)
+{
+    struct naru_handle *h = w->handle;
+    int wake = wake_fd(h);
+    if (wake < 0)
+        return wake;
+    struct pollfd fds[NARU__WATCH_MAX + 1];
+    memcpy(fds, watch->fds, watch->n * sizeof *fds);
+    fds[watch->n] = (struct pollfd){.fd = wake, .events = POLLIN};
+    silence(h);
+    if (take_cancel(h))
+        return naru__fail(-ECANCELED, "%s: the wait was cancelled", h->name);
+    int64_t until = watch->again < w->deadline ? watch->again : w->deadline;
+    int r = naru__os_poll(fds, watch->n + 1, until);
+    w->slept = true;
+    naru__count(&h->counts.sleeps[w->events == NARU_OUT], 1);
+    if (r == -EINTR || r >= 0)
+        return 0;
+    return naru__fail(r, "%s: waiting failed: %s", h->name, naru__errno_text(r));
+}
+
+/* What ends every wait: the time, or a cancellation. */
+static int check_end(struct naru_wait *w, int64_t *ret_now)
+{
+    struct naru_handle *h = w->handle;
+    if (w->deadline == NARU__AT_ONCE)
+        return naru__fail_static(-EAGAIN, "nothing can be done at once, and NARU_NOWAIT was given");
+    if (take_cancel(h))
+        return naru__fail(-ECANCELED, "%s: the wait was cancelled", h->name);
+    *ret_now = naru__now();
+    if (*ret_now >= w->deadline)
+        return naru__fail(-ETIMEDOUT, "%s: the time given passed and %s", h->name,
+                          w->events == NARU_IN ? "nothing came" : "there was no room, or no reader");
+    return 0;
+}
+
+int naru__wait_step(struct naru_wait *w)
+{
+    struct naru_handle *h = w->handle;
+    int64_t now;
+    int r = check_end(w, &now);
+    if (r < 0)
+        return r;
+    if (w->spin_until == 0)
+        w->spin_until = spins(&h->spin[w->events == NARU_OUT]) ? now + SPIN_NS : 1; /* 1: none */
+    if (now < w->spin_until) {
+        for (int i = 0; i < 24; i++)
+            naru__relax();
+        return 0;
+    }
+    struct naru_watch watch = {.again = NARU__NEVER};
+    r = h->ops->watch(h, w->events, &watch);
+    return r < 0 ? r : sleep_on(w, &watch);
+}
+
+int naru__wait_sleep(struct naru_wait *w)
+{
+    w->spin_until = 1;
+    return naru__wait_step(w);
+}
+
+int naru__wait_tick(struct naru_wait *w)
+{
+    int64_t now;
+    int r = check_end(w, &now);
+    if (r < 0)
+        return r;
+    w->tick = w->tick == 0 ? 100000 : w->tick < 5000000 ? w->tick * 2 : 10000000;
+    return sleep_on(w, &(struct naru_watch){.again = now + w->tick});
+}
+
+void naru__wait_done(struct naru_wait *w)
+{
+    if (w->spin_until == 0 || w->spin_until == 1)
+        return;
+    struct naru_spin *spin = &w->handle->spin[w->events == NARU_OUT];
+    if (!w->slept)
+        spin->credit = SPIN_CREDIT;
+    else if (spin->credit > 0)
+        spin->credit--;
+}
+
+/* ---- public, on every handle ---- */
+
+/* Makes the epoll set equal to `now`. */
+static int arm_fds(struct naru_handle *h, const struct naru_watch *now)
+{
+    struct naru_watch *old = &h->armed;
+    for (unsigned i = 0; i < old->n; i++) {
+        bool stays = false;
+        for (unsigned k = 0; k < now->n; k++)
+            stays |= now->fds[k].fd == old->fds[i].fd;
+        if (!stays) /* it may be closed already, and then the kernel has forgotten it */
+            (void)naru__os_epoll_change(h->epoll, EPOLL_CTL_DEL, old->fds[i].fd, 0);
+    }
+    for (unsigned i = 0; i < now->n; i++) {
+        const struct pollfd *p = &now->fds[i];
+        uint32_t events = (p->events & POLLIN ? EPOLLIN : 0u) | (p->events & POLLOUT ? EPOLLOUT : 0u);
+        int r = naru__os_epoll_change(h->epoll, EPOLL_CTL_ADD, p->fd, events);
+        if (r == -EEXIST)
+            r = naru__os_epoll_change(h->epoll, EPOLL_CTL_MOD, p->fd, events);
+        if (r < 0)
+            return r;
+    }
+    *old = *now;
+    return 0;
+}
+
+static int arm_timer(struct naru_handle *h, int64_t again)
+{
+    if (again == NARU__NEVER && h->timer < 0)
+        return 0;
+    if (h->timer < 0) {
+        int fd = naru__os_timerfd();
+        if (fd < 0)
+            return fd;
+        int r = naru__os_epoll_change(h->epoll, EPOLL_CTL_ADD, fd, EPOLLIN);
+        if (r < 0) {
+            naru__os_close(fd);
+            return r;
+        }
+        h->timer = fd;
+    }
+    return naru__os_timerfd_set(h->timer, again);
+}
+
+static bool same_watch(const struct naru_watch *a, const struct naru_watch *b)
+{
+    if (a->n != b->n || a->again != b->again)
+        return false;
+    for (unsigned i = 0; i < a->n; i++)
+        if (a->fds[i].fd != b->fds[i].fd || a->fds[i].events != b->fds[i].events)
+            return false;
+    return true;
+}
+
+static int rearm_locked(struct naru_handle *h)
+{
+    struct naru_watch now = {.again = NARU__NEVER};
+    int r = h->ops->watch(h, h->want, &now);
+    if (r >= 0 && !same_watch(&now, &h->armed)) {
+        r = arm_fds(h, &now);
+        if (r >= 0)
+            r = arm_timer(h, now.again);
+    }
+    ring(h, r < 0 || (h->ops->ready && h->ops->ready(h, h->want)));
+    return r;
+}
+
+void naru__rearm(struct naru_handle *h)
+{
+    pthread_mutex_lock(&h->arm);
+    /* what cannot be armed is rung: the owner calls again and meets the error there */
+    (void)rearm_locked(h);
+    pthread_mutex_unlock(&h->arm);
+}
+
+static int make_epoll(struct naru_handle *h)
+{
+    int wake = wake_fd(h);
+    if (wake < 0)
+        return wake;
+    int fd = naru__os_epoll();
+    if (fd < 0)
+        return naru__fail(fd, "%s: no epoll descriptor: %s%s", h->name, naru__errno_text(fd),
+                          naru__limit_of_files(fd).text);
+    int r = naru__os_epoll_change(fd, EPOLL_CTL_ADD, wake, EPOLLIN);
+    if (r >= 0) {
+        h->epoll = fd;
+        h->armed = (struct naru_watch){.again = NARU__NEVER};
+        r = rearm_locked(h);
+    }
+    if (r < 0) {
+        h->epoll = naru__os_close(fd);
+        h->timer = naru__os_close(h->timer);
+        return naru__fail(r, "%s: its descriptor cannot be armed: %s", h->name, naru__errno_text(r));
+    }
+    return 0;
+}
+
+int naru__handle_fd(struct naru_handle *h)
+{
+    if (!h->ops->watch)
+        return naru__fail(-EOPNOTSUPP, "%s has nothing to wait for", h->name);
+    pthread_mutex_lock(&h->arm);
+    int r = h->epoll >= 0 ? 0 : make_epoll(h);
+    pthread_mutex_unlock(&h->arm);
+    return r < 0 ? r : h->epoll;
+}
+
+int naru__handle_want(struct naru_handle *h, int events)
+{
+    if (events & ~(NARU_IN | NARU_OUT) || events == 0)
+        return naru__fail(-EINVAL, "naru_want: %d is neither NARU_IN, NARU_OUT nor both", events);
+    for (int d = NARU_IN; d <= NARU_OUT; d <<= 1) {
+        int r = events & d ? naru__check_direction(h, d) : 0;
+        if (r < 0)
+            return r;
+    }
+    pthread_mutex_lock(&h->arm);
+    h->want = events;
+    pthread_mutex_unlock(&h->arm);
+    naru__leave(h);
+    return 0;
+}
+
+int naru__handle_cancel(struct naru_handle *h)
+{
+    atomic_store(&h->cancelled, 1);
+    int fd = atomic_load(&h->wake);
+    if (fd >= 0)
+        naru__os_eventfd_signal(fd);
+    return 0;
+}
+
+void naru__handle_stats(struct naru_handle *h, struct naru_stats *ret_stats)
+{
+#define READ(count) atomic_load_explicit(&h->counts.count, memory_order_relaxed)
+    struct naru_stats stats = {
+        .size = ret_stats->size,
+        .sent = READ(sent),
+        .received = READ(received),
+        .bytes_sent = READ(bytes_sent),
+        .bytes_received = READ(bytes_received),
+        .dropped = READ(dropped),
+        .held = READ(held),
+        .sleeps = READ(sleeps[0]) + READ(sleeps[1]),
+        .calls = READ(calls[0]) + READ(calls[1]),
+    };
+#undef READ
+    if (h->ops->stats)
+        h->ops->stats(h, &stats);
+    *ret_stats = stats;
+}
+
+/* A forked child takes the handle: what the parent's copy waits with stays the parent's. */
+int naru__handle_adopt(struct naru_handle *h)
+{
+    if (h->magic != MAGIC)
+        return naru__fail_static(-EINVAL, "the pointer is not an open naru handle");
+    if (!h->ops->adopt)
+        return naru__fail(-EOPNOTSUPP, "%s is not an end of a pair: open it by its name in this process",
+                          h->name);
+    if (naru__is_owner(h))
+        return 0;
+    int r = h->ops->adopt(h);
+    if (r < 0)
+        return r;
+    h->epoll = naru__os_close(h->epoll);
+    h->timer = naru__os_close(h->timer);
+    naru__os_close(h->wake);
+    atomic_store(&h->wake, NARU__NO_FD);
+    atomic_store(&h->cancelled, 0);
+    h->rung = false;
+    pthread_mutex_init(&h->arm, NULL); /* whoever held it at the fork is not here */
+    h->process = naru__process();
+    return 0;
+}

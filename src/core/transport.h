@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/* transport.h - the contract between the public functions and the transports.
+ *
+ * A transport is a directory of src/transport and one row of the table in src/api/transports.c.
+ * The public functions have checked handles, options, types, sizes and directions before a slot is
+ * called; a slot that is NULL means -EOPNOTSUPP. Deadlines are absolute (base/clock.h). Every
+ * failure leaves a sentence. */
+#ifndef NARU_CORE_TRANSPORT_H
+#define NARU_CORE_TRANSPORT_H
+
+#include "base/url.h"
+#include "core/handle.h"
+#include "naru/channel.h"
+#include "naru/stream.h"
+
+/* ---- streams ---- */
+
+struct naru_stream_ops {
+    size_t size;
+    /* Bytes, at least one, waiting till the deadline; 0 at the end. Only the reading thread calls. */
+    ssize_t (*read)(naru_stream *, void *buf, size_t n, int64_t deadline);
+    /* Bytes taken by the kernel, at least one. Only the writing thread calls. */
+    ssize_t (*write)(naru_stream *, const void *buf, size_t n, int64_t deadline);
+    /* Waits until nothing written is unread. Writing thread. */
+    int (*flush)(naru_stream *, int64_t deadline);
+    /* Never blocks. `how` has only directions that the end has. */
+    int (*shutdown)(naru_stream *, int how);
+    /* Frees everything. `owner`: this process opened it; else free the copy alone. */
+    void (*close)(naru_stream *, bool owner);
+};
+
+/* Embedded first in each transport's own struct. */
+struct naru_stream {
+    struct naru_handle handle;
+    const struct naru_stream_ops *ops;
+};
+
+/* ---- channels ---- */
+
+struct naru_outgoing {
+    uint32_t type;
+    uint32_t signature; /* 0: none */
+    const struct iovec *vector;
+    size_t n;           /* pieces, at most 1024 */
+    size_t size;        /* their sum, at most limits.max_message as far as it is known */
+};
+
+struct naru_channel_ops {
+    size_t size;
+    /* Sends one message whole, or nothing of it. Sending thread. */
+    int (*send)(naru_channel *, const struct naru_outgoing *, int64_t deadline);
+    /* How many went, at least one, else the error. NULL: a loop over send. Sending thread. */
+    ssize_t (*send_many)(naru_channel *, const struct naru_message *, size_t n, int64_t deadline);
+    /* The next message that `select` wants, in place. The caller has checked max_taken. Leaves
+     * .internal for its own use; internal[3] is the signature. Receiving thread, as all below. */
+    int (*take)(naru_channel *, int64_t select, int64_t deadline, struct naru_message *ret_message);
+    /* Would take find one without a system call? */
+    bool (*at_hand)(naru_channel *, int64_t select);
+    /* Copies the next message out at once; as take, and -EMSGSIZE with ret_info->size. NULL: take,
+     * copy, release. ret_info is never NULL here. */
+    ssize_t (*recv)(naru_channel *, int64_t select, void *buf, size_t cap,
+                    struct naru_info *ret_info, int64_t deadline);
+    /* Ends a taken message: acknowledged, or given back to its place and marked. */
+    void (*release)(naru_channel *, struct naru_message *);
+    void (*give_back)(naru_channel *, struct naru_message *);
+    /* Memory to fill in place. NULL: a buffer of the handle's (core/channel.c). Sending thread. */
+    int (*reserve)(naru_channel *, size_t size, int64_t deadline, void **ret_data);
+    int (*commit)(naru_channel *, void *data, size_t size, uint32_t type);
+    void (*abandon)(naru_channel *, void *data);
+    int (*flush)(naru_channel *, int64_t deadline);
+    int (*shutdown)(naru_channel *);
+    int (*wait_peers)(naru_channel *, unsigned n, int64_t deadline);
+    void (*close)(naru_channel *, bool owner);
+};
+
+struct naru_channel {
+    struct naru_handle handle;
+    const struct naru_channel_ops *ops;
+    bool selects;          /* the medium, or naru for it, can select by type */
+    size_t max_message;    /* the medium's and this end's limit for sending */
+    const char *max_name;  /* that limit's name, for the sentence */
+    unsigned max_taken;
+    unsigned taken;        /* receiving thread's */
+    void *reserved;        /* sending thread's: the open reservation */
+    size_t reserved_size;
+};
+
+/* ---- the table's rows ---- */
+
+struct naru_transport {
+    size_t size;
+    const char *scheme;
+    int (*stream_pair)(const struct naru_stream_options *, naru_stream **ret_a, naru_stream **ret_b);
+    int (*stream_open)(const struct naru_url *, int mode, const struct naru_stream_options *,
+                       int64_t deadline, naru_stream **ret_s);
+    int (*stream_inherit)(const char *name, const int fds[2], naru_stream **ret_s);
+    int (*channel_pair)(const struct naru_channel_options *, naru_channel **ret_a, naru_channel **ret_b);
+    int (*channel_connect)(const struct naru_url *, const struct naru_channel_options *,
+                           int64_t deadline, naru_channel **ret_c);
+    int (*channel_inherit)(const char *name, const int fds[2], const struct naru_channel_options *,
+                           naru_channel **ret_c);
+    int (*queue_open)(const struct naru_url *, int role, const struct naru_queue_options *,
+                      naru_channel **ret_c);
+    int (*topic_open)(const struct naru_url *, int role, const struct naru_topic_options *,
+                      naru_channel **ret_c);
+    int (*remove)(const struct naru_url *);
+};
+
+/* A transport's ends take ownership of descriptors given to *_inherit only on success. */
+
+/* Does `select` want a message of this type? With -t the lowest such type comes first. */
+bool naru__select_wants(int64_t select, uint32_t type);
+int naru__select_check(int64_t select);
+
+#endif
