@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/* frame.c - headers to bytes and back. Bytes come from anybody: each field is read once, into a
+ * local, and checked before it is used. */
+#include "transport/common/frame.h"
+
+#include "base/error.h"
+#include "naru/channel.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <string.h>
+
+static void put16(uint8_t *p, uint16_t v) { v = htole16(v); memcpy(p, &v, sizeof v); }
+static void put32(uint8_t *p, uint32_t v) { v = htole32(v); memcpy(p, &v, sizeof v); }
+static void put64(uint8_t *p, uint64_t v) { v = htole64(v); memcpy(p, &v, sizeof v); }
+static uint16_t get16(const uint8_t *p) { uint16_t v; memcpy(&v, p, sizeof v); return le16toh(v); }
+static uint32_t get32(const uint8_t *p) { uint32_t v; memcpy(&v, p, sizeof v); return le32toh(v); }
+static uint64_t get64(const uint8_t *p) { uint64_t v; memcpy(&v, p, sizeof v); return le64toh(v); }
+
+static uint8_t sum(const uint8_t *bytes)
+{
+    uint8_t total = 0;
+    for (int i = 0; i < FRAME_HEADER; i++)
+        total = (uint8_t)(total + bytes[i]);
+    return total;
+}
+
+void naru__frame_encode(const struct naru_frame *frame, uint8_t out[FRAME_HEADER])
+{
+    put16(out, FRAME_MAGIC);
+    out[2] = frame->kind;
+    out[3] = 0;
+    put32(out + 4, frame->type);
+    put32(out + 8, frame->size);
+    put32(out + 12, frame->left);
+    put32(out + 16, frame->signature);
+    put32(out + 20, frame->sender);
+    put64(out + 24, frame->sequence);
+    out[3] = (uint8_t)-sum(out);
+}
+
+static bool plausible(const struct naru_frame *f)
+{
+    bool message = f->kind >= FRAME_WHOLE && f->kind <= FRAME_END;
+    if (message && (f->type == 0 || f->type > NARU_TYPE_MAX))
+        return false;
+    if (f->size > FRAME_PIECE || f->left > NARU_MESSAGE_MAX ||
+        (uint64_t)f->size + f->left > NARU_MESSAGE_MAX)
+        return false;
+    switch (f->kind) {
+    case FRAME_HELLO:
+    case FRAME_BYE:
+        return f->size <= 1024 && f->left == 0;
+    case FRAME_WHOLE:
+        return f->left == 0;
+    case FRAME_FIRST:
+    case FRAME_MORE:
+        return f->size > 0;
+    case FRAME_END:
+        return f->size == 1 && f->left == 0;
+    default:
+        return false;
+    }
+}
+
+int naru__frame_decode(const uint8_t in[FRAME_HEADER], struct naru_frame *ret_frame)
+{
+    if (get16(in) != FRAME_MAGIC || sum(in) != 0)
+        return -EPROTO;
+    const struct naru_frame frame = {
+        .kind = in[2],
+        .type = get32(in + 4),
+        .size = get32(in + 8),
+        .left = get32(in + 12),
+        .signature = get32(in + 16),
+        .sender = get32(in + 20),
+        .sequence = get64(in + 24),
+    };
+    if (!plausible(&frame))
+        return -EPROTO;
+    *ret_frame = frame;
+    return 0;
+}
+
+static const char hello_magic[8] = "naru/1\0";
+
+void naru__hello_encode(const struct naru_hello *hello, uint8_t out[FRAME_HEADER + FRAME_HELLO_SIZE])
+{
+    const struct naru_frame frame = {.kind = FRAME_HELLO, .size = FRAME_HELLO_SIZE,
+                                     .sender = hello->pid};
+    uint8_t *p = out + FRAME_HEADER;
+    naru__frame_encode(&frame, out);
+    memcpy(p, hello_magic, sizeof hello_magic);
+    put32(p + 8, hello->version);
+    put32(p + 12, hello->header);
+    put64(p + 16, hello->max_message);
+    put32(p + 24, hello->pid);
+    put32(p + 28, hello->flags);
+}
+
+int naru__hello_decode(const uint8_t *payload, size_t size, struct naru_hello *ret_hello)
+{
+    if (size < FRAME_HELLO_SIZE || memcmp(payload, hello_magic, sizeof hello_magic) != 0)
+        return naru__fail(-EPROTO, "the other end's greeting is not naru's");
+    const struct naru_hello hello = {
+        .version = get32(payload + 8),
+        .header = get32(payload + 12),
+        .max_message = get64(payload + 16),
+        .pid = get32(payload + 24),
+        .flags = get32(payload + 28),
+    };
+    if (hello.version != FRAME_VERSION || hello.header != FRAME_HEADER)
+        return naru__fail(-EPROTO,
+                          "the other end speaks version %" PRIu32 " with headers of %" PRIu32
+                          " bytes, this library version %d with %d: bring both to one release",
+                          hello.version, hello.header, FRAME_VERSION, FRAME_HEADER);
+    *ret_hello = hello;
+    return 0;
+}
