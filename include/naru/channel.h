@@ -103,7 +103,8 @@ NARU_API int naru_channel_connect(const char *url, const struct naru_channel_opt
 /* naru_queue_open - opens, or creates and opens, a queue by its name
  *
  * url: "fifo:/path". role: NARU_SEND, NARU_RECV, or both. The first opener, in either role,
- * creates. Several senders never mix; several receivers take turns record by record.
+ * creates. Several senders never mix; several receivers take turns record by record. A FIFO's
+ * receiver needs the right to read and to write it.
  *
  * ret_c: owned by the caller.
  * Returns: 0.
@@ -257,8 +258,8 @@ NARU_API int naru_channel_shutdown(naru_channel *channel);
 
 /* naru_channel_wait_peers - waits until n participants are at the other side
  *
- * Connections have one; a FIFO queue knows of one receiver (for senders) or one sender, not of
- * more.
+ * Connections have one. A FIFO queue's sender knows whether there is a receiver, not how many; its
+ * receiver knows nothing of senders.
  *
  * Returns: 0.
  * Errors: -EAGAIN, -ETIMEDOUT; -EOPNOTSUPP more than the kind can count; the common ones.

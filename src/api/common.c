@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/* common.c - naru/common.h and naru/kinds.h: calls on any handle, on names, and the tables. */
+#include "api/transports.h"
+#include "base/error.h"
+#include "core/kinds.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define TEXT_(x) #x
+#define TEXT(x) TEXT_(x)
+
+const char *naru_version(void)
+{
+    return TEXT(NARU_VERSION_MAJOR) "." TEXT(NARU_VERSION_MINOR) "." TEXT(NARU_VERSION_PATCH);
+}
+
+const char *naru_why(void)
+{
+    return naru__why();
+}
+
+const char *naru_strerror(int code)
+{
+    switch (code < 0 ? -code : code) {
+    case 0:
+        return "success";
+#define ROW(name, text, meaning)                                                                   \
+    case name:                                                                                     \
+        return text;
+        NARU_ERRORS(ROW)
+#undef ROW
+    default:
+        return "error";
+    }
+}
+
+int naru_fd(void *handle)
+{
+    int r = naru__enter_any(handle);
+    return r < 0 ? r : naru__handle_fd(handle);
+}
+
+int naru_want(void *handle, int events)
+{
+    int r = naru__enter_any(handle);
+    return r < 0 ? r : naru__handle_want(handle, events);
+}
+
+int naru_cancel(void *handle)
+{
+    int r = naru__enter_any(handle);
+    return r < 0 ? r : naru__handle_cancel(handle);
+}
+
+int naru_peer(void *handle, struct naru_peer *ret_peer)
+{
+    struct naru_handle *h = handle;
+    int r = naru__enter_any(handle);
+    if (r < 0)
+        return r;
+    if (!ret_peer)
+        return naru__fail_static(-EINVAL, "naru_peer: ret_peer is NULL");
+    r = naru__check_options(ret_peer, sizeof *ret_peer, "naru_peer");
+    if (r < 0)
+        return r;
+    if (!h->ops->peer)
+        return naru__fail(-EOPNOTSUPP, "%s: the kernel does not tell who has the other end of a pipe or "
+                          "FIFO; a unix: socket does", h->name);
+    return h->ops->peer(h, ret_peer);
+}
+
+int naru_stats(void *handle, struct naru_stats *ret_stats)
+{
+    int r = naru__enter_any(handle);
+    if (r < 0)
+        return r;
+    if (!ret_stats)
+        return naru__fail_static(-EINVAL, "naru_stats: ret_stats is NULL");
+    r = naru__check_options(ret_stats, sizeof *ret_stats, "naru_stats");
+    if (r < 0)
+        return r;
+    naru__handle_stats(handle, ret_stats);
+    return 0;
+}
+
+int naru_adopt(void *handle)
+{
+    if (!handle)
+        return naru__fail_static(-EINVAL, "the handle is NULL");
+    return naru__handle_adopt(handle);
+}
+
+int naru_remove(const char *text)
+{
+    struct naru_url url;
+    int r = naru__url_parse(text, &url);
+    if (r < 0)
+        return r;
+    if (!naru__url_form(url.scheme))
+        return -EINVAL;
+    const struct naru_transport *transport = naru__transport(url.scheme);
+    if (!transport)
+        return naru__fail(-EOPNOTSUPP, "%s is not in this build", text);
+    if (!transport->remove)
+        return naru__fail(-EOPNOTSUPP, "%s has no name to remove: it goes with its last holder", text);
+    return transport->remove(&url);
+}
+
+size_t naru_kinds(const struct naru_kind **ret_kinds)
+{
+    *ret_kinds = naru__kinds;
+    return naru__kinds_count;
+}
+
+size_t naru_url_forms(const struct naru_url_form **ret_forms)
+{
+    *ret_forms = naru__url_forms;
+    return naru__url_forms_count;
+}
+
+const char *naru_noun_name(int noun)
+{
+    return naru__noun_name(noun);
+}
+
+int naru_can(const char *text, int noun)
+{
+    struct naru_url url;
+    int r = naru__url_parse(text, &url);
+    if (r < 0)
+        return r;
+    const struct naru_url_form *form = naru__url_form(url.scheme);
+    return form ? naru__cell_check(form, noun, text) : -EINVAL;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* transports.c - a transport is a directory and one row here. */
+#include "api/transports.h"
+
+#include "base/error.h"
+#include "core/kinds.h"
+#include "transport/fifo/fifo.h"
+#include "transport/pipe/pipe.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const struct naru_transport *const transports[] = {
+    &naru__pipe_transport,
+    &naru__fifo_transport,
+};
+
+const struct naru_transport *naru__transport(const char *scheme)
+{
+    for (size_t i = 0; i < sizeof transports / sizeof *transports; i++)
+        if (strcmp(transports[i]->scheme, scheme) == 0)
+            return transports[i];
+    return NULL;
+}
+
+int naru__find_transport(const char *url, int noun, struct naru_url *ret_url,
+                         const struct naru_transport **ret_transport)
+{
+    struct naru_url parsed;
+    int r = naru__url_parse(url, &parsed);
+    if (r < 0)
+        return r;
+    const struct naru_url_form *form = naru__url_form(parsed.scheme);
+    if (!form)
+        return -EINVAL;
+    r = naru__cell_check(form, noun, url);
+    if (r < 0)
+        return r;
+    const struct naru_transport *transport = naru__transport(parsed.scheme);
+    if (!transport)
+        return naru__fail(-EOPNOTSUPP, "%s is not in this build", url);
+    *ret_url = parsed;
+    *ret_transport = transport;
+    return 0;
+}
