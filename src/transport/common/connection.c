@@ -200,6 +200,7 @@ static int receive_once(struct connection *c, int64_t select, void *buf, size_t 
         if (*direct && naru__inbox_direct_done(in, ret_item)) {
             *direct = false;
             ret_item->data = buf;
+            (void)broken(c, naru__inbox_fed(in, 0)); /* what came behind it; an error is for the next */
             return 0;
         }
         if (!*direct && naru__inbox_take(in, select, ret_item))

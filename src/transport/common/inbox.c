@@ -437,6 +437,12 @@ static int parse_frame(struct naru_inbox *in, const struct naru_frame *f)
     return 1;
 }
 
+/* A message in the caller's buffer is whole and waits to be noticed; `join` is still its own. */
+static bool direct_done(const struct naru_inbox *in)
+{
+    return in->join.direct && !in->join.active;
+}
+
 int naru__inbox_fed(struct naru_inbox *in, size_t n)
 {
     if (in->join.piece_left) {
@@ -446,7 +452,7 @@ int naru__inbox_fed(struct naru_inbox *in, size_t n)
         n -= piece;
     }
     in->end += n;
-    while (!in->join.piece_left && in->end - in->start >= FRAME_HEADER) {
+    while (!in->join.piece_left && !direct_done(in) && in->end - in->start >= FRAME_HEADER) {
         struct naru_frame f;
         int r = naru__frame_decode(in->block->data + in->start, &f);
         if (r < 0)
@@ -482,7 +488,7 @@ bool naru__inbox_direct(struct naru_inbox *in, int64_t select, void *buf, size_t
 
 bool naru__inbox_direct_done(struct naru_inbox *in, struct naru_item *ret_item)
 {
-    if (!in->join.direct || in->join.active)
+    if (!direct_done(in))
         return false;
     *ret_item = item_of(in, &in->join.first);
     in->order++;

@@ -83,7 +83,8 @@ void naru__inbox_drop(struct naru_inbox *);
 /* The long message under way, if select wants it and nothing wanted lies before it, goes straight
  * into buf from now on. False: there is none, or cap is too small. */
 bool naru__inbox_direct(struct naru_inbox *, int64_t select, void *buf, size_t cap);
-/* True once it is whole: ret_item describes it, without data. */
+/* True once it is whole: ret_item describes it, without data. What came behind it is parsed by the
+ * next naru__inbox_fed, which the caller owes (n may be 0). */
 bool naru__inbox_direct_done(struct naru_inbox *, struct naru_item *ret_item);
 /* The caller leaves before that: what came moves to memory of the inbox's. -ENOMEM: it is dropped. */
 int naru__inbox_direct_leave(struct naru_inbox *);
