@@ -36,7 +36,8 @@ struct CMUnitTest {
 static jmp_buf plain_leave;
 enum { PLAIN_FAILED = 1, PLAIN_SKIPPED };
 
-__attribute__((noreturn, unused)) static void plain_fail(const char *what, const char *file, int line)
+__attribute__((noreturn, unused)) static void plain_fail(const char *what, const char *file,
+                                                         int line)
 {
     printf("# %s:%d: %s\n", file, line, what);
     longjmp(plain_leave, PLAIN_FAILED);
@@ -47,8 +48,8 @@ __attribute__((unused)) static void plain_int(int good, const char *what, intmax
 {
     if (good)
         return;
-    printf("# %" PRIdMAX " (%#" PRIxMAX ") beside %" PRIdMAX " (%#" PRIxMAX ")\n", a, (uintmax_t)a, b,
-           (uintmax_t)b);
+    printf("# %" PRIdMAX " (%#" PRIxMAX ") beside %" PRIdMAX " (%#" PRIxMAX ")\n", a, (uintmax_t)a,
+           b, (uintmax_t)b);
     plain_fail(what, file, line);
 }
 
