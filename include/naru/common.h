@@ -90,6 +90,9 @@ extern "C" {
     X(EACCES, "forbidden", "its owner or mode does not allow this user in")                        \
     X(EPERM, "not permitted", "the operation needs a right or a state that is not there")          \
     X(EBUSY, "busy", "somebody else, or an earlier call, has it")                                  \
+    X(E2BIG, "too many", "more pieces or arguments than the kernel takes at once")                 \
+    X(EISDIR, "a directory", "a directory stands where something else is needed")                  \
+    X(ESRCH, "no process", "the process has ended")                                                \
     X(ENOSPC, "disk full", "the medium has no room left")                                          \
     X(EROFS, "read-only", "the file system is mounted read-only")                                  \
     X(ENOTDIR, "not a directory", "a part of the path is not a directory")                         \

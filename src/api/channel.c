@@ -51,8 +51,8 @@ int naru_channel_connect(const char *text, const struct naru_channel_options *op
     if (r < 0)
         return r;
     if (!transport->channel_connect)
-        return naru__fail(-EOPNOTSUPP, "%s has no name to connect to: make a pair (naru_channel_pair)",
-                          text);
+        return naru__fail(-EOPNOTSUPP,
+                          "%s has no name to connect to: make a pair (naru_channel_pair)", text);
     options = NARU_OPTIONS(naru_channel_options, options);
     r = check_bounds(options->max_message);
     return r < 0 ? r : transport->channel_connect(&url, options, naru__deadline(timeout), ret_c);
@@ -130,8 +130,8 @@ static int check_message(const naru_channel *channel, uint32_t type, const void 
 {
     const char *name = channel->handle.name;
     if (type == 0 || type > NARU_TYPE_MAX)
-        return naru__fail(-EINVAL, "%s: the message type %" PRIu32 " is not from 1 to %d", name, type,
-                          NARU_TYPE_MAX);
+        return naru__fail(-EINVAL, "%s: the message type %" PRIu32 " is not from 1 to %d", name,
+                          type, NARU_TYPE_MAX);
     if (!data && size > 0)
         return naru__fail(-EINVAL, "%s: the message's data is NULL", name);
     if (size > channel->max_message)
@@ -174,7 +174,8 @@ int naru_channel_send_vector(naru_channel *channel, uint32_t type, const struct 
                           channel->handle.name, n);
     for (size_t i = 0; i < n; i++) {
         if (!vector[i].iov_base && vector[i].iov_len)
-            return naru__fail(-EINVAL, "%s: piece %zu of the vector is NULL", channel->handle.name, i);
+            return naru__fail(-EINVAL, "%s: piece %zu of the vector is NULL", channel->handle.name,
+                              i);
         if (__builtin_add_overflow(size, vector[i].iov_len, &size))
             return naru__fail(-EMSGSIZE, "%s: the vector's sizes overflow", channel->handle.name);
     }
@@ -192,8 +193,8 @@ static ssize_t send_one_by_one(naru_channel *channel, const struct naru_message 
 {
     for (size_t i = 0; i < n; i++) {
         const struct iovec one = {m[i].data, m[i].size};
-        int r = channel->ops->send(channel, &(struct naru_outgoing){m[i].info.type, 0, &one, 1,
-                                                                    m[i].size}, deadline);
+        int r = channel->ops->send(
+            channel, &(struct naru_outgoing){m[i].info.type, 0, &one, 1, m[i].size}, deadline);
         if (r < 0)
             return i ? (ssize_t)i : r;
     }
@@ -256,8 +257,8 @@ int naru_channel_commit(naru_channel *channel, void *data, size_t size, uint32_t
     if (r < 0)
         return r;
     if (size > channel->reserved_size)
-        return naru__fail(-EINVAL, "%s: %zu bytes committed and %zu reserved", channel->handle.name, size,
-                          channel->reserved_size);
+        return naru__fail(-EINVAL, "%s: %zu bytes committed and %zu reserved", channel->handle.name,
+                          size, channel->reserved_size);
     r = check_message(channel, type, data, size);
     if (r < 0)
         return r;
@@ -266,7 +267,8 @@ int naru_channel_commit(naru_channel *channel, void *data, size_t size, uint32_t
         r = channel->ops->commit(channel, data, size, type);
     } else {
         const struct iovec one = {data, size};
-        r = channel->ops->send(channel, &(struct naru_outgoing){type, 0, &one, 1, size}, NARU__NEVER);
+        r = channel->ops->send(channel, &(struct naru_outgoing){type, 0, &one, 1, size},
+                               NARU__NEVER);
         free(data);
     }
     naru__leave(&channel->handle);
@@ -302,10 +304,12 @@ static int enter_recv(naru_channel *channel, int64_t select)
     return r;
 }
 
-static int take(naru_channel *channel, int64_t select, int64_t deadline, struct naru_message *ret_message)
+static int take(naru_channel *channel, int64_t select, int64_t deadline,
+                struct naru_message *ret_message)
 {
     if (channel->taken >= channel->max_taken)
-        return naru__fail(-ENOBUFS, "%s: %u messages are taken and not released, and .max_taken is %u",
+        return naru__fail(-ENOBUFS,
+                          "%s: %u messages are taken and not released, and .max_taken is %u",
                           channel->handle.name, channel->taken, channel->max_taken);
     int r = channel->ops->take(channel, select, deadline, ret_message);
     channel->taken += r == 0;
@@ -348,7 +352,8 @@ ssize_t naru_channel_recv(naru_channel *channel, int64_t select, void *buf, size
     r = (channel->ops->recv ? channel->ops->recv : recv_by_take)(channel, select, buf, cap, &info,
                                                                  naru__deadline(timeout));
     if (r == -EMSGSIZE)
-        naru__fail(-EMSGSIZE, "%s: the next message has %" PRIu64 " bytes and the buffer %zu; it stays",
+        naru__fail(-EMSGSIZE,
+                   "%s: the next message has %" PRIu64 " bytes and the buffer %zu; it stays",
                    channel->handle.name, info.size, cap);
     if (ret_info && (r >= 0 || r == -EMSGSIZE))
         *ret_info = info;
@@ -383,7 +388,8 @@ ssize_t naru_channel_take_many(naru_channel *channel, int64_t select,
     int64_t deadline = naru__deadline(timeout);
     while (got < n) {
         /* after the first only what lies in memory already: no system call to be told of nothing */
-        if (got > 0 && (channel->taken >= channel->max_taken || !channel->ops->at_hand(channel, select)))
+        if (got > 0 &&
+            (channel->taken >= channel->max_taken || !channel->ops->at_hand(channel, select)))
             break;
         struct naru_message m;
         r = take(channel, select, got ? NARU__AT_ONCE : deadline, &m);
@@ -402,8 +408,10 @@ static int end_taken(naru_channel *channel, struct naru_message *messages, size_
         return r;
     for (size_t i = 0; i < n; i++)
         if (messages[i].internal[2] != (uint64_t)(uintptr_t)channel)
-            return naru__fail(-EINVAL, "%s: message %zu was not taken from this channel, or is released "
-                              "already", channel->handle.name, i);
+            return naru__fail(-EINVAL,
+                              "%s: message %zu was not taken from this channel, or is released "
+                              "already",
+                              channel->handle.name, i);
     for (size_t i = 0; i < n; i++)
         release(channel, &messages[i], back);
     naru__leave(&channel->handle);
@@ -438,7 +446,8 @@ int naru_channel_shutdown(naru_channel *channel)
     if (r < 0)
         return r;
     if (!channel->ops->shutdown)
-        return naru__fail(-EOPNOTSUPP, "%s is a queue: it has no other end that could be told; close it",
+        return naru__fail(-EOPNOTSUPP,
+                          "%s is a queue: it has no other end that could be told; close it",
                           channel->handle.name);
     r = channel->ops->shutdown(channel);
     naru__leave(&channel->handle);
@@ -488,10 +497,12 @@ int naru_channel_send_struct(naru_channel *channel, uint32_t type, uint32_t sign
 }
 
 int naru_channel_recv_struct(naru_channel *channel, uint32_t type, uint32_t signature,
-                             void *ret_data, size_t size, struct naru_info *ret_info, int64_t timeout)
+                             void *ret_data, size_t size, struct naru_info *ret_info,
+                             int64_t timeout)
 {
     struct naru_message m;
-    int64_t select = channel && naru__enter(channel, NARU__CHANNEL) == 0 && channel->selects ? type : 0;
+    int64_t select =
+        channel && naru__enter(channel, NARU__CHANNEL) == 0 && channel->selects ? type : 0;
     int r = enter_recv(channel, select);
     if (r == 0 && (type == 0 || signature == 0))
         r = naru__fail(-EINVAL, "%s: a struct has a type and a signature other than 0",
@@ -501,18 +512,20 @@ int naru_channel_recv_struct(naru_channel *channel, uint32_t type, uint32_t sign
     r = take(channel, select, naru__deadline(timeout), &m);
     if (r == 0) {
         uint32_t theirs = (uint32_t)m.internal[3];
-        bool matches = m.info.type == type && m.size == size && (theirs == 0 || theirs == signature);
+        bool matches =
+            m.info.type == type && m.size == size && (theirs == 0 || theirs == signature);
         if (matches) {
             if (size)
                 memcpy(ret_data, m.data, size);
             if (ret_info)
                 *ret_info = m.info;
         } else {
-            r = naru__fail(-EPROTO,
-                           "%s: a struct of type %" PRIu32 ", %zu bytes, signature %08" PRIx32
-                           " was expected, and one of type %" PRIu32 ", %zu bytes, signature %08" PRIx32
-                           " has come: build both sides from one definition; it stays",
-                           channel->handle.name, type, size, signature, m.info.type, m.size, theirs);
+            r = naru__fail(
+                -EPROTO,
+                "%s: a struct of type %" PRIu32 ", %zu bytes, signature %08" PRIx32
+                " was expected, and one of type %" PRIu32 ", %zu bytes, signature %08" PRIx32
+                " has come: build both sides from one definition; it stays",
+                channel->handle.name, type, size, signature, m.info.type, m.size, theirs);
         }
         release(channel, &m, !matches);
     }

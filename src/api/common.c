@@ -65,8 +65,10 @@ int naru_peer(void *handle, struct naru_peer *ret_peer)
     if (r < 0)
         return r;
     if (!h->ops->peer)
-        return naru__fail(-EOPNOTSUPP, "%s: the kernel does not tell who has the other end of a pipe or "
-                          "FIFO; a unix: socket does", h->name);
+        return naru__fail(-EOPNOTSUPP,
+                          "%s: the kernel does not tell who has the other end of a pipe or "
+                          "FIFO; a unix: socket does",
+                          h->name);
     return h->ops->peer(h, ret_peer);
 }
 
@@ -103,7 +105,8 @@ int naru_remove(const char *text)
     if (!transport)
         return naru__fail(-EOPNOTSUPP, "%s is not in this build", text);
     if (!transport->remove)
-        return naru__fail(-EOPNOTSUPP, "%s has no name to remove: it goes with its last holder", text);
+        return naru__fail(-EOPNOTSUPP, "%s has no name to remove: it goes with its last holder",
+                          text);
     return transport->remove(&url);
 }
 

@@ -14,7 +14,8 @@
 
 bool naru__end_name_ok(const char *name)
 {
-    size_t n = name ? strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") : 0;
+    size_t n =
+        name ? strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") : 0;
     return n > 0 && n <= NARU__END_NAME_MAX && name[n] == '\0';
 }
 
@@ -41,12 +42,15 @@ int naru__inherited(const char *name, const char *noun, struct naru_inherited *r
     struct naru_inherited end;
     char is[16], scheme[24], in[16], out[16];
     if (!naru__end_name_ok(name))
-        return naru__fail(-EINVAL, "an end's name is 1 to %d of A-Z, a-z, 0-9 and _", NARU__END_NAME_MAX);
+        return naru__fail(-EINVAL, "an end's name is 1 to %d of A-Z, a-z, 0-9 and _",
+                          NARU__END_NAME_MAX);
     snprintf(end.variable, sizeof end.variable, "NARU_FD_%s", name);
     const char *value = getenv(end.variable);
     if (!value)
-        return naru__fail(-ENOENT, "this process was given no end named %s: there is no %s in its "
-                          "environment", name, end.variable);
+        return naru__fail(-ENOENT,
+                          "this process was given no end named %s: there is no %s in its "
+                          "environment",
+                          name, end.variable);
     if (sscanf(value, "%15[a-z]:%23[a-z+-]:%15[0-9-]:%15[0-9-]", is, scheme, in, out) != 4)
         return naru__fail(-EPROTO, "%s=%.100s is not what naru_spawn writes", end.variable, value);
     if (strcmp(is, noun) != 0)
@@ -56,7 +60,8 @@ int naru__inherited(const char *name, const char *noun, struct naru_inherited *r
         return naru__fail(-EPROTO, "%s: this build has no %s:", end.variable, scheme);
     if (parse_fd(in, O_RDONLY, &end.fds[0]) < 0 || parse_fd(out, O_WRONLY, &end.fds[1]) < 0 ||
         (end.fds[0] < 0 && end.fds[1] < 0))
-        return naru__fail(-EPROTO, "%s=%.100s: these descriptors are not open here as they should be",
+        return naru__fail(-EPROTO,
+                          "%s=%.100s: these descriptors are not open here as they should be",
                           end.variable, value);
     for (int i = 0; i < 2; i++) {
         int r = end.fds[i] < 0 ? 0 : naru__os_set_cloexec(end.fds[i]);

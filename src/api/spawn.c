@@ -3,8 +3,8 @@
  *
  * An end's descriptors keep their numbers in the child (they are above 2 and unique there); only
  * stdin, stdout and stderr are moved. The parent's copies are closed once the program runs. */
-#include "api/inherit.h"
 #include "naru/spawn.h"
+#include "api/inherit.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "os/fd.h"
@@ -26,8 +26,8 @@ enum { ENDS_MAX = 16 };
 struct naru_child {
     struct naru_handle handle;
     pid_t pid;
-    int pidfd;      /* NARU__NO_FD where the kernel has none: the wait ticks then */
-    int ended;      /* 1: exit is known; negative: why it never will be */
+    int pidfd; /* NARU__NO_FD where the kernel has none: the wait ticks then */
+    int ended; /* 1: exit is known; negative: why it never will be */
     struct naru_exit exit;
 };
 
@@ -64,7 +64,7 @@ struct plan {
     size_t n_move;
     char *variables[ENDS_MAX]; /* owned */
     size_t n_variables;
-    char **environment;        /* owned; its texts are not */
+    char **environment; /* owned; its texts are not */
 };
 
 static void plan_free(struct plan *plan)
@@ -102,7 +102,8 @@ static int plan_standard(struct plan *plan, const struct naru_spawn_end *end, in
                           passage->noun);
     if (fd < 0 || naru__os_flags(fd) < 0)
         return naru__fail(-EINVAL, "%s: %s", end->name,
-                          end->handle ? "the end has no such direction" : "the descriptor is not open");
+                          end->handle ? "the end has no such direction"
+                                      : "the descriptor is not open");
     add_move(plan, fd, number);
     return 0;
 }
@@ -112,7 +113,8 @@ static int plan_named(struct plan *plan, const struct naru_spawn_end *end,
 {
     char text[160], fd[2][16];
     if (!naru__end_name_ok(end->name))
-        return naru__fail(-EINVAL, "\"%.40s\" is no name for an end: 1 to %d of A-Z, a-z, 0-9 and _",
+        return naru__fail(-EINVAL,
+                          "\"%.40s\" is no name for an end: 1 to %d of A-Z, a-z, 0-9 and _",
                           end->name, NARU__END_NAME_MAX);
     for (int i = 0; i < 2; i++) {
         snprintf(fd[i], sizeof fd[i], passage->fds[i] >= 0 ? "%d" : "-", passage->fds[i]);
@@ -140,7 +142,8 @@ static int plan_end(struct plan *plan, const struct naru_spawn_end *end)
         if (r < 0)
             return r;
         if (!h->ops->pass)
-            return naru__fail(-EINVAL, "%s: %s is not an end of a pair: the program can open it by name",
+            return naru__fail(-EINVAL,
+                              "%s: %s is not an end of a pair: the program can open it by name",
                               end->name, h->name);
         r = h->ops->pass(h, &passage);
         if (r < 0)
@@ -150,9 +153,11 @@ static int plan_end(struct plan *plan, const struct naru_spawn_end *end)
                 return naru__fail(-EINVAL, "%s: this end is given twice", end->name);
         plan->handles[plan->n_handles++] = h;
     } else if (number < 0) {
-        return naru__fail(-EINVAL, "%s: a plain descriptor can only be stdin, stdout or stderr", end->name);
+        return naru__fail(-EINVAL, "%s: a plain descriptor can only be stdin, stdout or stderr",
+                          end->name);
     }
-    return number >= 0 ? plan_standard(plan, end, number, &passage) : plan_named(plan, end, &passage);
+    return number >= 0 ? plan_standard(plan, end, number, &passage)
+                       : plan_named(plan, end, &passage);
 }
 
 static int plan_environment(struct plan *plan, char *const *given)
@@ -176,8 +181,8 @@ static int plan_environment(struct plan *plan, char *const *given)
 static int make_plan(struct plan *plan, const struct naru_spawn_options *o)
 {
     if (o->n_ends > ENDS_MAX || (o->n_ends && !o->ends))
-        return naru__fail(-EINVAL, "%zu ends were given to naru_spawn; at most %d, and not NULL", o->n_ends,
-                          ENDS_MAX);
+        return naru__fail(-EINVAL, "%zu ends were given to naru_spawn; at most %d, and not NULL",
+                          o->n_ends, ENDS_MAX);
     for (size_t i = 0; i < o->n_ends; i++) {
         int r = plan_end(plan, &o->ends[i]);
         for (size_t k = 0; k < i && r == 0; k++)
@@ -195,11 +200,14 @@ static int cannot_start(const char *name, const struct naru_launch *launch, int 
 {
     const char *at = launch->failed_at;
     if (at && strcmp(at, "chdir") == 0)
-        return naru__fail(code, "%s cannot be started in the directory %s: %s", name, launch->directory,
-                          naru__errno_text(code));
+        return naru__fail(code, "%s cannot be started in the directory %s: %s", name,
+                          launch->directory, naru__errno_text(code));
     if (code == -ENOENT && at)
-        return naru__fail(code, "%s cannot be started: it is there, but the interpreter or loader that it "
-                          "names is not", name);
+        return naru__fail(
+            code,
+            "%s cannot be started: it is there, but the interpreter or loader that it "
+            "names is not",
+            name);
     return naru__fail(code, "%s cannot be started: %s%s", name, naru__errno_text(code),
                       code == -EMFILE ? naru__limit_of_files(code).text
                                       : naru__limit_of_processes(code).text);
@@ -318,11 +326,12 @@ int naru_child_signal(naru_child *child, int signal)
     if (look(child) != 0)
         return naru__fail(-ESRCH, "%s (pid %d) has ended", child->handle.name, (int)child->pid);
     /* not reaped, so the pid is still its own even where there is no pidfd */
-    r = child->pidfd >= 0 ? naru__os_pidfd_signal(child->pidfd, signal)
-                          : kill(child->pid, signal) < 0 ? -errno : 0;
+    r = child->pidfd >= 0              ? naru__os_pidfd_signal(child->pidfd, signal)
+        : kill(child->pid, signal) < 0 ? -errno
+                                       : 0;
     if (r < 0)
-        return naru__fail(r, "%s (pid %d): signal %d: %s", child->handle.name, (int)child->pid, signal,
-                          naru__errno_text(r));
+        return naru__fail(r, "%s (pid %d): signal %d: %s", child->handle.name, (int)child->pid,
+                          signal, naru__errno_text(r));
     return 0;
 }
 

@@ -38,8 +38,10 @@ int naru_stream_open(const char *text, int mode, const struct naru_stream_option
     if (mode == 0 || mode & ~(NARU_READ | NARU_WRITE))
         return naru__fail(-EINVAL, "the mode %d is neither NARU_READ, NARU_WRITE nor both", mode);
     if (!transport->stream_open)
-        return naru__fail(-EOPNOTSUPP, "%s has no name that could be opened: make a pair "
-                          "(naru_stream_pair)", text);
+        return naru__fail(-EOPNOTSUPP,
+                          "%s has no name that could be opened: make a pair "
+                          "(naru_stream_pair)",
+                          text);
     options = NARU_OPTIONS(naru_stream_options, options);
     return transport->stream_open(&url, mode, options, naru__deadline(timeout), ret_s);
 }
@@ -75,7 +77,8 @@ ssize_t naru_stream_write(naru_stream *stream, const void *buf, size_t n, int64_
     return r;
 }
 
-int naru_stream_read_all(naru_stream *stream, void *buf, size_t n, int64_t timeout, size_t *ret_done)
+int naru_stream_read_all(naru_stream *stream, void *buf, size_t n, int64_t timeout,
+                         size_t *ret_done)
 {
     size_t done = 0;
     ssize_t r = enter(stream, NARU_IN, buf, n);
@@ -83,8 +86,8 @@ int naru_stream_read_all(naru_stream *stream, void *buf, size_t n, int64_t timeo
     while (r >= 0 && done < n) {
         r = stream->ops->read(stream, (char *)buf + done, n - done, deadline);
         if (r == 0)
-            r = naru__fail(-EPIPE, "%s: the stream ended after %zu of %zu bytes", stream->handle.name,
-                           done, n);
+            r = naru__fail(-EPIPE, "%s: the stream ended after %zu of %zu bytes",
+                           stream->handle.name, done, n);
         if (r > 0)
             done += (size_t)r;
     }

@@ -14,6 +14,7 @@ int naru__find_transport(const char *url, int noun, struct naru_url *ret_url,
 const struct naru_transport *naru__transport(const char *scheme);
 
 /* The options the caller gave, or all defaults; each after its size was checked. */
-#define NARU_OPTIONS(type, given) ((given) ? (given) : &(const struct type){.size = sizeof(struct type)})
+#define NARU_OPTIONS(type, given)                                                                  \
+    ((given) ? (given) : &(const struct type){.size = sizeof(struct type)})
 
 #endif

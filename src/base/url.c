@@ -35,7 +35,8 @@ static int check_text(const char *text)
         if (!step)
             return naru__fail(-EINVAL, "the URL is not valid UTF-8 at byte %zu", n);
         if (s[n] < 0x20 || s[n] == 0x7f)
-            return naru__fail(-EINVAL, "the URL has the control character 0x%02x at byte %zu", s[n], n);
+            return naru__fail(-EINVAL, "the URL has the control character 0x%02x at byte %zu", s[n],
+                              n);
         n += step;
         if (n > URL_MAX)
             return naru__fail(-EINVAL, "the URL is longer than %d bytes", URL_MAX);
@@ -52,8 +53,8 @@ int naru__url_parse(const char *text, struct naru_url *ret_url)
         return r;
     size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyz+-0123456789");
     if (text[n] != ':' || n == 0)
-        return naru__fail(-EINVAL, "\"%.80s\" is no URL: it begins with no scheme such as \"fifo:\"",
-                          text);
+        return naru__fail(-EINVAL,
+                          "\"%.80s\" is no URL: it begins with no scheme such as \"fifo:\"", text);
     struct naru_url url = {.text = text, .rest = text + n + 1};
     if (n >= sizeof url.scheme)
         return naru__fail(-EINVAL, "\"%.80s\": no scheme is as long as that", text);

@@ -6,9 +6,9 @@
 #include <stddef.h>
 
 struct naru_url {
-    const char *text;   /* the whole, borrowed */
-    char scheme[24];    /* "fifo" */
-    const char *rest;   /* what follows "fifo:", borrowed from text */
+    const char *text; /* the whole, borrowed */
+    char scheme[24];  /* "fifo" */
+    const char *rest; /* what follows "fifo:", borrowed from text */
 };
 
 /* Fails with -EINVAL and a sentence: no scheme, a scheme too long, control characters, not UTF-8,

@@ -64,7 +64,8 @@ void naru__handle_deinit(struct naru_handle *h)
     h->magic = 0;
     naru__os_close(h->epoll);
     naru__os_close(h->timer);
-    naru__os_close(atomic_load_explicit(&h->wake, memory_order_relaxed)); /* no other thread by now */
+    naru__os_close(
+        atomic_load_explicit(&h->wake, memory_order_relaxed)); /* no other thread by now */
     pthread_mutex_destroy(&h->arm);
     free(h->name);
     h->name = NULL;
@@ -83,10 +84,11 @@ int naru__enter_any(const void *handle)
     if ((uintptr_t)h % _Alignof(struct naru_handle) || h->magic != MAGIC)
         return naru__fail_static(-EINVAL, "the pointer is not an open naru handle");
     if (!naru__is_owner(h))
-        return naru__fail(-ECHILD,
-                          "%s belongs to the process that opened it and this is a forked child: "
-                          "adopt the end (naru_adopt) if it is one of a pair, else open it by name here",
-                          h->name);
+        return naru__fail(
+            -ECHILD,
+            "%s belongs to the process that opened it and this is a forked child: "
+            "adopt the end (naru_adopt) if it is one of a pair, else open it by name here",
+            h->name);
     return 0;
 }
 
@@ -97,8 +99,8 @@ int naru__enter(const void *handle, enum naru_handle_noun noun)
     if (r < 0)
         return r;
     if (h->noun != noun)
-        return naru__fail(-EINVAL, "%s is a %s, and the call wants a %s", h->name, noun_name[h->noun],
-                          noun_name[noun]);
+        return naru__fail(-EINVAL, "%s is a %s, and the call wants a %s", h->name,
+                          noun_name[h->noun], noun_name[noun]);
     return 0;
 }
 
@@ -110,25 +112,27 @@ int naru__check_options(const void *options, size_t size, const char *name)
     memcpy(&given, options, sizeof given);
     if (given == size)
         return 0;
-    return naru__fail(-EINVAL, "%s.size is %zu and this library's is %zu: set it to sizeof(struct %s)%s",
-                      name, given, size, name,
-                      given > size ? ", and use a library as new as the header" : "");
+    return naru__fail(
+        -EINVAL, "%s.size is %zu and this library's is %zu: set it to sizeof(struct %s)%s", name,
+        given, size, name, given > size ? ", and use a library as new as the header" : "");
 }
 
 int naru__check_direction(const struct naru_handle *h, int direction)
 {
     if (h->directions & direction)
         return 0;
-    return naru__fail(-EOPNOTSUPP, "%s: this end only %s; the other direction needs its own end, or a "
-                      "two-way kind", h->name, direction == NARU_IN ? "writes" : "reads");
+    return naru__fail(-EOPNOTSUPP,
+                      "%s: this end only %s; the other direction needs its own end, or a "
+                      "two-way kind",
+                      h->name, direction == NARU_IN ? "writes" : "reads");
 }
 
 /* ---- waiting ---- */
 
 enum {
-    SPIN_NS = 30000,   /* about twice a wake-up of a sleeper on another core */
-    SPIN_CREDIT = 8,   /* failures in a row until spinning stops */
-    SPIN_PROBE = 32    /* waits without spinning until it is tried again */
+    SPIN_NS = 30000, /* about twice a wake-up of a sleeper on another core */
+    SPIN_CREDIT = 8, /* failures in a row until spinning stops */
+    SPIN_PROBE = 32  /* waits without spinning until it is tried again */
 };
 
 static int cores(void)
@@ -237,7 +241,8 @@ static int check_end(struct naru_wait *w, int64_t *ret_now)
     *ret_now = naru__now();
     if (*ret_now >= w->deadline)
         return naru__fail(-ETIMEDOUT, "%s: the time given passed and %s", h->name,
-                          w->events == NARU_IN ? "nothing came" : "there was no room, or no reader");
+                          w->events == NARU_IN ? "nothing came"
+                                               : "there was no room, or no reader");
     return 0;
 }
 
@@ -302,7 +307,8 @@ static int arm_fds(struct naru_handle *h, const struct naru_watch *now)
     }
     for (unsigned i = 0; i < now->n; i++) {
         const struct pollfd *p = &now->fds[i];
-        uint32_t events = (p->events & POLLIN ? EPOLLIN : 0u) | (p->events & POLLOUT ? EPOLLOUT : 0u);
+        uint32_t events =
+            (p->events & POLLIN ? EPOLLIN : 0u) | (p->events & POLLOUT ? EPOLLOUT : 0u);
         int r = naru__os_epoll_change(h->epoll, EPOLL_CTL_ADD, p->fd, events);
         if (r == -EEXIST)
             r = naru__os_epoll_change(h->epoll, EPOLL_CTL_MOD, p->fd, events);
@@ -380,7 +386,8 @@ static int make_epoll(struct naru_handle *h)
     if (r < 0) {
         h->epoll = naru__os_close(fd);
         h->timer = naru__os_close(h->timer);
-        return naru__fail(r, "%s: its descriptor cannot be armed: %s", h->name, naru__errno_text(r));
+        return naru__fail(r, "%s: its descriptor cannot be armed: %s", h->name,
+                          naru__errno_text(r));
     }
     return 0;
 }
@@ -446,7 +453,8 @@ int naru__handle_adopt(struct naru_handle *h)
     if (h->magic != MAGIC)
         return naru__fail_static(-EINVAL, "the pointer is not an open naru handle");
     if (!h->ops->adopt)
-        return naru__fail(-EOPNOTSUPP, "%s is not an end of a pair: open it by its name in this process",
+        return naru__fail(-EOPNOTSUPP,
+                          "%s is not an end of a pair: open it by its name in this process",
                           h->name);
     if (naru__is_owner(h))
         return 0;

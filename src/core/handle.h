@@ -82,10 +82,10 @@ struct naru_handle {
     uint32_t noun;
     uint64_t process; /* the owner: base/process.h */
     const struct naru_handle_ops *ops;
-    char *name;       /* the URL as given, for sentences; owned */
-    int directions;   /* NARU_IN, NARU_OUT: what this end can do at all */
+    char *name;     /* the URL as given, for sentences; owned */
+    int directions; /* NARU_IN, NARU_OUT: what this end can do at all */
     _Atomic int cancelled;
-    _Atomic int wake; /* eventfd: made by the first wait or naru_fd, else NARU__NO_FD */
+    _Atomic int wake;         /* eventfd: made by the first wait or naru_fd, else NARU__NO_FD */
     struct naru_spin spin[2]; /* in, out */
     struct naru_counts counts;
 
@@ -93,7 +93,7 @@ struct naru_handle {
     int epoll;           /* NARU__NO_FD until naru_fd */
     int timer;
     int want;
-    bool rung;           /* wake is readable on purpose: ready() said so */
+    bool rung; /* wake is readable on purpose: ready() said so */
     struct naru_watch armed;
 };
 
@@ -123,10 +123,10 @@ int naru__check_direction(const struct naru_handle *, int direction);
 /* A wait in steps: try, and while it says -EAGAIN take a step. */
 struct naru_wait {
     struct naru_handle *handle;
-    int events;       /* NARU_IN or NARU_OUT */
+    int events; /* NARU_IN or NARU_OUT */
     int64_t deadline;
     int64_t spin_until; /* 0: not begun */
-    int64_t tick; /* of naru__wait_tick */
+    int64_t tick;       /* of naru__wait_tick */
     bool slept;
 };
 

@@ -17,7 +17,8 @@
 
 struct naru_stream_ops {
     size_t size;
-    /* Bytes, at least one, waiting till the deadline; 0 at the end. Only the reading thread calls. */
+    /* Bytes, at least one, waiting till the deadline; 0 at the end. Only the reading thread calls.
+     */
     ssize_t (*read)(naru_stream *, void *buf, size_t n, int64_t deadline);
     /* Bytes taken by the kernel, at least one. Only the writing thread calls. */
     ssize_t (*write)(naru_stream *, const void *buf, size_t n, int64_t deadline);
@@ -41,8 +42,8 @@ struct naru_outgoing {
     uint32_t type;
     uint32_t signature; /* 0: none */
     const struct iovec *vector;
-    size_t n;           /* pieces, at most 1024 */
-    size_t size;        /* their sum, at most limits.max_message as far as it is known */
+    size_t n;    /* pieces, at most 1024 */
+    size_t size; /* their sum, at most limits.max_message as far as it is known */
 };
 
 struct naru_channel_ops {
@@ -76,12 +77,12 @@ struct naru_channel_ops {
 struct naru_channel {
     struct naru_handle handle;
     const struct naru_channel_ops *ops;
-    bool selects;          /* the medium, or naru for it, can select by type */
-    size_t max_message;    /* the medium's and this end's limit for sending */
-    const char *max_name;  /* that limit's name, for the sentence */
+    bool selects;         /* the medium, or naru for it, can select by type */
+    size_t max_message;   /* the medium's and this end's limit for sending */
+    const char *max_name; /* that limit's name, for the sentence */
     unsigned max_taken;
-    unsigned taken;        /* receiving thread's */
-    void *reserved;        /* sending thread's: the open reservation */
+    unsigned taken; /* receiving thread's */
+    void *reserved; /* sending thread's: the open reservation */
     size_t reserved_size;
 };
 
@@ -90,11 +91,13 @@ struct naru_channel {
 struct naru_transport {
     size_t size;
     const char *scheme;
-    int (*stream_pair)(const struct naru_stream_options *, naru_stream **ret_a, naru_stream **ret_b);
+    int (*stream_pair)(const struct naru_stream_options *, naru_stream **ret_a,
+                       naru_stream **ret_b);
     int (*stream_open)(const struct naru_url *, int mode, const struct naru_stream_options *,
                        int64_t deadline, naru_stream **ret_s);
     int (*stream_inherit)(const char *name, const int fds[2], naru_stream **ret_s);
-    int (*channel_pair)(const struct naru_channel_options *, naru_channel **ret_a, naru_channel **ret_b);
+    int (*channel_pair)(const struct naru_channel_options *, naru_channel **ret_a,
+                        naru_channel **ret_b);
     int (*channel_connect)(const struct naru_url *, const struct naru_channel_options *,
                            int64_t deadline, naru_channel **ret_c);
     int (*channel_inherit)(const char *name, const int fds[2], const struct naru_channel_options *,

@@ -44,8 +44,8 @@ ssize_t naru__os_readv(int fd, const struct iovec *vector, int n)
 /* The kernel's own way. glibc's pwritev2 turns offset -1 into the current position, as here. */
 static ssize_t write_nosignal(int fd, const struct iovec *vector, int n)
 {
-    return syscall(SYS_pwritev2, fd, vector, (unsigned long)n, (unsigned long)-1,
-                   (unsigned long)-1, RWF_NOSIGNAL);
+    return syscall(SYS_pwritev2, fd, vector, (unsigned long)n, (unsigned long)-1, (unsigned long)-1,
+                   RWF_NOSIGNAL);
 }
 
 static ssize_t write_masked(int fd, const struct iovec *vector, int n)
@@ -95,7 +95,8 @@ int naru__os_pipe(int ret_fds[2])
     int fds[2];
     if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
         return -errno;
-    for (int i = 0; i < 2; i++) { /* 0, 1 and 2 are not a library's to take, even if they are closed */
+    for (int i = 0; i < 2;
+         i++) { /* 0, 1 and 2 are not a library's to take, even if they are closed */
         int high = fds[i] > 2 ? fds[i] : fcntl(fds[i], F_DUPFD_CLOEXEC, 3);
         int error = errno;
         if (high != fds[i])

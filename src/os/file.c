@@ -73,20 +73,24 @@ static int lock(int fd, int command, struct flock *lock)
 
 int naru__os_lock(int fd, int64_t byte, bool exclusive)
 {
-    struct flock range = {.l_type = exclusive ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET,
-                          .l_start = (off_t)byte, .l_len = 1};
+    struct flock range = {.l_type = exclusive ? F_WRLCK : F_RDLCK,
+                          .l_whence = SEEK_SET,
+                          .l_start = (off_t)byte,
+                          .l_len = 1};
     return lock(fd, F_OFD_SETLK, &range);
 }
 
 int naru__os_unlock(int fd, int64_t byte)
 {
-    struct flock range = {.l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
+    struct flock range = {
+        .l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
     return lock(fd, F_OFD_SETLK, &range);
 }
 
 int naru__os_lock_held(int fd, int64_t byte)
 {
-    struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
+    struct flock range = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
     int r = lock(fd, F_OFD_GETLK, &range);
     return r < 0 ? r : range.l_type != F_UNLCK;
 }

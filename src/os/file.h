@@ -9,14 +9,16 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
-int naru__os_open(const char *path, int flags);              /* O_CLOEXEC is added */
-int naru__os_make_fifo(const char *path, mode_t mode);       /* mode as given, whatever the umask */
-int naru__os_stat(const char *path, struct stat *ret_stat);  /* of the thing itself, not its target */
+int naru__os_open(const char *path, int flags);        /* O_CLOEXEC is added */
+int naru__os_make_fifo(const char *path, mode_t mode); /* mode as given, whatever the umask */
+int naru__os_stat(const char *path,
+                  struct stat *ret_stat); /* of the thing itself, not its target */
 int naru__os_fstat(int fd, struct stat *ret_stat);
 int naru__os_chown(const char *path, uid_t uid, gid_t gid);
 int naru__os_unlink(const char *path);
 
-/* Open file description locks on [start, start + 1). Exclusive or shared, never waiting: -EAGAIN. */
+/* Open file description locks on [start, start + 1). Exclusive or shared, never waiting: -EAGAIN.
+ */
 int naru__os_lock(int fd, int64_t byte, bool exclusive);
 int naru__os_unlock(int fd, int64_t byte);
 int naru__os_lock_held(int fd, int64_t byte); /* 1 if another description has any lock there */

@@ -41,8 +41,8 @@ static struct naru_limit_text rlimit_text(int resource, const char *name, const 
     struct rlimit limit;
     if (getrlimit((__typeof__(RLIMIT_NOFILE))resource, &limit) < 0)
         return out;
-    snprintf(out.text, sizeof out.text, " (%s is %" PRIuMAX ", hard limit %" PRIuMAX "%s; %s)", name,
-             (uintmax_t)limit.rlim_cur, (uintmax_t)limit.rlim_max, use, remedy);
+    snprintf(out.text, sizeof out.text, " (%s is %" PRIuMAX ", hard limit %" PRIuMAX "%s; %s)",
+             name, (uintmax_t)limit.rlim_cur, (uintmax_t)limit.rlim_max, use, remedy);
     return out;
 }
 
@@ -82,14 +82,17 @@ struct naru_limit_text naru__limit_of_processes(int code)
 {
     if (code != -EAGAIN)
         return (struct naru_limit_text){""};
-    return rlimit_text(RLIMIT_NPROC, "RLIMIT_NPROC", "",
-                       "raise it with `ulimit -u N`; also look at kernel.pid_max and the pids cgroup");
+    return rlimit_text(
+        RLIMIT_NPROC, "RLIMIT_NPROC", "",
+        "raise it with `ulimit -u N`; also look at kernel.pid_max and the pids cgroup");
 }
 
 struct naru_limit_text naru__limit_of_inotify(int code)
 {
     struct naru_limit_text out = {""};
-    const char *name = code == -EMFILE ? "max_user_instances" : code == -ENOSPC ? "max_user_watches" : NULL;
+    const char *name = code == -EMFILE   ? "max_user_instances"
+                       : code == -ENOSPC ? "max_user_watches"
+                                         : NULL;
     if (!name)
         return out;
     char path[64];
@@ -113,11 +116,12 @@ struct naru_limit_text naru__limit_of_pipe(size_t asked, size_t granted, int cod
                  "; raise it with `sysctl -w fs.pipe-max-size=%zu`",
                  want.text, have.text, largest, asked);
     else if (code == -EPERM || code >= 0)
-        snprintf(out.text, sizeof out.text,
-                 "%s asked, %s granted: this user's pipes have used up fs.pipe-user-pages-soft, %" PRId64
-                 " pages (hard limit %" PRId64
-                 "); close some or raise it with `sysctl -w fs.pipe-user-pages-soft=N`",
-                 want.text, have.text, soft, hard);
+        snprintf(
+            out.text, sizeof out.text,
+            "%s asked, %s granted: this user's pipes have used up fs.pipe-user-pages-soft, %" PRId64
+            " pages (hard limit %" PRId64
+            "); close some or raise it with `sysctl -w fs.pipe-user-pages-soft=N`",
+            want.text, have.text, soft, hard);
     else
         snprintf(out.text, sizeof out.text, "%s asked, %s granted: the kernel answered error %d",
                  want.text, have.text, -code);

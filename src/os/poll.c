@@ -6,7 +6,6 @@
 #include "base/fault.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <sys/epoll.h>
@@ -16,7 +15,8 @@
 
 static struct timespec to_timespec(int64_t ns)
 {
-    return (struct timespec){.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
+    return (struct timespec){.tv_sec = (time_t)(ns / 1000000000),
+                             .tv_nsec = (long)(ns % 1000000000)};
 }
 
 int naru__os_poll(struct pollfd *fds, unsigned n, int64_t deadline)
@@ -108,6 +108,6 @@ int naru__os_timerfd_set(int fd, int64_t deadline)
 
 int naru__os_cores(void)
 {
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) < 0 ? 1 : CPU_COUNT(&set);
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : (int)n;
 }

@@ -18,12 +18,12 @@ int naru__os_hung_up(int fd);
 
 int naru__os_epoll(void);
 int naru__os_epoll_change(int epoll, int operation, int fd, uint32_t events);
-int naru__os_eventfd(void); /* non-blocking */
-void naru__os_eventfd_signal(int fd); /* async-signal-safe, keeps errno */
-int naru__os_timerfd(void); /* monotonic, non-blocking */
+int naru__os_eventfd(void);                         /* non-blocking */
+void naru__os_eventfd_signal(int fd);               /* async-signal-safe, keeps errno */
+int naru__os_timerfd(void);                         /* monotonic, non-blocking */
 int naru__os_timerfd_set(int fd, int64_t deadline); /* NARU__NEVER: off */
 
-/* On how many cores this process may run. */
+/* How many cores there are: those of the peer count too, so not this process's affinity. */
 int naru__os_cores(void);
 
 #endif

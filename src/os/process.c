@@ -177,7 +177,8 @@ int naru__os_find_program(const char *name, char *buf, size_t n)
     int result = -ENOENT;
     for (const char *p = path ? path : "/bin:/usr/bin"; *name;) {
         size_t length = strcspn(p, ":");
-        int m = length ? snprintf(buf, n, "%.*s/%s", (int)length, p, name) : snprintf(buf, n, "%s", name);
+        int m = length ? snprintf(buf, n, "%.*s/%s", (int)length, p, name)
+                       : snprintf(buf, n, "%s", name);
         if (m > 0 && (size_t)m < n) {
             int r = usable(buf);
             if (r == 0)

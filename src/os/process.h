@@ -8,20 +8,20 @@
 #include <sys/types.h>
 
 struct naru_launch {
-    const char *path;        /* program file */
+    const char *path; /* program file */
     char *const *argv;
     char *const *environment;
-    const char *directory;   /* NULL: unchanged */
-    const int (*move)[2];    /* {descriptor here, number there}; numbers there are all different */
+    const char *directory; /* NULL: unchanged */
+    const int (*move)[2];  /* {descriptor here, number there}; numbers there are all different */
     size_t n_move;
-    bool keep_others;        /* else every descriptor but 0, 1, 2 and those moved is closed */
-    const char *failed_at;   /* set on failure: "chdir" or "exec" */
+    bool keep_others;      /* else every descriptor but 0, 1, 2 and those moved is closed */
+    const char *failed_at; /* set on failure: "chdir" or "exec" */
 };
 
 /* Starts a program, returns its pid. An exec that fails is this call's failure. */
 pid_t naru__os_launch(struct naru_launch *launch);
 
-int naru__os_pidfd(pid_t pid);                /* -ENOSYS before Linux 5.3 */
+int naru__os_pidfd(pid_t pid); /* -ENOSYS before Linux 5.3 */
 int naru__os_pidfd_signal(int pidfd, int signal);
 
 /* 1: ended, ret_code and ret_signal are set, and the zombie is reaped; 0: it still runs. */

@@ -36,7 +36,8 @@ ssize_t naru__bytes_read(struct naru_handle *h, int fd, void *buf, size_t n, int
     return r;
 }
 
-ssize_t naru__bytes_write(struct naru_handle *h, int fd, const void *buf, size_t n, int64_t deadline)
+ssize_t naru__bytes_write(struct naru_handle *h, int fd, const void *buf, size_t n,
+                          int64_t deadline)
 {
     struct naru_wait wait = naru__wait_begin(h, NARU_OUT, deadline);
     ssize_t r;

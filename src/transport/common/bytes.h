@@ -10,7 +10,8 @@
 ssize_t naru__bytes_read(struct naru_handle *, int fd, void *buf, size_t n, int64_t deadline);
 
 /* As naru_stream_write; -EPIPE has a sentence. */
-ssize_t naru__bytes_write(struct naru_handle *, int fd, const void *buf, size_t n, int64_t deadline);
+ssize_t naru__bytes_write(struct naru_handle *, int fd, const void *buf, size_t n,
+                          int64_t deadline);
 
 /* Waits until the pipe behind fd is empty. */
 int naru__bytes_flush(struct naru_handle *, int fd, int64_t deadline);

@@ -7,9 +7,9 @@
  * no room) is `owed` and goes first next time.
  *
  * Greeting: each holder of an end says HELLO with its limits: the maker of a pair for both ends at
- * once, a child that adopts an end, a program that inherits it. A holder that finishes in order says
- * BYE. The end is the kernel's end of file, when no process holds the other end any more; it was in
- * order if the last holder to have said HELLO has said BYE (-EPIPE), else that holder died
+ * once, a child that adopts an end, a program that inherits it. A holder that finishes in order
+ * says BYE. The end is the kernel's end of file, when no process holds the other end any more; it
+ * was in order if the last holder to have said HELLO has said BYE (-EPIPE), else that holder died
  * (-ECONNRESET). So a parent that closes the end which its child adopted ends nothing.
  *
  * Threads: the receiving thread owns the inbox under `rx`, because a sender may have to look there
@@ -64,17 +64,17 @@ struct connection {
     int64_t armed_select; /* what naru_fd is to tell of: the last select that found nothing */
     bool armed;
 
-    _Atomic unsigned met;     /* MET_ bits: which HELLOs have come */
-    _Atomic size_t peer_max;  /* the largest message that the other end takes */
-    bool wait_hello;          /* this end was inherited: nothing is sent before a HELLO */
+    _Atomic unsigned met;    /* MET_ bits: which HELLOs have come */
+    _Atomic size_t peer_max; /* the largest message that the other end takes */
+    bool wait_hello;         /* this end was inherited: nothing is sent before a HELLO */
 
     uint64_t sequence; /* sending half */
     uint32_t sender;
     uint8_t *owed;
     size_t owed_start, owed_end, owed_size;
     struct batch batch; /* one allocation, at ends */
-    bool finished; /* shut down */
-    _Atomic bool used;
+    bool finished;      /* shut down */
+    _Atomic bool used; /* relaxed: both threads only ever set it; pass reads it when neither runs */
 };
 
 static struct connection *of_channel(naru_channel *channel)
@@ -122,10 +122,13 @@ static int end_of_file(struct connection *c)
     bool in_order = c->greeted && c->bye == c->holder && !naru__inbox_midway(&c->inbox);
     c->rx_end = in_order ? -EPIPE : -ECONNRESET;
     if (in_order)
-        snprintf(c->rx_why, sizeof c->rx_why, "the other end has finished and all it sent was read");
+        snprintf(c->rx_why, sizeof c->rx_why,
+                 "the other end has finished and all it sent was read");
     else
-        snprintf(c->rx_why, sizeof c->rx_why, "the other end (pid %" PRIu32 ") vanished without "
-                 "finishing%s", c->holder,
+        snprintf(c->rx_why, sizeof c->rx_why,
+                 "the other end (pid %" PRIu32 ") vanished without "
+                 "finishing%s",
+                 c->holder,
                  naru__inbox_midway(&c->inbox) ? "; the message it was sending is dropped" : "");
     if (c->inbox.join.active) {
         naru__inbox_direct_leave(&c->inbox);
@@ -167,7 +170,8 @@ static int pull(struct connection *c)
     if (f < 0)
         return broken(c, f);
     if (!c->greeted && c->rx_end == 0 && c->inbox.count > 0) {
-        naru__fail_static(-EPROTO, "a message came before the greeting: the other side is not naru's");
+        naru__fail_static(-EPROTO,
+                          "a message came before the greeting: the other side is not naru's");
         return broken(c, -EPROTO);
     }
     return c->rx_end < 0 && c->inbox.count == 0 ? c->rx_end : 1;
@@ -184,11 +188,13 @@ static int say_end(struct connection *c, int code)
 
 static int stash_full(const struct connection *c, int64_t select)
 {
-    return naru__fail(-ENOBUFS,
-                      "%s: %zu messages of other types than select %" PRId64
-                      " asks for wait here, %s with their upkeep, and .stash is %s: receive them, or "
-                      "open with a larger .stash", name_of(c), c->inbox.count, select,
-                      naru__size_text(c->inbox.held).text, naru__size_text(c->stash).text);
+    return naru__fail(
+        -ENOBUFS,
+        "%s: %zu messages of other types than select %" PRId64
+        " asks for wait here, %s with their upkeep, and .stash is %s: receive them, or "
+        "open with a larger .stash",
+        name_of(c), c->inbox.count, select, naru__size_text(c->inbox.held).text,
+        naru__size_text(c->stash).text);
 }
 
 /* Looks, takes in, looks again. 0 with a message in ret_item, or -EAGAIN, or why there is none. */
@@ -200,7 +206,8 @@ static int receive_once(struct connection *c, int64_t select, void *buf, size_t 
         if (*direct && naru__inbox_direct_done(in, ret_item)) {
             *direct = false;
             ret_item->data = buf;
-            (void)broken(c, naru__inbox_fed(in, 0)); /* what came behind it; an error is for the next */
+            (void)broken(
+                c, naru__inbox_fed(in, 0)); /* what came behind it; an error is for the next */
             return 0;
         }
         if (!*direct && naru__inbox_take(in, select, ret_item))
@@ -222,7 +229,7 @@ static int receive(struct connection *c, int64_t select, void *buf, size_t cap, 
     struct naru_wait wait = naru__wait_begin(&c->channel.handle, NARU_IN, deadline);
     bool direct = false;
     int r;
-    c->used = true;
+    atomic_store_explicit(&c->used, true, memory_order_relaxed);
     for (;;) {
         pthread_mutex_lock(&c->rx);
         r = receive_once(c, select, buf, cap, &direct, ret_item);
@@ -370,8 +377,10 @@ static int why_closed(struct connection *c)
     uint32_t holder = c->holder;
     pthread_mutex_unlock(&c->rx);
     if (r == -ECONNRESET)
-        return naru__fail(r, "%s: the other end (pid %" PRIu32 ") vanished without finishing: "
-                          "the message was not sent", name_of(c), holder);
+        return naru__fail(r,
+                          "%s: the other end (pid %" PRIu32 ") vanished without finishing: "
+                          "the message was not sent",
+                          name_of(c), holder);
     return naru__fail(r, "%s: the other end is closed: the message was not sent", name_of(c));
 }
 
@@ -405,8 +414,11 @@ static int await_greeting(struct connection *c, int64_t deadline)
         if (r == -EAGAIN) {
             r = naru__wait_step(&wait);
             if (r == -ETIMEDOUT || r == -EAGAIN)
-                return naru__fail(r, "%s: the program that was given the other end has not greeted yet: "
-                                  "it opens it with naru_channel_inherit", name_of(c));
+                return naru__fail(
+                    r,
+                    "%s: the program that was given the other end has not greeted yet: "
+                    "it opens it with naru_channel_inherit",
+                    name_of(c));
         }
         if (r < 0)
             return say_end(c, r);
@@ -422,9 +434,10 @@ static int ready_to_send(struct connection *c, int64_t deadline)
 
 static int too_large(const struct connection *c, size_t size, size_t most)
 {
-    return naru__fail(-EMSGSIZE, "%s: the message has %s and the other end takes at most %s (its "
-                      ".max_message)", name_of(c), naru__size_text(size).text,
-                      naru__size_text(most).text);
+    return naru__fail(-EMSGSIZE,
+                      "%s: the message has %s and the other end takes at most %s (its "
+                      ".max_message)",
+                      name_of(c), naru__size_text(size).text, naru__size_text(most).text);
 }
 
 /* Leaves in the middle of a message: the receiver will be told to forget it. */
@@ -467,27 +480,64 @@ static int send_wire(struct connection *c, struct naru_wire *wire, int64_t deadl
     return 0;
 }
 
+enum { SMALL = 1024 }; /* up to here one copy is cheaper than a vector */
+
+/* A small message in one write, the usual case. -EAGAIN: the long way must wait for room. */
+static int send_small(struct connection *c, const struct naru_outgoing *out)
+{
+    uint8_t bytes[FRAME_HEADER + SMALL];
+    size_t at = FRAME_HEADER;
+    naru__frame_encode(&(struct naru_frame){.kind = FRAME_WHOLE,
+                                            .type = out->type,
+                                            .size = (uint32_t)out->size,
+                                            .signature = out->signature,
+                                            .sender = c->sender,
+                                            .sequence = c->sequence},
+                       bytes);
+    for (size_t i = 0; i < out->n; i++) {
+        if (out->vector[i].iov_len)
+            memcpy(bytes + at, out->vector[i].iov_base, out->vector[i].iov_len);
+        at += out->vector[i].iov_len;
+    }
+    naru__count(&c->channel.handle.counts.calls[1], 1);
+    ssize_t r = naru__os_write(c->out, bytes, at);
+    return r < 0 ? (int)r : 0;
+}
+
+static int send_message(struct connection *c, const struct naru_outgoing *out, int64_t deadline)
+{
+    struct naru_wire wire;
+    bool small = out->size <= SMALL && FRAME_HEADER + out->size <= c->medium->atomic;
+    int r = small && c->owed_start == c->owed_end ? send_small(c, out) : -EAGAIN;
+    if (r != -EAGAIN)
+        return r < 0 ? write_failed(c, r) : 0;
+    naru__wire_init(&wire, out, c->medium->atomic, FRAME_PIECE, c->sender, c->sequence);
+    return send_wire(c, &wire, deadline);
+}
+
 static int connection_send(naru_channel *channel, const struct naru_outgoing *out, int64_t deadline)
 {
     struct connection *c = of_channel(channel);
-    struct naru_wire wire;
-    c->used = true;
+    atomic_store_explicit(&c->used, true, memory_order_relaxed);
     int r = ready_to_send(c, deadline);
     if (r < 0)
         return r;
     size_t most = atomic_load_explicit(&c->peer_max, memory_order_relaxed);
     if (out->size > most)
         return too_large(c, out->size, most);
-    naru__wire_init(&wire, out, c->medium->atomic, FRAME_PIECE, c->sender, ++c->sequence);
-    r = send_wire(c, &wire, deadline);
+    c->sequence++;
+    r = send_message(c, out, deadline);
     if (r < 0) {
         if (r == -EAGAIN && c->medium->grows) {
             int holds = naru__os_pipe_capacity(c->out);
             if (holds > 0 && out->size + FRAME_HEADER > (size_t)holds)
-                return naru__fail(-EMSGSIZE, "%s: the message has %s and the pipe holds %s: with "
-                                  "NARU_NOWAIT it can never go; give a timeout, or open with a larger "
-                                  ".capacity", name_of(c), naru__size_text(out->size).text,
-                                  naru__size_text((uint64_t)holds).text);
+                return naru__fail(
+                    -EMSGSIZE,
+                    "%s: the message has %s and the pipe holds %s: with "
+                    "NARU_NOWAIT it can never go; give a timeout, or open with a larger "
+                    ".capacity",
+                    name_of(c), naru__size_text(out->size).text,
+                    naru__size_text((uint64_t)holds).text);
         }
         return r;
     }
@@ -497,12 +547,13 @@ static int connection_send(naru_channel *channel, const struct naru_outgoing *ou
 }
 
 enum {
-    BATCH = 65536,      /* bytes gathered for one write */
-    BATCH_SMALL = 256,  /* from this size on messages are gathered with an END each */
+    BATCH = 65536,     /* bytes gathered for one write */
+    BATCH_SMALL = 256, /* from this size on messages are gathered with an END each */
     BATCH_COUNT = 2048
 };
 
-static size_t put_frame(struct batch *b, size_t at, const struct naru_frame *frame, const void *data)
+static size_t put_frame(struct batch *b, size_t at, const struct naru_frame *frame,
+                        const void *data)
 {
     naru__frame_encode(frame, b->bytes + at);
     if (frame->size)
@@ -523,8 +574,10 @@ static void gather(struct connection *c, const struct naru_message *m, size_t n,
         if (one->size > most || at + cost + one->size > room || (one->size < BATCH_SMALL) != small)
             break;
         struct naru_frame frame = {.kind = small ? FRAME_WHOLE : FRAME_FIRST,
-                                   .type = one->info.type, .size = (uint32_t)one->size,
-                                   .sender = c->sender, .sequence = c->sequence + 1 + b->n};
+                                   .type = one->info.type,
+                                   .size = (uint32_t)one->size,
+                                   .sender = c->sender,
+                                   .sequence = c->sequence + 1 + b->n};
         at = put_frame(b, at, &frame, one->data);
         if (!small) {
             frame.kind = FRAME_END;
@@ -573,7 +626,7 @@ static ssize_t connection_send_many(naru_channel *channel, const struct naru_mes
     struct connection *c = of_channel(channel);
     struct batch *b = &c->batch;
     size_t sent = 0;
-    c->used = true;
+    atomic_store_explicit(&c->used, true, memory_order_relaxed);
     int r = ready_to_send(c, deadline);
     if (r == 0 && n > 1 && !b->bytes) {
         b->ends = naru__alloc_raw(BATCH_COUNT * sizeof *b->ends + BATCH);
@@ -595,8 +648,9 @@ static ssize_t connection_send_many(naru_channel *channel, const struct naru_mes
             c->sequence += b->n; /* also those cut off: a number is never used twice */
         } else {
             struct iovec one = {m[sent].data, m[sent].size};
-            r = connection_send(channel, &(struct naru_outgoing){m[sent].info.type, 0, &one, 1,
-                                                                 m[sent].size}, deadline);
+            r = connection_send(
+                channel, &(struct naru_outgoing){m[sent].info.type, 0, &one, 1, m[sent].size},
+                deadline);
             gone = r == 0;
         }
         sent += gone;
@@ -657,7 +711,8 @@ static int connection_wait_peers(naru_channel *channel, unsigned n, int64_t dead
 {
     struct connection *c = of_channel(channel);
     if (n > 1)
-        return naru__fail(-EOPNOTSUPP, "%s is a connection: it has one peer, not %u", name_of(c), n);
+        return naru__fail(-EOPNOTSUPP, "%s is a connection: it has one peer, not %u", name_of(c),
+                          n);
     return n == 0 ? 0 : ready_to_send(c, deadline);
 }
 
@@ -691,8 +746,11 @@ static int say_hello(struct connection *c, uint32_t flags)
 {
     uint8_t bytes[FRAME_HEADER + FRAME_HELLO_SIZE];
     c->sender = (uint32_t)getpid();
-    const struct naru_hello hello = {.version = FRAME_VERSION, .header = FRAME_HEADER,
-                                     .pid = c->sender, .flags = flags, .max_message = c->max_receive};
+    const struct naru_hello hello = {.version = FRAME_VERSION,
+                                     .header = FRAME_HEADER,
+                                     .pid = c->sender,
+                                     .flags = flags,
+                                     .max_message = c->max_receive};
     naru__hello_encode(&hello, bytes);
     int r = owe(c, bytes, sizeof bytes);
     if (r < 0)
@@ -712,7 +770,8 @@ static int connection_pass(struct naru_handle *h, struct naru_passage *ret_passa
 {
     struct connection *c = of_handle(h);
     if (c->used)
-        return naru__fail(-EBUSY, "%s: this end has been used already and cannot go to another program",
+        return naru__fail(-EBUSY,
+                          "%s: this end has been used already and cannot go to another program",
                           name_of(c));
     *ret_passage = (struct naru_passage){"channel", c->medium->scheme, {c->in, c->out}};
     return 0;
@@ -799,8 +858,8 @@ static int new_end(const struct naru_medium *medium, const char *name, const int
     if (!c)
         return -ENOMEM;
     c->in = c->out = NARU__NO_FD;
-    int r = naru__handle_init(&c->channel.handle, NARU__CHANNEL, &handle_ops, name,
-                              NARU_IN | NARU_OUT);
+    int r =
+        naru__handle_init(&c->channel.handle, NARU__CHANNEL, &handle_ops, name, NARU_IN | NARU_OUT);
     if (r < 0) {
         free(c);
         return r;

@@ -10,8 +10,8 @@
 /* What differs between media. */
 struct naru_medium {
     const char *scheme;
-    size_t atomic;      /* bytes that one write takes whole or not at all */
-    bool grows;         /* F_SETPIPE_SZ can make room for the last word */
+    size_t atomic; /* bytes that one write takes whole or not at all */
+    bool grows;    /* F_SETPIPE_SZ can make room for the last word */
 };
 
 /* Shared by the two ends of a pair in the process that made it. */

@@ -12,12 +12,39 @@
 #include <stdbool.h>
 #include <string.h>
 
-static void put16(uint8_t *p, uint16_t v) { v = htole16(v); memcpy(p, &v, sizeof v); }
-static void put32(uint8_t *p, uint32_t v) { v = htole32(v); memcpy(p, &v, sizeof v); }
-static void put64(uint8_t *p, uint64_t v) { v = htole64(v); memcpy(p, &v, sizeof v); }
-static uint16_t get16(const uint8_t *p) { uint16_t v; memcpy(&v, p, sizeof v); return le16toh(v); }
-static uint32_t get32(const uint8_t *p) { uint32_t v; memcpy(&v, p, sizeof v); return le32toh(v); }
-static uint64_t get64(const uint8_t *p) { uint64_t v; memcpy(&v, p, sizeof v); return le64toh(v); }
+static void put16(uint8_t *p, uint16_t v)
+{
+    v = htole16(v);
+    memcpy(p, &v, sizeof v);
+}
+static void put32(uint8_t *p, uint32_t v)
+{
+    v = htole32(v);
+    memcpy(p, &v, sizeof v);
+}
+static void put64(uint8_t *p, uint64_t v)
+{
+    v = htole64(v);
+    memcpy(p, &v, sizeof v);
+}
+static uint16_t get16(const uint8_t *p)
+{
+    uint16_t v;
+    memcpy(&v, p, sizeof v);
+    return le16toh(v);
+}
+static uint32_t get32(const uint8_t *p)
+{
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return le32toh(v);
+}
+static uint64_t get64(const uint8_t *p)
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return le64toh(v);
+}
 
 static uint8_t sum(const uint8_t *bytes)
 {
@@ -86,10 +113,11 @@ int naru__frame_decode(const uint8_t in[FRAME_HEADER], struct naru_frame *ret_fr
 
 static const char hello_magic[8] = "naru/1\0";
 
-void naru__hello_encode(const struct naru_hello *hello, uint8_t out[FRAME_HEADER + FRAME_HELLO_SIZE])
+void naru__hello_encode(const struct naru_hello *hello,
+                        uint8_t out[FRAME_HEADER + FRAME_HELLO_SIZE])
 {
-    const struct naru_frame frame = {.kind = FRAME_HELLO, .size = FRAME_HELLO_SIZE,
-                                     .sender = hello->pid};
+    const struct naru_frame frame = {
+        .kind = FRAME_HELLO, .size = FRAME_HELLO_SIZE, .sender = hello->pid};
     uint8_t *p = out + FRAME_HEADER;
     naru__frame_encode(&frame, out);
     memcpy(p, hello_magic, sizeof hello_magic);

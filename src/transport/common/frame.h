@@ -24,7 +24,7 @@
 enum {
     FRAME_HEADER = 32,
     FRAME_MAGIC = 0x726e,
-    FRAME_PIECE = 65536,   /* largest payload of one frame */
+    FRAME_PIECE = 65536, /* largest payload of one frame */
     FRAME_VERSION = 1,
     FRAME_HELLO_SIZE = 32
 };
@@ -55,7 +55,8 @@ struct naru_hello {
 
 void naru__frame_encode(const struct naru_frame *, uint8_t out[FRAME_HEADER]);
 
-/* 0, or -EPROTO without a sentence: no magic, a bad check, an unknown kind, sizes that cannot be. */
+/* 0, or -EPROTO without a sentence: no magic, a bad check, an unknown kind, sizes that cannot be.
+ */
 int naru__frame_decode(const uint8_t in[FRAME_HEADER], struct naru_frame *ret_frame);
 
 /* A whole HELLO frame. */

@@ -48,10 +48,11 @@ static void block_unref(struct naru_inbox *in, struct naru_block *b)
 }
 
 void naru__inbox_init(struct naru_inbox *in, bool shared, size_t max_message,
-                      void (*control)(void *, const struct naru_frame *, const uint8_t *), void *context)
+                      void (*control)(void *, const struct naru_frame *, const uint8_t *),
+                      void *context)
 {
-    *in = (struct naru_inbox){.shared = shared, .max_message = max_message, .control = control,
-                              .context = context};
+    *in = (struct naru_inbox){
+        .shared = shared, .max_message = max_message, .control = control, .context = context};
 }
 
 void naru__inbox_deinit(struct naru_inbox *in)
@@ -91,8 +92,11 @@ static int grow_items(struct naru_inbox *in)
 
 static struct naru_item item_of(const struct naru_inbox *in, const struct naru_frame *f)
 {
-    return (struct naru_item){.type = f->type, .signature = f->signature, .sender = f->sender,
-                              .sequence = f->sequence, .order = in->order};
+    return (struct naru_item){.type = f->type,
+                              .signature = f->signature,
+                              .sender = f->sender,
+                              .sequence = f->sequence,
+                              .order = in->order};
 }
 
 /* Takes over one reference to block. Room was made by grow_items. */
@@ -220,7 +224,7 @@ int naru__inbox_room(struct naru_inbox *in, struct iovec ret_room[2], size_t lim
         if (limit)
             return n;
         if (in->join.announced && !in->shared) /* large pieces: the next header only, so that its
-                                                 * payload need not be moved */
+                                                * payload need not be moved */
             ahead = FRAME_HEADER;
     }
     /* half a block is enough for what one system call brings */
@@ -329,9 +333,11 @@ static int join_finish(struct naru_inbox *in, uint8_t verdict)
 static int bad_bytes(struct naru_inbox *in, const char *what)
 {
     const uint8_t *p = in->block->data + in->start;
-    return naru__fail(-EPROTO,
-                      "%s came instead of a naru frame (%02x %02x %02x %02x …): the other side does not "
-                      "send messages of naru's, or the stream is damaged", what, p[0], p[1], p[2], p[3]);
+    return naru__fail(
+        -EPROTO,
+        "%s came instead of a naru frame (%02x %02x %02x %02x …): the other side does not "
+        "send messages of naru's, or the stream is damaged",
+        what, p[0], p[1], p[2], p[3]);
 }
 
 /* Shared media go on after garbage: at the next header that checks, or at the last bytes that may
@@ -372,7 +378,8 @@ static int parse_first_alone(struct naru_inbox *in, const struct naru_frame *f, 
     return 1;
 }
 
-/* One frame, f, whose header lies at start. 1: consumed; 0: more bytes are needed; else an error. */
+/* One frame, f, whose header lies at start. 1: consumed; 0: more bytes are needed; else an error.
+ */
 static int parse_frame(struct naru_inbox *in, const struct naru_frame *f)
 {
     uint8_t *payload = in->block->data + in->start + FRAME_HEADER;
@@ -515,8 +522,11 @@ int naru__inbox_direct_leave(struct naru_inbox *in)
 
 void naru__item_info(const struct naru_item *item, struct naru_info *ret_info)
 {
-    *ret_info = (struct naru_info){.type = item->type, .flags = item->flags, .size = item->size,
-                                   .sequence = item->sequence, .sender = item->sender};
+    *ret_info = (struct naru_info){.type = item->type,
+                                   .flags = item->flags,
+                                   .size = item->size,
+                                   .sequence = item->sequence,
+                                   .sender = item->sender};
 }
 
 void naru__item_to_message(const struct naru_item *item, const void *owner,

@@ -39,21 +39,22 @@ struct naru_inbox {
         struct naru_block *block; /* NULL: none, or it goes to `direct` */
         uint8_t *data;            /* where it goes */
         size_t total, got;
-        size_t piece_left;        /* of the current frame */
-        size_t announced;         /* bytes in frames after the current one */
+        size_t piece_left; /* of the current frame */
+        size_t announced;  /* bytes in frames after the current one */
         bool active, direct, dropped;
     } join;
 
     struct naru_item *items; /* a ring, power of two */
     size_t room, head, count;
     uint64_t order;
-    size_t held;     /* bytes in items */
+    size_t held;      /* bytes in items */
     uint64_t dropped; /* long messages given up or cut off by their sender's death */
     uint64_t garbage; /* bytes skipped */
 };
 
 void naru__inbox_init(struct naru_inbox *, bool shared, size_t max_message,
-                      void (*control)(void *, const struct naru_frame *, const uint8_t *), void *context);
+                      void (*control)(void *, const struct naru_frame *, const uint8_t *),
+                      void *context);
 void naru__inbox_deinit(struct naru_inbox *);
 
 /* Where the next bytes go: one or two pieces. Returns how many, or -ENOMEM. limit: read at most so
@@ -86,13 +87,15 @@ bool naru__inbox_direct(struct naru_inbox *, int64_t select, void *buf, size_t c
 /* True once it is whole: ret_item describes it, without data. What came behind it is parsed by the
  * next naru__inbox_fed, which the caller owes (n may be 0). */
 bool naru__inbox_direct_done(struct naru_inbox *, struct naru_item *ret_item);
-/* The caller leaves before that: what came moves to memory of the inbox's. -ENOMEM: it is dropped. */
+/* The caller leaves before that: what came moves to memory of the inbox's. -ENOMEM: it is dropped.
+ */
 int naru__inbox_direct_leave(struct naru_inbox *);
 
 /* ---- items and public messages ---- */
 
 void naru__item_info(const struct naru_item *, struct naru_info *ret_info);
-void naru__item_to_message(const struct naru_item *, const void *owner, struct naru_message *ret_message);
+void naru__item_to_message(const struct naru_item *, const void *owner,
+                           struct naru_message *ret_message);
 struct naru_item naru__item_of_message(const struct naru_message *);
 
 #endif

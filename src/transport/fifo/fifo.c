@@ -22,8 +22,8 @@ int naru__fifo_path(const struct naru_url *url, const char **ret_path)
     if (!url->rest[0])
         return naru__fail(-EINVAL, "%s names no file: write fifo:/path/to/it", url->text);
     if (strlen(url->rest) + sizeof FIFO_BACK > PATH_MAX)
-        return naru__fail(-ENAMETOOLONG, "%.60s…: a path has at most %d bytes (PATH_MAX)", url->text,
-                          PATH_MAX - 1);
+        return naru__fail(-ENAMETOOLONG, "%.60s…: a path has at most %d bytes (PATH_MAX)",
+                          url->text, PATH_MAX - 1);
     *ret_path = url->rest;
     return 0;
 }
@@ -31,13 +31,20 @@ int naru__fifo_path(const struct naru_url *url, const char **ret_path)
 static const char *what_is(mode_t mode)
 {
     switch (mode & S_IFMT) {
-    case S_IFREG: return "a regular file";
-    case S_IFDIR: return "a directory";
-    case S_IFSOCK: return "a socket";
-    case S_IFLNK: return "a symbolic link to nowhere";
-    case S_IFCHR: return "a character device";
-    case S_IFBLK: return "a block device";
-    default: return "something unknown";
+    case S_IFREG:
+        return "a regular file";
+    case S_IFDIR:
+        return "a directory";
+    case S_IFSOCK:
+        return "a socket";
+    case S_IFLNK:
+        return "a symbolic link to nowhere";
+    case S_IFCHR:
+        return "a character device";
+    case S_IFBLK:
+        return "a block device";
+    default:
+        return "something unknown";
     }
 }
 
@@ -45,12 +52,15 @@ static int cannot(const char *name, const char *path, const char *what, int code
 {
     struct stat st;
     if (code == -EACCES && naru__os_stat(path, &st) == 0)
-        return naru__fail(code, "%s: %s is forbidden: it belongs to uid %u, gid %u, mode %04o, and this is "
-                          "uid %u; its owner can chmod it", name, what, st.st_uid, st.st_gid,
-                          st.st_mode & 07777u, geteuid());
+        return naru__fail(
+            code,
+            "%s: %s is forbidden: it belongs to uid %u, gid %u, mode %04o, and this is "
+            "uid %u; its owner can chmod it",
+            name, what, st.st_uid, st.st_gid, st.st_mode & 07777u, geteuid());
     if (code == -EACCES)
-        return naru__fail(code, "%s: %s is forbidden: a directory on the way does not let uid %u in", name,
-                          what, geteuid());
+        return naru__fail(code,
+                          "%s: %s is forbidden: a directory on the way does not let uid %u in",
+                          name, what, geteuid());
     return naru__fail(code, "%s: %s failed: %s%s", name, what, naru__errno_text(code),
                       naru__limit_of_files(code).text);
 }
@@ -76,17 +86,18 @@ static int agrees(const char *name, const struct fifo_wish *wish, const struct s
     if (!S_ISFIFO(st->st_mode))
         return naru__fail(-EINVAL, "%s: %s stands there, not a FIFO", name, what_is(st->st_mode));
     if (wish->flags & NARU_EXCLUSIVE)
-        return naru__fail(-EEXIST, "%s is there already (uid %u, mode %04o), and NARU_EXCLUSIVE was given",
+        return naru__fail(-EEXIST,
+                          "%s is there already (uid %u, mode %04o), and NARU_EXCLUSIVE was given",
                           name, st->st_uid, st->st_mode & 07777u);
     if (wish->mode && (wish->mode & 07777) != (st->st_mode & 07777u))
         return naru__fail(-EEXIST, "%s is there with mode %04o, and .mode asks for %04o", name,
                           st->st_mode & 07777u, wish->mode & 07777u);
     if (wish->owner && wish->owner != (int64_t)st->st_uid)
-        return naru__fail(-EEXIST, "%s is there and belongs to uid %u, and .owner asks for %lld", name,
-                          st->st_uid, (long long)wish->owner);
+        return naru__fail(-EEXIST, "%s is there and belongs to uid %u, and .owner asks for %lld",
+                          name, st->st_uid, (long long)wish->owner);
     if (wish->group && wish->group != (int64_t)st->st_gid)
-        return naru__fail(-EEXIST, "%s is there with gid %u, and .group asks for %lld", name, st->st_gid,
-                          (long long)wish->group);
+        return naru__fail(-EEXIST, "%s is there with gid %u, and .group asks for %lld", name,
+                          st->st_gid, (long long)wish->group);
     return 0;
 }
 
@@ -152,8 +163,8 @@ static int start_watch(const char *name, const char *path, int *watch)
     if (fd == -ENOENT)
         return naru__fail(-EIDRM, "%s was removed while it was open here", name);
     if (fd < 0)
-        return naru__fail(fd, "%s: waiting for a reader needs inotify: %s%s", name, naru__errno_text(fd),
-                          naru__limit_of_inotify(fd).text);
+        return naru__fail(fd, "%s: waiting for a reader needs inotify: %s%s", name,
+                          naru__errno_text(fd), naru__limit_of_inotify(fd).text);
     *watch = fd;
     return 0;
 }

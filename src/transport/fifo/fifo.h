@@ -9,8 +9,8 @@ extern const struct naru_transport naru__fifo_transport;
 
 /* What a FIFO is to be like when it is created, or must agree with when it is there. */
 struct fifo_wish {
-    unsigned flags; /* NARU_EXCLUSIVE, NARU_EXISTING */
-    mode_t mode;    /* 0: 0600, or whatever is there */
+    unsigned flags;       /* NARU_EXCLUSIVE, NARU_EXISTING */
+    mode_t mode;          /* 0: 0600, or whatever is there */
     int64_t owner, group; /* 0: this user's */
 };
 

@@ -46,7 +46,7 @@ struct fifo_queue {
     int in; /* receiving half */
     size_t stash;
     struct naru_inbox inbox;
-    bool turn;         /* this receiver holds TURN */
+    bool turn;          /* this receiver holds TURN */
     bool turn_is_other; /* there is something to read, and somebody else's turn */
     int64_t armed_select;
     bool armed;
@@ -79,8 +79,14 @@ static const char *name_of(const struct fifo_queue *q)
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct fifo_queue *all;
 
-static void before_fork(void) { pthread_mutex_lock(&all_lock); }
-static void after_fork(void) { pthread_mutex_unlock(&all_lock); }
+static void before_fork(void)
+{
+    pthread_mutex_lock(&all_lock);
+}
+static void after_fork(void)
+{
+    pthread_mutex_unlock(&all_lock);
+}
 
 static void in_child(void)
 {
@@ -92,7 +98,10 @@ static void in_child(void)
     pthread_mutex_unlock(&all_lock);
 }
 
-static void register_fork(void) { pthread_atfork(before_fork, after_fork, in_child); }
+static void register_fork(void)
+{
+    pthread_atfork(before_fork, after_fork, in_child);
+}
 
 static void enlist(struct fifo_queue *q)
 {
@@ -167,8 +176,10 @@ static int stuck(struct fifo_queue *q)
     naru__count(&q->channel.handle.counts.dropped, q->inbox.dropped - dropped);
     end_turn(q);
     if (part)
-        return naru__fail(-EPROTO, "%s: %zu bytes came that are no naru frame: somebody else writes into "
-                          "this FIFO; they are skipped", name_of(q), bytes);
+        return naru__fail(-EPROTO,
+                          "%s: %zu bytes came that are no naru frame: somebody else writes into "
+                          "this FIFO; they are skipped",
+                          name_of(q), bytes);
     return -EAGAIN;
 }
 
@@ -215,10 +226,13 @@ static int refill(struct fifo_queue *q)
 
 static int stash_full(const struct fifo_queue *q, int64_t select)
 {
-    return naru__fail(-ENOBUFS, "%s: %zu messages of other types than select %" PRId64
-                      " asks for wait here, %s with their upkeep, and .stash is %s: receive them, or "
-                      "open with a larger .stash", name_of(q), q->inbox.count, select,
-                      naru__size_text(q->inbox.held).text, naru__size_text(q->stash).text);
+    return naru__fail(
+        -ENOBUFS,
+        "%s: %zu messages of other types than select %" PRId64
+        " asks for wait here, %s with their upkeep, and .stash is %s: receive them, or "
+        "open with a larger .stash",
+        name_of(q), q->inbox.count, select, naru__size_text(q->inbox.held).text,
+        naru__size_text(q->stash).text);
 }
 
 static int receive_once(struct fifo_queue *q, int64_t select, struct naru_item *ret_item)
@@ -293,7 +307,8 @@ static int connected(struct fifo_queue *q, struct naru_wait *wait)
 
 /* One frame, or a few whole ones, of at most PIPE_BUF bytes: all of it or nothing. -EPIPE when the
  * last receiver has gone: the caller begins again with the next one. */
-static int write_frames(struct fifo_queue *q, struct naru_wait *wait, const struct iovec *vector, int n)
+static int write_frames(struct fifo_queue *q, struct naru_wait *wait, const struct iovec *vector,
+                        int n)
 {
     for (;;) {
         int r = connected(q, wait);
@@ -308,7 +323,8 @@ static int write_frames(struct fifo_queue *q, struct naru_wait *wait, const stru
             return -EPIPE;
         }
         if (w != -EAGAIN)
-            return naru__fail((int)w, "%s: writing failed: %s", name_of(q), naru__errno_text((int)w));
+            return naru__fail((int)w, "%s: writing failed: %s", name_of(q),
+                              naru__errno_text((int)w));
         r = naru__wait_step(wait);
         if (r < 0)
             return r;
@@ -323,7 +339,8 @@ static int lock_long(struct fifo_queue *q, struct naru_wait *wait)
             return r;
         r = naru__os_lock(q->out, LOCK_LONG, true);
         if (r != -EAGAIN && r != -EACCES)
-            return r < 0 ? naru__fail(r, "%s: locking failed: %s", name_of(q), naru__errno_text(r)) : 0;
+            return r < 0 ? naru__fail(r, "%s: locking failed: %s", name_of(q), naru__errno_text(r))
+                         : 0;
         r = naru__wait_tick(wait);
         if (r == -ETIMEDOUT || r == -EAGAIN)
             return naru__fail(r, "%s: another sender is writing a long record", name_of(q));
@@ -351,7 +368,8 @@ static int send_wire(struct fifo_queue *q, struct naru_wire *wire, struct naru_w
     return 0;
 }
 
-static int send_record(struct fifo_queue *q, const struct naru_outgoing *out, struct naru_wait *wait)
+static int send_record(struct fifo_queue *q, const struct naru_outgoing *out,
+                       struct naru_wait *wait)
 {
     struct naru_wire wire;
     int r;
@@ -373,7 +391,8 @@ static int send_record(struct fifo_queue *q, const struct naru_outgoing *out, st
 }
 
 /* A vector of many small pieces is copied into one. */
-static int send_copied(struct fifo_queue *q, const struct naru_outgoing *out, struct naru_wait *wait)
+static int send_copied(struct fifo_queue *q, const struct naru_outgoing *out,
+                       struct naru_wait *wait)
 {
     uint8_t *copy = naru__alloc_raw(out->size);
     if (!copy)
@@ -405,12 +424,15 @@ static int queue_send(naru_channel *channel, const struct naru_outgoing *out, in
 }
 
 /* As many short records as one atomic write takes. */
-static size_t gather(struct fifo_queue *q, const struct naru_message *m, size_t n, size_t *ret_bytes)
+static size_t gather(struct fifo_queue *q, const struct naru_message *m, size_t n,
+                     size_t *ret_bytes)
 {
     size_t at = 0, i = 0;
     for (; i < n && m[i].size <= PIPE_BUF && at + FRAME_HEADER + m[i].size <= PIPE_BUF; i++) {
-        const struct naru_frame frame = {.kind = FRAME_WHOLE, .type = m[i].info.type,
-                                         .size = (uint32_t)m[i].size, .sender = q->sender,
+        const struct naru_frame frame = {.kind = FRAME_WHOLE,
+                                         .type = m[i].info.type,
+                                         .size = (uint32_t)m[i].size,
+                                         .sender = q->sender,
                                          .sequence = q->sequence + 1 + i};
         naru__frame_encode(&frame, q->batch + at);
         if (m[i].size)
@@ -434,7 +456,8 @@ static ssize_t queue_send_many(naru_channel *channel, const struct naru_message 
         size_t bytes, some = gather(q, m + sent, n - sent, &bytes);
         if (some == 0) {
             struct iovec one = {m[sent].data, m[sent].size};
-            r = queue_send(channel, &(struct naru_outgoing){m[sent].info.type, 0, &one, 1, m[sent].size},
+            r = queue_send(channel,
+                           &(struct naru_outgoing){m[sent].info.type, 0, &one, 1, m[sent].size},
                            deadline);
             sent += r == 0;
             continue;
@@ -482,8 +505,10 @@ static int queue_wait_peers(naru_channel *channel, unsigned n, int64_t deadline)
     if (n == 0)
         return 0;
     if (n > 1 || !(channel->handle.directions & NARU_OUT))
-        return naru__fail(-EOPNOTSUPP, "%s: a FIFO tells a sender whether there is a receiver, and nothing "
-                          "more to anybody", name_of(q));
+        return naru__fail(-EOPNOTSUPP,
+                          "%s: a FIFO tells a sender whether there is a receiver, and nothing "
+                          "more to anybody",
+                          name_of(q));
     return connected(q, &wait);
 }
 
@@ -564,8 +589,8 @@ static const struct naru_channel_ops channel_ops = {
 
 /* ---- opening ---- */
 
-static int new_queue(const char *name, const char *path, int role, const struct naru_queue_options *o,
-                     struct fifo_queue **ret_q)
+static int new_queue(const char *name, const char *path, int role,
+                     const struct naru_queue_options *o, struct fifo_queue **ret_q)
 {
     struct fifo_queue *q = naru__alloc(sizeof *q);
     if (!q)

@@ -32,7 +32,7 @@ struct fifo_stream {
     int watch;                /* inotify while the writer waits for a reader */
     bool until_hangup, ended, single;
     bool out_finished;
-    int held_byte;            /* a byte read while looking whether a writer is there; -1: none */
+    int held_byte; /* a byte read while looking whether a writer is there; -1: none */
     struct naru_capacity capacity;
 };
 
@@ -120,7 +120,8 @@ static int await_writer(struct fifo_stream *f, int64_t deadline)
         if (r > 0 || r == -EAGAIN || (r == 0 && naru__os_hung_up(f->in)))
             return 0;
         if (r < 0)
-            return naru__fail((int)r, "%s: reading failed: %s", name_of(f), naru__errno_text((int)r));
+            return naru__fail((int)r, "%s: reading failed: %s", name_of(f),
+                              naru__errno_text((int)r));
         /* the kernel tells a reader of bytes, not of openers: look again soon */
         int w = naru__wait_tick(&wait);
         if (w == -ETIMEDOUT)
@@ -303,8 +304,9 @@ static int claim_side(struct fifo_stream *f, const char *path)
     int r = naru__os_claim(fd);
     if (r < 0) {
         naru__os_close(fd);
-        return r == -EAGAIN ? r : naru__fail(r, "%s: its side cannot be claimed: %s", name_of(f),
-                                             naru__errno_text(r));
+        return r == -EAGAIN ? r
+                            : naru__fail(r, "%s: its side cannot be claimed: %s", name_of(f),
+                                         naru__errno_text(r));
     }
     f->claim = fd;
     return 0;
@@ -346,7 +348,8 @@ static int open_single(struct fifo_stream *f, const char *path)
     return 0;
 }
 
-static int open_ends(struct fifo_stream *f, int mode, const char *path, const struct fifo_wish *wish)
+static int open_ends(struct fifo_stream *f, int mode, const char *path,
+                     const struct fifo_wish *wish)
 {
     if (f->single)
         return open_single(f, path);
@@ -366,8 +369,9 @@ static int open_ends(struct fifo_stream *f, int mode, const char *path, const st
     return 0;
 }
 
-int naru__fifo_stream_open(const struct naru_url *url, int mode, const struct naru_stream_options *o,
-                           int64_t deadline, naru_stream **ret_s)
+int naru__fifo_stream_open(const struct naru_url *url, int mode,
+                           const struct naru_stream_options *o, int64_t deadline,
+                           naru_stream **ret_s)
 {
     const struct fifo_wish wish = {o->flags, o->mode, o->owner, o->group};
     struct fifo_stream *f;

@@ -199,7 +199,8 @@ static int make_pipes(bool two_way, int ret_a[2], int ret_b[2])
     return 0;
 }
 
-static int pipe_stream_pair(const struct naru_stream_options *o, naru_stream **ret_a, naru_stream **ret_b)
+static int pipe_stream_pair(const struct naru_stream_options *o, naru_stream **ret_a,
+                            naru_stream **ret_b)
 {
     int fa[2], fb[2];
     naru_stream *a, *b;
