@@ -35,7 +35,7 @@ struct naru_info {
     uint32_t type, flags;
     uint64_t size;      /* of the message; on -EMSGSIZE the size needed */
     uint64_t sequence;  /* per sender on queues, per direction on connections; from 1 */
-    uint64_t sender;    /* which sender: a number that stays its own while it has the channel open */
+    uint64_t sender;    /* which sender: its own number while it has the channel open */
     uint64_t missed;    /* messages a lossy subscriber did not get before this one */
     uint64_t time;      /* ns since 1970 when it was sent, 0 unknown */
     uint64_t reserved[2];

@@ -118,7 +118,7 @@ struct naru_stats {
     uint64_t bytes_sent, bytes_received; /* payload */
     uint64_t sleeps;            /* times a call slept in the kernel */
     uint64_t calls;             /* read and write system calls made */
-    uint64_t dropped;           /* messages given up: partial ones of a dead sender, sends timed out */
+    uint64_t dropped;           /* messages given up: cut off by a death, or sends timed out */
     uint64_t held;              /* bytes now in this handle's stash */
     uint64_t capacity;          /* bytes that the medium holds for this handle, 0 if unknown */
     uint64_t capacity_asked;    /* what .capacity asked for, 0 if nothing */

@@ -43,7 +43,7 @@ NARU_API uint32_t naru_signature(const char *name, size_t size, size_t alignment
 NARU_API int naru_channel_send_struct(naru_channel *channel, uint32_t type, uint32_t signature,
                                       const void *data, size_t size, int64_t timeout);
 
-/* naru_channel_recv_struct - receives the next message of a type, of exactly this size and signature
+/* naru_channel_recv_struct - receives a message of this type, size and signature
  *
  * What NARU_STRUCT's name_recv calls. A message of the type that came without a signature is
  * checked for its size alone.
