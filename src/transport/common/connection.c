@@ -203,6 +203,7 @@ static int receive_once(struct connection *c, int64_t select, void *buf, size_t 
 {
     struct naru_inbox *in = &c->inbox;
     for (;;) {
+        *direct = *direct && in->join.direct; /* its sender may have given the message up */
         if (*direct && naru__inbox_direct_done(in, ret_item)) {
             *direct = false;
             ret_item->data = buf;
