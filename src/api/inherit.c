@@ -66,7 +66,7 @@ int naru__inherited(const char *name, const char *noun, struct naru_inherited *r
     for (int i = 0; i < 2; i++) {
         int r = end.fds[i] < 0 ? 0 : naru__os_set_cloexec(end.fds[i]);
         if (r >= 0 && end.fds[i] >= 0)
-            r = naru__os_set_nonblocking(end.fds[i]);
+            r = naru__os_set_nonblocking(end.fds[i], true);
         if (r < 0)
             return naru__fail(r, "%s: %s", end.variable, naru__errno_text(r));
     }

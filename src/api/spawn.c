@@ -60,6 +60,8 @@ static const struct naru_handle_ops child_ops = {
 struct plan {
     struct naru_handle *handles[ENDS_MAX]; /* to be closed here once it runs */
     size_t n_handles;
+    int blocking[3]; /* ends that become 0, 1, 2: foreign programs expect them to block */
+    size_t n_blocking;
     int move[3 * ENDS_MAX][2];
     size_t n_move;
     char *variables[ENDS_MAX]; /* owned */
@@ -105,6 +107,8 @@ static int plan_standard(struct plan *plan, const struct naru_spawn_end *end, in
                           end->handle ? "the end has no such direction"
                                       : "the descriptor is not open");
     add_move(plan, fd, number);
+    if (end->handle)
+        plan->blocking[plan->n_blocking++] = fd;
     return 0;
 }
 
@@ -213,6 +217,18 @@ static int cannot_start(const char *name, const struct naru_launch *launch, int 
                                       : naru__limit_of_processes(code).text);
 }
 
+/* The mode belongs to the description, which only the child will have. */
+static int make_blocking(const struct plan *plan)
+{
+    for (size_t i = 0; i < plan->n_blocking; i++) {
+        int r = naru__os_set_nonblocking(plan->blocking[i], false);
+        if (r < 0)
+            return naru__fail(r, "an end for the program cannot be made to block: %s",
+                              naru__errno_text(r));
+    }
+    return 0;
+}
+
 static int find_program(const char *name, char *path, size_t n)
 {
     int r = naru__os_find_program(name, path, n);
@@ -259,6 +275,8 @@ int naru_spawn(char *const argv[], const struct naru_spawn_options *options, nar
         r = make_plan(&plan, o);
     if (r == 0)
         r = new_child(argv[0], &child);
+    if (r == 0)
+        r = make_blocking(&plan);
     if (r == 0) {
         struct naru_launch launch = {
             .path = path,
@@ -279,6 +297,8 @@ int naru_spawn(char *const argv[], const struct naru_spawn_options *options, nar
             plan.handles[i]->ops->passed(plan.handles[i]);
         *ret_child = child;
     } else if (child) {
+        for (size_t i = 0; i < plan.n_blocking; i++) /* the ends stay as they were */
+            (void)naru__os_set_nonblocking(plan.blocking[i], true);
         naru__handle_deinit(&child->handle);
         free(child);
     }

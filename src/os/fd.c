@@ -141,10 +141,13 @@ int naru__os_flags(int fd)
     return control("F_GETFL", fd, F_GETFL, 0);
 }
 
-int naru__os_set_nonblocking(int fd)
+int naru__os_set_nonblocking(int fd, bool nonblocking)
 {
     int flags = naru__os_flags(fd);
-    return flags < 0 ? flags : control("F_SETFL", fd, F_SETFL, flags | O_NONBLOCK);
+    if (flags < 0)
+        return flags;
+    return control("F_SETFL", fd, F_SETFL,
+                   nonblocking ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
 }
 
 int naru__os_set_cloexec(int fd)

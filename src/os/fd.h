@@ -4,6 +4,7 @@
 #ifndef NARU_OS_FD_H
 #define NARU_OS_FD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -25,7 +26,7 @@ int naru__os_pipe_capacity(int fd);
 int naru__os_set_pipe_capacity(int fd, size_t bytes); /* returns the capacity granted */
 int naru__os_unread(int fd);                          /* bytes in the pipe, from either end */
 int naru__os_flags(int fd);                           /* F_GETFL */
-int naru__os_set_nonblocking(int fd);
+int naru__os_set_nonblocking(int fd, bool nonblocking);
 int naru__os_set_cloexec(int fd);
 int naru__os_close(int fd); /* ignores what is no descriptor; returns NARU__NO_FD */
 

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT */
+/* harness.c - two fresh processes a repetition; see harness.h. */
+#include "bench/harness.h"
+
+#include <math.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LAST (UINT64_C(1) << 63)  /* the last message of the repetition */
+#define START (UINT64_C(1) << 62) /* from here on it is timed */
+#define NUMBER(x) ((x) & ~(LAST | START))
+
+enum { SAMPLES = 200000, PROBES = 2000, NEAR_NS = 140, TIMEOUT_S = 30 };
+
+/* Shared by the two sides. */
+struct control {
+    _Atomic int arrived[2][3], failed;
+    struct sample sample;
+    char error[160];
+    _Alignas(128) _Atomic uint64_t line[16];
+};
+
+static struct control *control;
+static uint64_t expected, flags_seen; /* receiver's */
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+int bench_say(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    if (control && !control->error[0])
+        vsnprintf(control->error, sizeof control->error, format, arguments);
+    va_end(arguments);
+    return -1;
+}
+
+static _Noreturn void give_up(void)
+{
+    atomic_store(&control->failed, 1);
+    _exit(1);
+}
+
+/* ---- messages ---- */
+
+static void put(unsigned char *buf, size_t n, uint64_t number)
+{
+    memcpy(buf, &number, 8);
+    if (n > 8)
+        buf[n - 1] = (unsigned char)number;
+}
+
+int bench_check(const void *message, size_t n)
+{
+    const unsigned char *p = message;
+    uint64_t number;
+    memcpy(&number, p, 8);
+    if (NUMBER(number) != expected || (n > 8 && p[n - 1] != (unsigned char)number))
+        return bench_say("a wrong message: number %llu, expected %llu",
+                         (unsigned long long)NUMBER(number), (unsigned long long)expected);
+    expected++;
+    flags_seen |= number & (LAST | START);
+    return 0;
+}
+
+/* ---- the two sides ---- */
+
+static void meet(int side, int point)
+{
+    atomic_store(&control->arrived[side][point], 1);
+    while (!atomic_load(&control->arrived[!side][point])) {
+        if (atomic_load(&control->failed))
+            _exit(1);
+        usleep(50);
+    }
+}
+
+/* Round trips of one cache line; ns one way. */
+static double probe(int side, uint64_t from)
+{
+    double began = 0;
+    for (uint64_t i = from + 1; i <= from + PROBES; i++) {
+        if (i == from + 101)
+            began = now(); /* both are running by now */
+        if (side == 0)
+            atomic_store_explicit(&control->line[0], i, memory_order_release);
+        while (atomic_load_explicit(&control->line[!side], memory_order_acquire) < i)
+            ;
+        if (side == 1)
+            atomic_store_explicit(&control->line[1], i, memory_order_release);
+    }
+    return (now() - began) * 1e9 / (PROBES - 100) / 2;
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void ping(const struct adapter *a, size_t n, unsigned char *buf, double seconds)
+{
+    static double half[SAMPLES];
+    size_t count = 0;
+    double began = now(), timed = 0;
+    for (uint64_t i = 0;; i++) {
+        bool warm = timed > 0, last = warm && (count == SAMPLES - 1 || now() - timed > seconds);
+        double t = now();
+        put(buf, n, i | (last ? LAST : 0));
+        if (a->send(buf, n) || a->recv(buf, n) || bench_check(buf, n))
+            give_up();
+        if (warm)
+            half[count++] = (now() - t) * 1e9 / 2;
+        else if (i >= 2000 || (i > 20 && t - began > 0.05))
+            timed = now();
+        if (last)
+            break;
+    }
+    qsort(half, count, sizeof *half, compare);
+    control->sample.p50 = half[count / 2];
+    control->sample.p99 = half[count * 99 / 100];
+    control->sample.p999 = half[count * 999 / 1000];
+    control->sample.rate = (double)count / (now() - timed);
+}
+
+static void pong(const struct adapter *a, size_t n, unsigned char *buf)
+{
+    do {
+        if (a->recv(buf, n) || bench_check(buf, n) || a->send(buf, n))
+            give_up();
+    } while (!(flags_seen & LAST));
+}
+
+static void stream_out(const struct adapter *a, size_t n, unsigned char *buf, int batch,
+                       double seconds)
+{
+    uint64_t look = n >= 65536 ? 1 : n >= 4096 ? 16 : 128;
+    double began = now(), timed = 0;
+    for (uint64_t i = 0;; i += (uint64_t)batch) {
+        uint64_t flag = 0;
+        if (i % (look * (uint64_t)batch) == 0) {
+            double t = now();
+            if (timed == 0 && t - began > 0.03) {
+                timed = t;
+                flag = START;
+            } else if (timed > 0 && t - timed > seconds) {
+                flag = LAST;
+            }
+        }
+        for (int k = 0; k < batch; k++)
+            put(buf + (size_t)k * n, n, (i + (uint64_t)k) | (k == batch - 1 ? flag : 0));
+        if (batch > 1 && a->send_batch) {
+            if (a->send_batch(buf, n, batch))
+                give_up();
+        } else {
+            for (int k = 0; k < batch; k++)
+                if (a->send(buf + (size_t)k * n, n))
+                    give_up();
+        }
+        if (flag & LAST)
+            return;
+    }
+}
+
+static void stream_in(const struct adapter *a, size_t n, unsigned char *buf, int batch)
+{
+    double began = 0;
+    uint64_t first = 0;
+    while (!(flags_seen & LAST)) {
+        if (batch > 1 && a->recv_batch) {
+            if (a->recv_batch(buf, n, batch) < 0)
+                give_up();
+        } else if (a->recv(buf, n) || bench_check(buf, n)) {
+            give_up();
+        }
+        if (began == 0 && flags_seen & START) {
+            began = now();
+            first = expected;
+        }
+    }
+    control->sample.rate = (double)(expected - first) / (now() - began);
+}
+
+static void pin(int side)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(side, &set);
+    sched_setaffinity(0, sizeof set, &set);
+}
+
+bool bench_pinned(void)
+{
+    return sysconf(_SC_NPROCESSORS_ONLN) >= 2;
+}
+
+static void run_side(const struct cell *cell, const struct bench_times *times, int side)
+{
+    const struct adapter *a = cell->adapter;
+    int batch = cell->mode == BENCH_BATCH ? BENCH_BATCH_SIZE : 1;
+    size_t room = cell->size * (size_t)batch;
+    unsigned char *buf = aligned_alloc(4096, (room + 8191) & ~(size_t)4095);
+    if (!buf)
+        give_up();
+    memset(buf, 0x5a, room);
+    if (bench_pinned())
+        pin(side);
+    if (a->attach(side))
+        give_up();
+    expected = flags_seen = 0;
+    meet(side, 0);
+    double before = bench_pinned() ? probe(side, 0) : 0;
+    if (cell->mode == BENCH_LATENCY)
+        side == 0 ? ping(a, cell->size, buf, times->latency) : pong(a, cell->size, buf);
+    else
+        side == 0 ? stream_out(a, cell->size, buf, batch, times->stream)
+                  : stream_in(a, cell->size, buf, batch);
+    meet(side, 1);
+    double after = bench_pinned() ? probe(side, PROBES) : 0;
+    if (side == 0) {
+        control->sample.line = (before + after) / 2;
+        control->sample.near = before < NEAR_NS && after < NEAR_NS;
+        control->sample.mixed = (before < NEAR_NS) != (after < NEAR_NS);
+    }
+    meet(side, 2);
+    a->detach(side);
+    free(buf);
+}
+
+/* The first of the two processes, which makes the other. */
+static _Noreturn void lead(const struct cell *cell, const struct bench_times *times)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    setpgid(0, 0);
+    if (cell->adapter->setup())
+        give_up();
+    pid_t other = fork();
+    if (other < 0)
+        give_up();
+    run_side(cell, times, other == 0);
+    if (other > 0)
+        waitpid(other, NULL, 0);
+    _exit(0);
+}
+
+void bench_repeat(struct cell *cell, const struct bench_times *times)
+{
+    if (cell->error[0] || cell->n == BENCH_REPETITIONS_MAX)
+        return;
+    if (!control)
+        control = mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (control == MAP_FAILED) {
+        snprintf(cell->error, sizeof cell->error, "no memory");
+        control = NULL;
+        return;
+    }
+    memset(control, 0, sizeof *control);
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0)
+        lead(cell, times);
+    setpgid(pid, pid);
+    int status = -1;
+    bool gone = false;
+    for (double began = now(); pid > 0 && !gone && now() - began < TIMEOUT_S; usleep(500))
+        gone = waitpid(pid, &status, WNOHANG) == pid;
+    if (pid > 0)
+        kill(-pid, SIGKILL); /* this repetition's own group */
+    if (pid > 0 && !gone)
+        waitpid(pid, NULL, 0);
+    if (!gone || status != 0 || atomic_load(&control->failed)) {
+        snprintf(cell->error, sizeof cell->error, "%s",
+                 control->error[0] ? control->error : gone ? "a side died" : "no end in 30 s");
+        return;
+    }
+    cell->samples[cell->n++] = control->sample;
+}
+
+/* ---- figures ---- */
+
+static double figure(const struct sample *s, size_t which)
+{
+    double value;
+    memcpy(&value, (const char *)s + which, sizeof value);
+    return value;
+}
+
+static bool mostly_near(const struct cell *cell)
+{
+    int near = 0, far = 0;
+    for (int i = 0; i < cell->n; i++) {
+        near += !cell->samples[i].mixed && cell->samples[i].near;
+        far += !cell->samples[i].mixed && !cell->samples[i].near;
+    }
+    return near > far;
+}
+
+static struct spread spread_of(double *values, int n, bool near)
+{
+    struct spread s = {0, 0, 0, n, !bench_pinned() ? "unpinned" : near ? "near" : "far"};
+    if (n == 0)
+        return s;
+    qsort(values, (size_t)n, sizeof *values, compare);
+    s.median = n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+    s.low = values[0];
+    s.high = values[n - 1];
+    return s;
+}
+
+struct spread bench_spread(const struct cell *cell, size_t which)
+{
+    double values[BENCH_REPETITIONS_MAX];
+    bool near = mostly_near(cell);
+    int n = 0;
+    for (int i = 0; i < cell->n; i++)
+        if (!cell->samples[i].mixed && cell->samples[i].near == near)
+            values[n++] = figure(&cell->samples[i], which);
+    for (int i = 0; n == 0 && i < cell->n; i++) /* all were moved midway */
+        values[i] = figure(&cell->samples[i], which);
+    return spread_of(values, n ? n : cell->n, near);
+}
+
+struct spread bench_ratio(const struct cell *cell, const struct cell *reference, size_t which)
+{
+    double values[BENCH_REPETITIONS_MAX];
+    bool near = mostly_near(reference);
+    int n = 0, most = cell->n < reference->n ? cell->n : reference->n;
+    for (int i = 0; i < most; i++) {
+        const struct sample *a = &cell->samples[i], *b = &reference->samples[i];
+        if (!a->mixed && !b->mixed && a->near == near && b->near == near && figure(b, which) > 0)
+            values[n++] = figure(a, which) / figure(b, which);
+    }
+    struct spread s = spread_of(values, n, near);
+    if (n >= 6) { /* median's interval: ranks (n +- 1.96 sqrt n) / 2 */
+        int low = (int)floor((n - 1.96 * sqrt(n)) / 2), high = n - 1 - low;
+        s.low = values[low < 0 ? 0 : low];
+        s.high = values[high];
+    }
+    return s;
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/* harness.h - measures ways to carry fixed-size messages between two processes, side by side.
+ *
+ * A cell is adapter x size x mode. Each repetition of a cell runs in two fresh processes, pinned to
+ * processors 0 and 1 where there are two, and all cells take turns, so that what drifts drifts for
+ * all. A hypervisor moves processors nearer and farther; so one bouncing cache line is timed before
+ * and after each repetition, and medians are taken over the placement that most repetitions had.
+ * Every message carries a number and an end mark that are checked; a wrong one fails the cell. */
+#ifndef NARU_BENCH_HARNESS_H
+#define NARU_BENCH_HARNESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum bench_mode { BENCH_LATENCY, BENCH_STREAM, BENCH_BATCH, BENCH_MODES };
+enum { BENCH_BATCH_SIZE = 32, BENCH_REPETITIONS_MAX = 64 };
+
+/* One way of carrying. Order of calls: setup (in the parent), fork, attach(side), send and recv,
+ * detach; failures return -1 with bench_say. Side 0 sends first. */
+struct adapter {
+    const char *name;      /* "naru connection" */
+    const char *url;       /* "pipe:", whose raw system calls `reference` measures */
+    const char *reference; /* name of the raw adapter of the same kind; NULL: it is one */
+    int (*setup)(void);
+    int (*attach)(int side);
+    int (*send)(const void *buf, size_t n);
+    int (*recv)(void *buf, size_t n);
+    int (*send_batch)(const void *buf, size_t n, int count); /* NULL: one by one */
+    int (*recv_batch)(void *buf, size_t n, int most);        /* how many; each is checked by `check` */
+    void (*detach)(int side);
+};
+
+extern const struct adapter *const bench_adapters[]; /* NULL at the end */
+
+int bench_say(const char *format, ...) __attribute__((format(printf, 1, 2))); /* -1 */
+/* For recv_batch: checks one message in place. */
+int bench_check(const void *message, size_t n);
+
+struct sample {
+    double p50, p99, p999; /* ns one way */
+    double rate;           /* messages a second */
+    double line;           /* ns of a cache line one way */
+    bool near, mixed;
+};
+
+struct cell {
+    const struct adapter *adapter;
+    size_t size;
+    enum bench_mode mode;
+    struct sample samples[BENCH_REPETITIONS_MAX];
+    int n;
+    char error[160]; /* why there is none */
+};
+
+struct bench_times {
+    double latency, stream; /* seconds a repetition */
+};
+
+/* One more repetition of a cell. */
+void bench_repeat(struct cell *, const struct bench_times *);
+
+bool bench_pinned(void);
+
+struct spread {
+    double median, low, high;
+    int n;
+    const char *placement; /* "near", "far", "unpinned" */
+};
+/* Over the samples of the majority placement. which: offset of the figure in struct sample. */
+struct spread bench_spread(const struct cell *, size_t which);
+
+/* Ratio of two cells, repetition by repetition of the same placement: its median and the order
+ * statistics that enclose it with at least 95 % (binomial; the whole range below 6 pairs). */
+struct spread bench_ratio(const struct cell *, const struct cell *reference, size_t which);
+
+#endif

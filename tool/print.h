@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* print.h - tables (libsmartcols) and JSON lines (jansson) on standard output. */
+#ifndef NARU_TOOL_PRINT_H
+#define NARU_TOOL_PRINT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+struct table;
+
+struct table *table_new(const char *const *heads, size_t n);
+void table_row(struct table *, const char *const *cells);
+int table_end(struct table *, bool print); /* prints, frees; the exit status */
+
+/* One object on a line of its own. */
+void json_line(const json_t *);
+
+/* All n bytes in as few writes as it takes; 0 or -errno. */
+int write_all(int fd, const void *data, size_t n);
+
+/* Is this text for people to look at, and may it move and glow? */
+bool is_live(int fd);
+
+/* Is it valid UTF-8 without control characters but tab and newline? */
+bool is_text(const void *data, size_t n);
+
+#endif

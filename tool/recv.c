@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/* recv.c - naru recv: messages of a queue or topic to standard output. */
+#include "tool/command.h"
+#include "tool/format.h"
+#include "tool/print.h"
+#include "tool/stop.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* "3", "-3", "!3". */
+static int parse_select(struct invocation *in, int64_t *ret)
+{
+    const char *text = option_text(in, "select", "0");
+    bool except = text[0] == '!';
+    char *end;
+    long long n = strtoll(text + except, &end, 10);
+    if (end == text + except || *end || n < -(long long)NARU_TYPE_MAX || n > NARU_TYPE_MAX ||
+        (except && n < 1))
+        return usage(in, "--select is T, -T (the lowest type up to T) or !T (any but T), not \"%s\"", text);
+    *ret = except ? NARU_EXCEPT(n) : n;
+    return 0;
+}
+
+/* One message: out in one write, and only then acknowledged. */
+static int deliver(struct invocation *in, naru_channel *c, struct naru_message *m)
+{
+    size_t n;
+    enum format format = (enum format)option_number(in, "format", FORMAT_TEXT);
+    char *out = format_message(wants_json(in) ? FORMAT_JSON : format, m, &n);
+    int r = out ? write_all(STDOUT_FILENO, out, n) : -ENOMEM;
+    free(out);
+    if (r == 0) {
+        naru_channel_release(c, m, 1);
+        return 0;
+    }
+    naru_channel_return(c, m, 1);
+    return r == -EPIPE ? EXIT_FAILED : fail(in, "standard output: %s", strerror(-r));
+}
+
+static int receive(struct invocation *in, naru_channel *c, int64_t select)
+{
+    int64_t count = option_number(in, "count", INT64_MAX);
+    int64_t timeout = option_number(in, "timeout", NARU_FOREVER);
+    for (int64_t i = 0; i < count; i++) {
+        struct naru_message m;
+        int r = naru_channel_take(c, select, timeout, &m);
+        if (r == -ECANCELED && stopped())
+            return 128 + stopped();
+        if (r == -EPIPE && count == INT64_MAX)
+            return 0;
+        if (r < 0)
+            return fail(in, "%s; %lld messages were received", naru_why(), (long long)i);
+        r = deliver(in, c, &m);
+        if (r)
+            return r;
+    }
+    return 0;
+}
+
+static int run(struct invocation *in)
+{
+    naru_channel *c;
+    int64_t select = 0;
+    int r = parse_select(in, &select);
+    if (r)
+        return r;
+    if (option(in, "type")->given)
+        select = option_number(in, "type", 0);
+    r = option_flag(in, "topic") ? naru_topic_open(in->arguments[0], NARU_RECV, NULL, &c)
+                                 : naru_queue_open(in->arguments[0], NARU_RECV, NULL, &c);
+    if (r < 0)
+        return fail_naru(in);
+    signal(SIGPIPE, SIG_IGN);
+    stop_on_signals(c);
+    int status = receive(in, c, select);
+    stop_on_signals(NULL);
+    naru_channel_close(c);
+    return status;
+}
+
+static const struct option_row options[] = {
+    {.name = "type", .argument = "T", .kind = OPTION_NUMBER, .min = 1, .max = NARU_TYPE_MAX,
+     .help = "only messages of this type"},
+    {.name = "select", .argument = "S", .kind = OPTION_TEXT,
+     .help = "T, -T (the lowest type up to T) or !T (any but T); 0 any (default)"},
+    {.name = "count", .argument = "N", .kind = OPTION_NUMBER, .min = 0, .max = INT64_MAX,
+     .help = "end after N messages (default: never)"},
+    {.name = "timeout", .argument = "SECONDS", .kind = OPTION_SECONDS,
+     .help = "give up when nothing comes for so long (default: never)"},
+    {.name = "format", .argument = "FORMAT", .kind = OPTION_CHOICE, .words = FORMAT_WORDS,
+     .help = "text (default): payload and newline; raw: payload; hex, json: a line each"},
+    {.name = "topic", .help = "the URL is a topic; else a queue"},
+    {0},
+};
+
+const struct command recv_command = {
+    "recv", "receives messages from a queue or topic", "URL",
+    "Waits for ever unless told otherwise. Each message leaves in one write, and is released only "
+    "after it was written whole: what standard output did not take stays for another receiver where "
+    "the kind gives messages back.", 1, 1, options, run,
+};

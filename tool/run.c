@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+/* run.c - naru run: a pipeline over any kind.
+ *
+ * Streams join the programs directly. Over a message kind each link is two processes of naru's
+ * (pump.c): one turns the left program's output into messages, the other turns them back. A kind is
+ * a row of `vias`. */
+#include "tool/command.h"
+#include "tool/print.h"
+#include "tool/pump.h"
+#include "tool/stop.h"
+
+#include <naru/naru.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { PROGRAMS_MAX = 64, PUMPS_MAX = 2 * PROGRAMS_MAX };
+
+struct end {
+    naru_stream *stream; /* or: */
+    int fd;
+};
+
+struct pipeline {
+    struct invocation *in;
+    char directory[64]; /* of FIFOs; empty if there is none */
+    struct end out[PROGRAMS_MAX], into[PROGRAMS_MAX]; /* each program's stdout and stdin */
+    naru_child *child[PROGRAMS_MAX];
+    struct naru_exit exit[PROGRAMS_MAX];
+    double seconds[PROGRAMS_MAX];
+    naru_child *pump[PUMPS_MAX];
+    int n, n_pumps;
+};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* ---- links ---- */
+
+static int fifo_path(struct pipeline *p, int link, char *path, size_t n)
+{
+    const char *base = getenv("TMPDIR");
+    if (!p->directory[0]) {
+        snprintf(p->directory, sizeof p->directory, "%.40s/naru-run-XXXXXX", base ? base : "/tmp");
+        if (!mkdtemp(p->directory)) {
+            int r = fail(p->in, "no directory for the FIFOs in %s: %s", base ? base : "/tmp",
+                         strerror(errno));
+            p->directory[0] = '\0';
+            return r;
+        }
+    }
+    snprintf(path, n, "fifo:%s/%d", p->directory, link);
+    return 0;
+}
+
+static int link_pipe(struct pipeline *p, int i)
+{
+    struct naru_stream_options o = {.size = sizeof o, .direction = NARU_ONE_WAY};
+    if (naru_stream_pair("pipe:", &o, &p->into[i + 1].stream, &p->out[i].stream) < 0)
+        return fail_naru(p->in);
+    return 0;
+}
+
+/* Programs want blocking descriptors, opened in an order that does not wait. */
+static int link_fifo(struct pipeline *p, int i)
+{
+    char url[128];
+    naru_stream *made;
+    int r = fifo_path(p, i, url, sizeof url);
+    if (r)
+        return r;
+    const char *path = strchr(url, ':') + 1;
+    if (naru_stream_open(url, NARU_READ, NULL, NARU_NOWAIT, &made) < 0)
+        return fail_naru(p->in);
+    p->out[i].fd = open(path, O_WRONLY | O_CLOEXEC);
+    p->into[i + 1].fd = open(path, O_RDONLY | O_CLOEXEC);
+    naru_stream_close(made);
+    if (p->out[i].fd < 0 || p->into[i + 1].fd < 0)
+        return fail(p->in, "%s: %s", url, strerror(errno));
+    return 0;
+}
+
+static int start_pump(struct pipeline *p, const char *way, int link, const char *url,
+                      naru_stream *stream, naru_channel *channel)
+{
+    char number[16];
+    snprintf(number, sizeof number, "%d", link + 1);
+    char *argv[] = {"/proc/self/exe", PUMP_ARGUMENT, (char *)way, number, (char *)url, NULL};
+    struct naru_spawn_end ends[] = {{"stream", stream, -1}, {"channel", channel, -1}};
+    struct naru_spawn_options o = {.size = sizeof o, .ends = ends, .n_ends = channel ? 2 : 1};
+    if (naru_spawn(argv, &o, &p->pump[p->n_pumps]) == 0) {
+        p->n_pumps++;
+        return 0;
+    }
+    int r = fail_naru(p->in);
+    naru_stream_close(stream);
+    naru_channel_close(channel);
+    return r;
+}
+
+/* Two one-way pipes with the pumps between them. url "-": over a pair that the pumps inherit. */
+static int link_pumped(struct pipeline *p, int i, const char *url, naru_channel *a, naru_channel *b)
+{
+    struct naru_stream_options o = {.size = sizeof o, .direction = NARU_ONE_WAY};
+    naru_stream *from, *to;
+    if (naru_stream_pair("pipe:", &o, &from, &p->out[i].stream) < 0)
+        return fail_naru(p->in);
+    int r = start_pump(p, "in", i, url, from, a);
+    if (r)
+        return r;
+    if (naru_stream_pair("pipe:", &o, &p->into[i + 1].stream, &to) < 0)
+        return fail_naru(p->in);
+    return start_pump(p, "out", i, url, to, b);
+}
+
+static int link_pipe_messages(struct pipeline *p, int i)
+{
+    naru_channel *a, *b;
+    if (naru_channel_pair("pipe:", NULL, &a, &b) < 0)
+        return fail_naru(p->in);
+    return link_pumped(p, i, "-", a, b);
+}
+
+static int link_fifo_messages(struct pipeline *p, int i)
+{
+    char url[128];
+    int r = fifo_path(p, i, url, sizeof url);
+    return r ? r : link_pumped(p, i, url, NULL, NULL);
+}
+
+#define VIA_WORDS "pipe fifo pipe:messages fifo:messages"
+static int (*const vias[])(struct pipeline *, int link) = {link_pipe, link_fifo, link_pipe_messages,
+                                                           link_fifo_messages};
+
+/* ---- programs ---- */
+
+static int start_program(struct pipeline *p, int i)
+{
+    char *argv[] = {"/bin/sh", "-c", p->in->arguments[i], NULL};
+    struct naru_spawn_end ends[2];
+    size_t n = 0;
+    if (i > 0)
+        ends[n++] = (struct naru_spawn_end){"stdin", p->into[i].stream, p->into[i].fd};
+    if (i < p->n - 1)
+        ends[n++] = (struct naru_spawn_end){"stdout", p->out[i].stream, p->out[i].fd};
+    struct naru_spawn_options o = {.size = sizeof o, .ends = ends, .n_ends = n};
+    p->seconds[i] = now();
+    if (naru_spawn(argv, &o, &p->child[i]) < 0)
+        return fail_naru(p->in);
+    p->into[i].stream = p->out[i].stream = NULL; /* the program's now */
+    for (int k = 0; k < 2; k++) {
+        struct end *end = k ? &p->out[i] : &p->into[i];
+        if (end->fd >= 0)
+            close(end->fd);
+        end->fd = -1;
+    }
+    return 0;
+}
+
+static void signal_all(struct pipeline *p, int signal)
+{
+    for (int i = 0; i < p->n; i++)
+        if (p->child[i])
+            naru_child_signal(p->child[i], signal);
+    for (int i = 0; i < p->n_pumps; i++)
+        naru_child_signal(p->pump[i], signal);
+}
+
+/* Waits for the programs and then the pumps; a signal to naru is passed on once. */
+static void wait_all(struct pipeline *p)
+{
+    int passed = 0;
+    for (int i = 0; i < p->n + p->n_pumps; i++) {
+        naru_child *child = i < p->n ? p->child[i] : p->pump[i - p->n];
+        struct naru_exit e = {-1, 0};
+        while (child && naru_child_wait(child, 50 * NARU_MS, &e) == -ETIMEDOUT) {
+            if (stopped() && !passed) {
+                signal_all(p, stopped());
+                passed = 1;
+            }
+        }
+        if (i < p->n) {
+            p->exit[i] = e;
+            p->seconds[i] = now() - p->seconds[i];
+        }
+    }
+}
+
+static void clean(struct pipeline *p)
+{
+    for (int i = 0; i < p->n; i++) {
+        naru_stream_close(p->into[i].stream);
+        naru_stream_close(p->out[i].stream);
+        naru_child_close(p->child[i]);
+    }
+    for (int i = 0; i < p->n_pumps; i++)
+        naru_child_close(p->pump[i]);
+    if (!p->directory[0])
+        return;
+    for (int i = 0; i < p->n; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "%s/%d", p->directory, i);
+        unlink(path);
+    }
+    rmdir(p->directory);
+}
+
+static int report(struct pipeline *p)
+{
+    int status = 0;
+    for (int i = 0; i < p->n; i++) {
+        const struct naru_exit *e = &p->exit[i];
+        int own = e->signal ? 128 + e->signal : e->code;
+        /* a program whose reader has had enough ends so; that is no failure of the pipeline */
+        bool enough = e->signal == SIGPIPE && i < p->n - 1;
+        if (own && !enough)
+            status = own;
+        if (!wants_json(p->in))
+            continue;
+        json_t *o = json_pack("{s:s, s:i, s:f}", "program", p->in->arguments[i], "pid",
+                              naru_child_pid(p->child[i]), "seconds", p->seconds[i]);
+        json_object_set_new(o, e->signal ? "signal" : "exit",
+                            json_integer(e->signal ? e->signal : e->code));
+        char *line = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(6));
+        fprintf(stderr, "%s\n", line); /* standard output is the last program's */
+        free(line);
+        json_decref(o);
+    }
+    return status;
+}
+
+static int run(struct invocation *in)
+{
+    struct pipeline p = {.in = in, .n = in->n_arguments};
+    int via = (int)option_number(in, "via", 0), status = 0;
+    if (p.n > PROGRAMS_MAX)
+        return usage(in, "%d programs; at most %d", p.n, PROGRAMS_MAX);
+    for (int i = 0; i < p.n; i++)
+        p.out[i].fd = p.into[i].fd = -1;
+    stop_on_signals(NULL);
+    for (int i = 0; i < p.n - 1 && status == 0; i++)
+        status = vias[via](&p, i);
+    for (int i = 0; i < p.n && status == 0; i++)
+        status = start_program(&p, i);
+    if (status)
+        signal_all(&p, SIGTERM);
+    wait_all(&p);
+    if (status == 0)
+        status = stopped() ? 128 + stopped() : report(&p);
+    clean(&p);
+    return status;
+}
+
+static const struct option_row options[] = {
+    {.name = "via", .argument = "KIND", .kind = OPTION_CHOICE, .words = VIA_WORDS,
+     .help = "what joins the programs: pipe (default), fifo; or messages over one of them"},
+    {0},
+};
+
+const struct command run_command = {
+    "run", "runs a pipeline over any kind", "PROGRAM [PROGRAM...]",
+    "Standard output of each program goes to standard input of the next; each is run by sh. Over a "
+    "message kind processes of naru's turn bytes into messages and back, and show the throughput on "
+    "a terminal. Exit status: that of the last program that failed, 128 + N if signal N ended it. "
+    "With --json a summary of each program goes to standard error.", 1, PROGRAMS_MAX, options, run,
+};
