@@ -227,22 +227,22 @@ static void fifo_stream_detach(int side)
     naru_remove(urls[side]);
 }
 
-static const struct adapter raw_pipe = {
-    "raw pipe", "pipe:", NULL, raw_pipe_setup, raw_attach, raw_send, raw_recv, NULL, NULL, raw_detach};
+static const struct adapter raw_pipe = {"raw pipe", "pipe:",  NULL, raw_pipe_setup, raw_attach,
+                                        raw_send,   raw_recv, NULL, NULL,           raw_detach};
 static const struct adapter naru_connection = {
-    "naru connection", "pipe:", "raw pipe", connection_setup, connection_attach, channel_send,
-    channel_recv, channel_send_batch, channel_recv_batch, connection_detach};
+    "naru connection", "pipe:",      "raw pipe",         connection_setup,   connection_attach,
+    channel_send,      channel_recv, channel_send_batch, channel_recv_batch, connection_detach};
 static const struct adapter naru_pipe_stream = {
-    "naru stream", "pipe:", "raw pipe", stream_setup, stream_attach, stream_send, stream_recv, NULL, NULL,
-    stream_detach};
-static const struct adapter raw_fifo = {
-    "raw FIFO", "fifo:", NULL, raw_fifo_setup, raw_attach, raw_send, raw_recv, NULL, NULL, raw_detach};
+    "naru stream", "pipe:",     "raw pipe", stream_setup, stream_attach,
+    stream_send,   stream_recv, NULL,       NULL,         stream_detach};
+static const struct adapter raw_fifo = {"raw FIFO", "fifo:",  NULL, raw_fifo_setup, raw_attach,
+                                        raw_send,   raw_recv, NULL, NULL,           raw_detach};
 static const struct adapter naru_queue = {
-    "naru queue", "fifo:", "raw FIFO", queue_setup, queue_attach, channel_send, channel_recv,
-    channel_send_batch, channel_recv_batch, queue_detach};
+    "naru queue", "fifo:",      "raw FIFO",         queue_setup,        queue_attach,
+    channel_send, channel_recv, channel_send_batch, channel_recv_batch, queue_detach};
 static const struct adapter naru_fifo_stream = {
-    "naru FIFO stream", "fifo:", "raw FIFO", queue_setup, fifo_stream_attach, stream_send, stream_recv,
-    NULL, NULL, fifo_stream_detach};
+    "naru FIFO stream", "fifo:",     "raw FIFO", queue_setup, fifo_stream_attach,
+    stream_send,        stream_recv, NULL,       NULL,        fifo_stream_detach};
 
 const struct adapter *const bench_adapters[] = {
     &raw_pipe, &naru_connection, &naru_pipe_stream, &raw_fifo, &naru_queue, &naru_fifo_stream, NULL,

@@ -263,7 +263,8 @@ void bench_repeat(struct cell *cell, const struct bench_times *times)
     if (cell->error[0] || cell->n == BENCH_REPETITIONS_MAX)
         return;
     if (!control)
-        control = mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        control =
+            mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (control == MAP_FAILED) {
         snprintf(cell->error, sizeof cell->error, "no memory");
         control = NULL;
@@ -285,7 +286,9 @@ void bench_repeat(struct cell *cell, const struct bench_times *times)
         waitpid(pid, NULL, 0);
     if (!gone || status != 0 || atomic_load(&control->failed)) {
         snprintf(cell->error, sizeof cell->error, "%s",
-                 control->error[0] ? control->error : gone ? "a side died" : "no end in 30 s");
+                 control->error[0] ? control->error
+                 : gone            ? "a side died"
+                                   : "no end in 30 s");
         return;
     }
     cell->samples[cell->n++] = control->sample;

@@ -27,7 +27,7 @@ struct adapter {
     int (*send)(const void *buf, size_t n);
     int (*recv)(void *buf, size_t n);
     int (*send_batch)(const void *buf, size_t n, int count); /* NULL: one by one */
-    int (*recv_batch)(void *buf, size_t n, int most);        /* how many; each is checked by `check` */
+    int (*recv_batch)(void *buf, size_t n, int most); /* how many; each is checked by `check` */
     void (*detach)(int side);
 };
 

@@ -38,8 +38,10 @@ static int parse_sizes(struct run *run, const char *text)
         unsigned long n = strtoul(text, &end, 10);
         if (*end == 'k' || *end == 'm')
             n <<= *end++ == 'k' ? 10 : 20;
-        if (end == text || (*end && *end != ',') || n < 8 || n > 64 << 20 || run->n_sizes == SIZES_MAX)
-            return usage(run->in, "--sizes wants up to %d sizes from 8 to 64m such as 8,1k,1m, not \"%s\"",
+        if (end == text || (*end && *end != ',') || n < 8 || n > 64 << 20 ||
+            run->n_sizes == SIZES_MAX)
+            return usage(run->in,
+                         "--sizes wants up to %d sizes from 8 to 64m such as 8,1k,1m, not \"%s\"",
                          SIZES_MAX, text);
         run->sizes[run->n_sizes++] = n;
         text = *end ? end + 1 : end;
@@ -62,7 +64,8 @@ static int check_urls(struct invocation *in)
         for (const struct adapter *const *a = bench_adapters; *a; a++)
             known |= strncmp(in->arguments[i], (*a)->url, strlen((*a)->url)) == 0;
         if (!known)
-            return usage(in, "%s cannot be measured in this build; pipe: and fifo: can", in->arguments[i]);
+            return usage(in, "%s cannot be measured in this build; pipe: and fifo: can",
+                         in->arguments[i]);
     }
     return 0;
 }
@@ -78,8 +81,8 @@ static int make_cells(struct run *run)
                 bool batch = mode != BENCH_BATCH || !(*a)->reference || (*a)->send_batch;
                 bool fits = mode != BENCH_BATCH || run->sizes[s] <= 65536;
                 if (wanted(run->in, *a) && batch && fits)
-                    run->cells[run->n++] = (struct cell){.adapter = *a, .size = run->sizes[s],
-                                                         .mode = (enum bench_mode)mode};
+                    run->cells[run->n++] = (struct cell){
+                        .adapter = *a, .size = run->sizes[s], .mode = (enum bench_mode)mode};
             }
     return 0;
 }
@@ -149,7 +152,8 @@ static json_t *cell_json(const struct run *run, const struct cell *cell)
     json_object_set_new(o, "repetitions", json_integer(cell->n));
     json_object_set_new(o, "counted", json_integer(s.n));
     json_object_set_new(o, "placement", json_string(s.placement));
-    json_object_set_new(o, "line_ns", json_real(bench_spread(cell, offsetof(struct sample, line)).median));
+    json_object_set_new(o, "line_ns",
+                        json_real(bench_spread(cell, offsetof(struct sample, line)).median));
     if (cell->mode == BENCH_LATENCY) {
         json_object_set_new(o, "p99_ns",
                             json_real(bench_spread(cell, offsetof(struct sample, p99)).median));
@@ -158,9 +162,10 @@ static json_t *cell_json(const struct run *run, const struct cell *cell)
     }
     if (reference && reference->n > 0) {
         struct spread r = bench_ratio(cell, reference, figure_of(cell->mode));
-        json_object_set_new(o, "ratio", json_pack("{s:s, s:f, s:f, s:f, s:i}", "to", reference->adapter->name,
-                                                  "median", r.median, "low", r.low, "high", r.high,
-                                                  "pairs", r.n));
+        json_object_set_new(o, "ratio",
+                            json_pack("{s:s, s:f, s:f, s:f, s:i}", "to", reference->adapter->name,
+                                      "median", r.median, "low", r.low, "high", r.high, "pairs",
+                                      r.n));
     }
     return o;
 }
@@ -172,9 +177,10 @@ static int write_results(const struct run *run, const char *path)
     json_t *cells = json_array();
     for (size_t i = 0; i < run->n; i++)
         json_array_append_new(cells, cell_json(run, &run->cells[i]));
-    json_t *all = json_pack("{s:s, s:s, s:s, s:i, s:b, s:o}", "naru", naru_version(), "kernel", u.release,
-                            "machine", u.machine, "processors", (int)sysconf(_SC_NPROCESSORS_ONLN),
-                            "pinned", bench_pinned(), "cells", cells);
+    json_t *all =
+        json_pack("{s:s, s:s, s:s, s:i, s:b, s:o}", "naru", naru_version(), "kernel", u.release,
+                  "machine", u.machine, "processors", (int)sysconf(_SC_NPROCESSORS_ONLN), "pinned",
+                  bench_pinned(), "cells", cells);
     int r = json_dump_file(all, path, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
     json_decref(all);
     return r ? fail(run->in, "%s: %s", path, strerror(errno)) : 0;
@@ -203,8 +209,9 @@ static void plot_mode(const struct run *run, FILE *out, enum bench_mode mode)
         for (size_t i = 0; i < run->n; i++) {
             const struct cell *c = &run->cells[i];
             if (c->adapter == *a && c->mode == mode && c->n)
-                n += (size_t)snprintf(script + n, sizeof script - n, "%zu %g\n", c->size,
-                                      bench_spread(c, figure_of(mode)).median * (lat ? 1e-3 : 1e-6));
+                n +=
+                    (size_t)snprintf(script + n, sizeof script - n, "%zu %g\n", c->size,
+                                     bench_spread(c, figure_of(mode)).median * (lat ? 1e-3 : 1e-6));
         }
         if (n > before)
             n += (size_t)snprintf(script + n, sizeof script - n, "e\n");
@@ -221,15 +228,19 @@ static int write_html(const struct run *run, const char *path)
     html_begin(out, "naru bench");
     for (int mode = 0; mode < BENCH_MODES; mode++)
         plot_mode(run, out, (enum bench_mode)mode);
-    fputs("<table><tr><th>mode</th><th>size</th><th>adapter</th><th>median</th><th>ratio to raw</th>"
-          "<th>placement</th></tr>\n", out);
+    fputs(
+        "<table><tr><th>mode</th><th>size</th><th>adapter</th><th>median</th><th>ratio to raw</th>"
+        "<th>placement</th></tr>\n",
+        out);
     for (size_t i = 0; i < run->n; i++) {
         const struct cell *c = &run->cells[i], *reference = reference_of(run, c);
         struct spread s = bench_spread(c, figure_of(c->mode));
         bool lat = c->mode == BENCH_LATENCY;
-        fprintf(out, "<tr><td>%s</td><td class=n>%zu</td><td>%s</td><td class=n>%.4g %s</td><td class=n>",
-                mode_name[c->mode], c->size, c->adapter->name, s.median * (lat ? 1e-3 : 1e-6),
-                lat ? "µs" : "M/s");
+        fprintf(
+            out,
+            "<tr><td>%s</td><td class=n>%zu</td><td>%s</td><td class=n>%.4g %s</td><td class=n>",
+            mode_name[c->mode], c->size, c->adapter->name, s.median * (lat ? 1e-3 : 1e-6),
+            lat ? "µs" : "M/s");
         if (reference && reference->n)
             fprintf(out, "%.2f", bench_ratio(c, reference, figure_of(c->mode)).median);
         fprintf(out, "</td><td>%s</td></tr>\n", s.placement);
@@ -240,8 +251,8 @@ static int write_html(const struct run *run, const char *path)
 
 static int print_run(struct run *run)
 {
-    static const char *const heads[] = {"mode",          "size",         "adapter",  "median",
-                                        "spread",        "p99 / p99.9", "to raw (95 %)", "placed"};
+    static const char *const heads[] = {"mode",   "size",        "adapter",       "median",
+                                        "spread", "p99 / p99.9", "to raw (95 %)", "placed"};
     struct table *table = table_new(heads, sizeof heads / sizeof *heads);
     int status = 0;
     for (size_t i = 0; i < run->n; i++) {
@@ -253,8 +264,8 @@ static int print_run(struct run *run)
             print_cell(run, &run->cells[i], table);
         }
         if (run->cells[i].error[0])
-            status = fail(run->in, "%s, %zu bytes: %s", run->cells[i].adapter->name, run->cells[i].size,
-                          run->cells[i].error);
+            status = fail(run->in, "%s, %zu bytes: %s", run->cells[i].adapter->name,
+                          run->cells[i].size, run->cells[i].error);
     }
     table_end(table, !wants_json(run->in));
     return status;
@@ -268,14 +279,16 @@ static int run_bench(struct invocation *in)
     int repetitions = (int)option_number(in, "repetitions", quick ? 3 : 15);
     int status = check_urls(in);
     if (status == 0)
-        status = parse_sizes(&run, option_text(in, "sizes", quick ? "8,1k,64k" : "8,64,1k,16k,64k,1m"));
+        status =
+            parse_sizes(&run, option_text(in, "sizes", quick ? "8,1k,64k" : "8,64,1k,16k,64k,1m"));
     if (status == 0)
         status = make_cells(&run);
     for (int r = 0; r < repetitions && status == 0; r++)
         for (size_t i = 0; i < run.n; i++) {
             if (is_live(STDERR_FILENO))
-                fprintf(stderr, "\r\033[K%d/%d %s %s %zu", r + 1, repetitions, mode_name[run.cells[i].mode],
-                        run.cells[i].adapter->name, run.cells[i].size);
+                fprintf(stderr, "\r\033[K%d/%d %s %s %zu", r + 1, repetitions,
+                        mode_name[run.cells[i].mode], run.cells[i].adapter->name,
+                        run.cells[i].size);
             bench_repeat(&run.cells[i], &times);
         }
     if (is_live(STDERR_FILENO))
@@ -293,20 +306,38 @@ static int run_bench(struct invocation *in)
 
 static const struct option_row options[] = {
     {.name = "quick", .help = "fewer sizes, shorter and fewer repetitions"},
-    {.name = "repetitions", .argument = "N", .kind = OPTION_NUMBER, .min = 1,
-     .max = BENCH_REPETITIONS_MAX, .help = "of each cell (default 15, quick 3)"},
-    {.name = "sizes", .argument = "LIST", .kind = OPTION_TEXT,
+    {.name = "repetitions",
+     .argument = "N",
+     .kind = OPTION_NUMBER,
+     .min = 1,
+     .max = BENCH_REPETITIONS_MAX,
+     .help = "of each cell (default 15, quick 3)"},
+    {.name = "sizes",
+     .argument = "LIST",
+     .kind = OPTION_TEXT,
      .help = "message sizes such as 8,64,1k,1m"},
-    {.name = "output", .argument = "FILE", .kind = OPTION_TEXT, .help = "also write all figures as JSON"},
-    {.name = "html", .argument = "PAGE", .kind = OPTION_TEXT,
+    {.name = "output",
+     .argument = "FILE",
+     .kind = OPTION_TEXT,
+     .help = "also write all figures as JSON"},
+    {.name = "html",
+     .argument = "PAGE",
+     .kind = OPTION_TEXT,
      .help = "also write a self-contained page with plots"},
     {0},
 };
 
 const struct command bench_command = {
-    "bench", "measures naru beside the raw system calls", "[URL...]",
-    "One-way latency (half a round trip), streams one by one, and batches of 32, between two pinned "
-    "processes, naru and raw taking turns in one run. Ratios are naru over raw: below 1 is better for "
-    "latency, above 1 for streams and batches. A URL such as pipe: restricts the run.", 0, 16,
-    options, run_bench,
+    "bench",
+    "measures naru beside the raw system calls",
+    "[URL...]",
+    "One-way latency (half a round trip), streams one by one, and batches of 32, between two "
+    "pinned "
+    "processes, naru and raw taking turns in one run. Ratios are naru over raw: below 1 is better "
+    "for "
+    "latency, above 1 for streams and batches. A URL such as pipe: restricts the run.",
+    0,
+    16,
+    options,
+    run_bench,
 };

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 enum option_kind {
-    OPTION_FLAG,    /* no argument */
+    OPTION_FLAG, /* no argument */
     OPTION_TEXT,
     OPTION_NUMBER,  /* min ... max */
     OPTION_SIZE,    /* bytes, with k, m, g; min ... max */
@@ -22,7 +22,7 @@ struct option_row {
     const char *argument; /* "SECONDS"; NULL for a flag */
     enum option_kind kind;
     int64_t min, max;
-    const char *words;    /* "raw text hex json" */
+    const char *words; /* "raw text hex json" */
     const char *help;
 };
 
@@ -41,11 +41,12 @@ struct invocation {
 
 struct command {
     const char *name;
-    const char *summary;     /* one line */
-    const char *usage;       /* "URL [MESSAGE...]" */
-    const char *description; /* paragraphs, for --help and the manual */
+    const char *summary;              /* one line */
+    const char *usage;                /* "URL [MESSAGE...]" */
+    const char *description;          /* paragraphs, for --help and the manual */
     int min_arguments, max_arguments; /* max -1: any number */
-    const struct option_row *options; /* ends with a row without name; --json and --help are added */
+    const struct option_row
+        *options; /* ends with a row without name; --json and --help are added */
     int (*run)(struct invocation *);
 };
 

@@ -23,9 +23,10 @@ static char *to_hex(const uint8_t *data, size_t n)
 
 static int nibble(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                                               : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
 static char *from_hex(const char *hex, size_t n, size_t *ret_size, const char **ret_why)
@@ -107,8 +108,10 @@ static char *from_json(const char *line, size_t n, size_t *ret_size, uint32_t *t
     const json_t *text = json_object_get(o, "text"), *hex = json_object_get(o, "hex");
     const json_t *t = json_object_get(o, "type");
     char *data = NULL;
-    *ret_why = "a JSON message is {\"type\": T, \"text\": \"...\"} or with \"hex\" instead of \"text\"";
-    if (t && (!json_is_integer(t) || json_integer_value(t) < 1 || json_integer_value(t) > NARU_TYPE_MAX))
+    *ret_why =
+        "a JSON message is {\"type\": T, \"text\": \"...\"} or with \"hex\" instead of \"text\"";
+    if (t &&
+        (!json_is_integer(t) || json_integer_value(t) < 1 || json_integer_value(t) > NARU_TYPE_MAX))
         *ret_why = "\"type\" is a number from 1 to 2147483647";
     else if (json_is_string(text) && !hex)
         data = copy(json_string_value(text), json_string_length(text), ret_size, ret_why);
@@ -120,8 +123,8 @@ static char *from_json(const char *line, size_t n, size_t *ret_size, uint32_t *t
     return data;
 }
 
-char *parse_message(enum format format, const char *line, size_t n, size_t *ret_size, uint32_t *type,
-                    const char **ret_why)
+char *parse_message(enum format format, const char *line, size_t n, size_t *ret_size,
+                    uint32_t *type, const char **ret_why)
 {
     if (format == FORMAT_HEX)
         return from_hex(line, n, ret_size, ret_why);

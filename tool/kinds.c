@@ -28,8 +28,8 @@ static int print_urls(bool json)
     for (size_t k = 0; k < n; k++) {
         char cells[NARU_NOUN_COUNT][80];
         const char *row[NARU_NOUN_COUNT + 1] = {forms[k].form};
-        json_t *object = json_pack("{s:s, s:s, s:s}", "url", forms[k].form, "scheme", forms[k].scheme,
-                                   "kind", forms[k].kind);
+        json_t *object = json_pack("{s:s, s:s, s:s}", "url", forms[k].form, "scheme",
+                                   forms[k].scheme, "kind", forms[k].kind);
         for (int i = 0; i < NARU_NOUN_COUNT; i++) {
             static const char *const word[] = {"no", "yes", "later"};
             row[i + 1] = cell_text(&forms[k], i, cells[i], sizeof cells[i]);
@@ -46,8 +46,9 @@ static int print_urls(bool json)
 
 static int print_promises(bool json)
 {
-    static const char *const heads[] = {"url", "order", "types", "largest message",
-                                        "outlives its participants", "comes back", "may lose"};
+    static const char *const heads[] = {
+        "url",        "order",   "types", "largest message", "outlives its participants",
+        "comes back", "may lose"};
     const struct naru_url_form *forms;
     size_t n = naru_url_forms(&forms);
     struct table *table = table_new(heads, 7);
@@ -55,8 +56,8 @@ static int print_promises(bool json)
         const struct naru_promise *p = &forms[k].promise;
         const char *row[] = {forms[k].form, p->order,      p->types,   p->largest,
                              p->outlives,   p->redelivers, p->may_lose};
-        json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "url", row[0], "order", row[1],
-                                   "types", row[2], "largest", row[3], "outlives", row[4],
+        json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "url", row[0], "order",
+                                   row[1], "types", row[2], "largest", row[3], "outlives", row[4],
                                    "redelivers", row[5], "may_lose", row[6]);
         if (json)
             json_line(object);
@@ -77,14 +78,15 @@ static int print_kinds(bool json)
         const struct naru_kind *kind = &kinds[k];
         const char *row[] = {kind->title, kind->when,      kind->medium,
                              kind->unit,  kind->direction, kind->reach};
-        json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "kind", kind->name, "title",
-                                   kind->title, "when", kind->when, "medium", kind->medium, "unit",
-                                   kind->unit, "direction", kind->direction, "reach", kind->reach);
+        json_t *object =
+            json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "kind", kind->name, "title",
+                      kind->title, "when", kind->when, "medium", kind->medium, "unit", kind->unit,
+                      "direction", kind->direction, "reach", kind->reach);
         json_object_update_new(
-            object, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "order", kind->promise.order, "types",
-                              kind->promise.types, "largest", kind->promise.largest, "outlives",
-                              kind->promise.outlives, "redelivers", kind->promise.redelivers,
-                              "may_lose", kind->promise.may_lose));
+            object, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "order", kind->promise.order,
+                              "types", kind->promise.types, "largest", kind->promise.largest,
+                              "outlives", kind->promise.outlives, "redelivers",
+                              kind->promise.redelivers, "may_lose", kind->promise.may_lose));
         if (json)
             json_line(object);
         else
@@ -109,7 +111,13 @@ static const struct option_row options[] = {
 };
 
 const struct command kinds_command = {
-    "kinds", "shows the kinds of communication and what each can do", "",
+    "kinds",
+    "shows the kinds of communication and what each can do",
+    "",
     "The eight kinds with what each is for. The tables are the library's own: an opening call that "
-    "they do not allow is refused with the same words.", 0, 0, options, run,
+    "they do not allow is refused with the same words.",
+    0,
+    0,
+    options,
+    run,
 };

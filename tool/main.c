@@ -5,13 +5,14 @@
 
 #include <naru/naru.h>
 
+#include <locale.h>
 #include <stdio.h>
 #include <string.h>
 
 const struct command *const commands[] = {
-    &bench_command, &completion_command, &help_command, &kinds_command, &read_command,
-    &recv_command,  &rm_command,         &run_command,  &send_command,  &tour_command,
-    &write_command, NULL,
+    &bench_command, &completion_command, &help_command,  &kinds_command,
+    &read_command,  &recv_command,       &rm_command,    &run_command,
+    &send_command,  &tour_command,       &write_command, NULL,
 };
 
 const struct command *find_command(const char *name)
@@ -24,8 +25,10 @@ const struct command *find_command(const char *name)
 
 static void overview(FILE *out)
 {
-    fprintf(out, "naru %s: every way for Linux processes to talk\n\nnaru COMMAND [options] [arguments]\n\n",
-            naru_version());
+    fprintf(
+        out,
+        "naru %s: every way for Linux processes to talk\n\nnaru COMMAND [options] [arguments]\n\n",
+        naru_version());
     for (const struct command *const *c = commands; *c; c++)
         fprintf(out, "  %-12s%s\n", (*c)->name, (*c)->summary);
     fprintf(out, "\nnaru COMMAND --help tells of one; naru kinds shows what can talk to what.\n");
@@ -33,6 +36,7 @@ static void overview(FILE *out)
 
 int main(int argc, char **argv)
 {
+    setlocale(LC_CTYPE, ""); /* how wide a character of a table is */
     if (argc < 2) {
         overview(stderr);
         return EXIT_USAGE;
@@ -74,9 +78,14 @@ static const struct option_row help_options[] = {
 };
 
 const struct command help_command = {
-    "help", "tells of a command", "[COMMAND]",
-    "Without COMMAND: the list of them. The pages in section 1 of the manual are made by --man.", 0, 1,
-    help_options, run_help,
+    "help",
+    "tells of a command",
+    "[COMMAND]",
+    "Without COMMAND: the list of them. The pages in section 1 of the manual are made by --man.",
+    0,
+    1,
+    help_options,
+    run_help,
 };
 
 static int run_completion(struct invocation *in)
@@ -87,7 +96,12 @@ static int run_completion(struct invocation *in)
 }
 
 const struct command completion_command = {
-    "completion", "prints a completion script for a shell", "bash|zsh|fish",
-    "For bash: source <(naru completion bash). For zsh and fish: put the output where they look.", 1,
-    1, NULL, run_completion,
+    "completion",
+    "prints a completion script for a shell",
+    "bash|zsh|fish",
+    "For bash: source <(naru completion bash). For zsh and fish: put the output where they look.",
+    1,
+    1,
+    NULL,
+    run_completion,
 };

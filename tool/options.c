@@ -118,20 +118,20 @@ static int parse_number(const struct invocation *in, const struct option_row *ro
         return usage(in, "--%s wants a number%s, not \"%s\"", row->name,
                      row->kind == OPTION_SIZE ? ", perhaps with k, m or g" : "", text);
     if (n < row->min || n > row->max)
-        return usage(in, "--%s is %s, and it can be %" PRId64 " to %" PRId64, row->name, text, row->min,
-                     row->max);
+        return usage(in, "--%s is %s, and it can be %" PRId64 " to %" PRId64, row->name, text,
+                     row->min, row->max);
     *ret = n;
     return 0;
 }
 
-static int parse_seconds(const struct invocation *in, const struct option_row *row, const char *text,
-                         int64_t *ret)
+static int parse_seconds(const struct invocation *in, const struct option_row *row,
+                         const char *text, int64_t *ret)
 {
     char *end;
     double s = strtod(text, &end);
     if (end == text || *end || !isfinite(s) || s < 0 || s > 1e9)
-        return usage(in, "--%s wants seconds such as 1.5, from 0 to 1000000000, not \"%s\"", row->name,
-                     text);
+        return usage(in, "--%s wants seconds such as 1.5, from 0 to 1000000000, not \"%s\"",
+                     row->name, text);
     *ret = (int64_t)(s * 1e9);
     return 0;
 }
@@ -179,12 +179,14 @@ static int parse_options(struct invocation *in, int argc, char **argv)
     const struct option_row *row;
     int n = 0;
     for (; (row = row_at(in->command, n)) && n < OPTIONS_MAX; n++)
-        longs[n] = (struct option){row->name, row->argument ? required_argument : no_argument, NULL, n};
+        longs[n] =
+            (struct option){row->name, row->argument ? required_argument : no_argument, NULL, n};
     opterr = 0;
     optind = 1;
     int found;
     while (optind < argc) {
-        /* a negative number is an argument of the option before it, or a message, never an option */
+        /* a negative number is an argument of the option before it, or a message, never an option
+         */
         int before = optind;
         found = getopt_long(argc, argv, "+:h", longs, NULL);
         if (found == -1)

@@ -29,7 +29,8 @@ void html_begin(FILE *out, const char *title)
     fputs("</title>\n<style>body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:70em;"
           "padding:0 1em}table{border-collapse:collapse}td,th{padding:.25em .8em;text-align:left;"
           "border-bottom:1px solid #ccc}td.n{text-align:right}.bad{color:#b00}svg{max-width:100%;"
-          "height:auto}</style></head><body>\n<h1>", out);
+          "height:auto}</style></head><body>\n<h1>",
+          out);
     html_text(out, title);
     fputs("</h1>\n", out);
 }

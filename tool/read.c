@@ -26,15 +26,17 @@ static int copy(struct invocation *in, naru_stream *s, int64_t *bytes)
         size_t want = most - *bytes < (int64_t)sizeof buf ? (size_t)(most - *bytes) : sizeof buf;
         ssize_t n = naru_stream_read(s, buf, want, option_number(in, "timeout", NARU_FOREVER));
         if (n == 0)
-            return most == INT64_MAX ? 0 : fail(in, "the stream ended after %lld bytes", (long long)*bytes);
+            return most == INT64_MAX
+                       ? 0
+                       : fail(in, "the stream ended after %lld bytes", (long long)*bytes);
         if (n == -ECANCELED && stopped())
             return 128 + stopped();
         if (n < 0)
             return fail_naru(in);
         int r = write_all(STDOUT_FILENO, buf, (size_t)n);
         if (r < 0)
-            return fail(in, "standard output: %s; %lld bytes were copied, %zd more read", strerror(-r),
-                        (long long)*bytes, n);
+            return fail(in, "standard output: %s; %lld bytes were copied, %zd more read",
+                        strerror(-r), (long long)*bytes, n);
         *bytes += n;
     }
     return 0;
@@ -59,15 +61,27 @@ static int run(struct invocation *in)
 
 static const struct option_row options[] = {
     {.name = "follow", .help = "stay when the last writer leaves a FIFO"},
-    {.name = "count", .argument = "BYTES", .kind = OPTION_SIZE, .min = 0, .max = INT64_MAX,
+    {.name = "count",
+     .argument = "BYTES",
+     .kind = OPTION_SIZE,
+     .min = 0,
+     .max = INT64_MAX,
      .help = "end after so many bytes"},
-    {.name = "timeout", .argument = "SECONDS", .kind = OPTION_SECONDS,
+    {.name = "timeout",
+     .argument = "SECONDS",
+     .kind = OPTION_SECONDS,
      .help = "give up when nothing comes for so long (default: never)"},
     {0},
 };
 
 const struct command read_command = {
-    "read", "copies a stream to standard output", "URL",
+    "read",
+    "copies a stream to standard output",
+    "URL",
     "Creates the FIFO if it is not there, and reads until the last writer has left. With --json a "
-    "summary goes to standard error at the end.", 1, 1, options, run,
+    "summary goes to standard error at the end.",
+    1,
+    1,
+    options,
+    run,
 };

@@ -20,7 +20,8 @@ static int parse_select(struct invocation *in, int64_t *ret)
     long long n = strtoll(text + except, &end, 10);
     if (end == text + except || *end || n < -(long long)NARU_TYPE_MAX || n > NARU_TYPE_MAX ||
         (except && n < 1))
-        return usage(in, "--select is T, -T (the lowest type up to T) or !T (any but T), not \"%s\"", text);
+        return usage(
+            in, "--select is T, -T (the lowest type up to T) or !T (any but T), not \"%s\"", text);
     *ret = except ? NARU_EXCEPT(n) : n;
     return 0;
 }
@@ -83,23 +84,45 @@ static int run(struct invocation *in)
 }
 
 static const struct option_row options[] = {
-    {.name = "type", .argument = "T", .kind = OPTION_NUMBER, .min = 1, .max = NARU_TYPE_MAX,
+    {.name = "type",
+     .argument = "T",
+     .kind = OPTION_NUMBER,
+     .min = 1,
+     .max = NARU_TYPE_MAX,
      .help = "only messages of this type"},
-    {.name = "select", .argument = "S", .kind = OPTION_TEXT,
+    {.name = "select",
+     .argument = "S",
+     .kind = OPTION_TEXT,
      .help = "T, -T (the lowest type up to T) or !T (any but T); 0 any (default)"},
-    {.name = "count", .argument = "N", .kind = OPTION_NUMBER, .min = 0, .max = INT64_MAX,
+    {.name = "count",
+     .argument = "N",
+     .kind = OPTION_NUMBER,
+     .min = 0,
+     .max = INT64_MAX,
      .help = "end after N messages (default: never)"},
-    {.name = "timeout", .argument = "SECONDS", .kind = OPTION_SECONDS,
+    {.name = "timeout",
+     .argument = "SECONDS",
+     .kind = OPTION_SECONDS,
      .help = "give up when nothing comes for so long (default: never)"},
-    {.name = "format", .argument = "FORMAT", .kind = OPTION_CHOICE, .words = FORMAT_WORDS,
+    {.name = "format",
+     .argument = "FORMAT",
+     .kind = OPTION_CHOICE,
+     .words = FORMAT_WORDS,
      .help = "text (default): payload and newline; raw: payload; hex, json: a line each"},
     {.name = "topic", .help = "the URL is a topic; else a queue"},
     {0},
 };
 
 const struct command recv_command = {
-    "recv", "receives messages from a queue or topic", "URL",
+    "recv",
+    "receives messages from a queue or topic",
+    "URL",
     "Waits for ever unless told otherwise. Each message leaves in one write, and is released only "
-    "after it was written whole: what standard output did not take stays for another receiver where "
-    "the kind gives messages back.", 1, 1, options, run,
+    "after it was written whole: what standard output did not take stays for another receiver "
+    "where "
+    "the kind gives messages back.",
+    1,
+    1,
+    options,
+    run,
 };

@@ -22,7 +22,13 @@ static int run(struct invocation *in)
 }
 
 const struct command rm_command = {
-    "rm", "removes names and what they hold", "URL...",
+    "rm",
+    "removes names and what they hold",
+    "URL...",
     "Whoever has the object open keeps it until it closes. What is not of the URL's kind is left "
-    "alone.", 1, -1, NULL, run,
+    "alone.",
+    1,
+    -1,
+    NULL,
+    run,
 };

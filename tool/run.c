@@ -29,7 +29,7 @@ struct end {
 
 struct pipeline {
     struct invocation *in;
-    char directory[64]; /* of FIFOs; empty if there is none */
+    char directory[64];                               /* of FIFOs; empty if there is none */
     struct end out[PROGRAMS_MAX], into[PROGRAMS_MAX]; /* each program's stdout and stdin */
     naru_child *child[PROGRAMS_MAX];
     struct naru_exit exit[PROGRAMS_MAX];
@@ -262,15 +262,25 @@ static int run(struct invocation *in)
 }
 
 static const struct option_row options[] = {
-    {.name = "via", .argument = "KIND", .kind = OPTION_CHOICE, .words = VIA_WORDS,
+    {.name = "via",
+     .argument = "KIND",
+     .kind = OPTION_CHOICE,
+     .words = VIA_WORDS,
      .help = "what joins the programs: pipe (default), fifo; or messages over one of them"},
     {0},
 };
 
 const struct command run_command = {
-    "run", "runs a pipeline over any kind", "PROGRAM [PROGRAM...]",
+    "run",
+    "runs a pipeline over any kind",
+    "PROGRAM [PROGRAM...]",
     "Standard output of each program goes to standard input of the next; each is run by sh. Over a "
-    "message kind processes of naru's turn bytes into messages and back, and show the throughput on "
+    "message kind processes of naru's turn bytes into messages and back, and show the throughput "
+    "on "
     "a terminal. Exit status: that of the last program that failed, 128 + N if signal N ended it. "
-    "With --json a summary of each program goes to standard error.", 1, PROGRAMS_MAX, options, run,
+    "With --json a summary of each program goes to standard error.",
+    1,
+    PROGRAMS_MAX,
+    options,
+    run,
 };

@@ -31,8 +31,8 @@ static int send_line(struct sending *s, const char *line, size_t n)
     enum format format = (enum format)option_number(s->in, "format", FORMAT_TEXT);
     char *data = parse_message(format, line, n, &size, &type, &why);
     if (!data)
-        return fail(s->in, "\"%.*s\": %s; %lld messages were accepted", n < 60 ? (int)n : 60, line, why,
-                    (long long)s->accepted);
+        return fail(s->in, "\"%.*s\": %s; %lld messages were accepted", n < 60 ? (int)n : 60, line,
+                    why, (long long)s->accepted);
     int status = 0;
     for (int64_t i = option_number(s->in, "count", 1); i > 0 && status == 0; i--) {
         if (naru_channel_send(s->channel, type, data, size, s->timeout) < 0)
@@ -81,8 +81,8 @@ static int send_whole(struct sending *s)
             continue;
         if (got <= 0) {
             int status = stopped() ? 128 + stopped()
-                                   : got < 0 ? fail(s->in, "standard input: %s", strerror(errno))
-                                             : send_line(s, data, n);
+                         : got < 0 ? fail(s->in, "standard input: %s", strerror(errno))
+                                   : send_line(s, data, n);
             free(data);
             return status;
         }
@@ -97,7 +97,8 @@ static int send_all(struct sending *s)
     for (int i = 1; i < in->n_arguments && status == 0; i++)
         status = send_line(s, in->arguments[i], strlen(in->arguments[i]));
     if (in->n_arguments == 1)
-        status = option_number(in, "format", FORMAT_TEXT) == FORMAT_RAW ? send_whole(s) : send_lines(s);
+        status =
+            option_number(in, "format", FORMAT_TEXT) == FORMAT_RAW ? send_whole(s) : send_lines(s);
     if (status == 0 && naru_channel_flush(s->channel, s->timeout) < 0)
         status = failed(s);
     return status;
@@ -106,8 +107,9 @@ static int send_all(struct sending *s)
 static int run(struct invocation *in)
 {
     struct sending s = {.in = in, .timeout = option_number(in, "timeout", NARU_FOREVER)};
-    int r = option_flag(in, "topic") ? naru_topic_open(in->arguments[0], NARU_SEND, NULL, &s.channel)
-                                     : naru_queue_open(in->arguments[0], NARU_SEND, NULL, &s.channel);
+    int r = option_flag(in, "topic")
+                ? naru_topic_open(in->arguments[0], NARU_SEND, NULL, &s.channel)
+                : naru_queue_open(in->arguments[0], NARU_SEND, NULL, &s.channel);
     if (r < 0)
         return fail_naru(in);
     stop_on_signals(s.channel);
@@ -115,7 +117,8 @@ static int run(struct invocation *in)
     stop_on_signals(NULL);
     naru_channel_close(s.channel);
     if (wants_json(in)) {
-        json_t *object = json_pack("{s:I, s:b}", "accepted", (json_int_t)s.accepted, "ok", status == 0);
+        json_t *object =
+            json_pack("{s:I, s:b}", "accepted", (json_int_t)s.accepted, "ok", status == 0);
         json_line(object);
         json_decref(object);
     }
@@ -123,21 +126,40 @@ static int run(struct invocation *in)
 }
 
 static const struct option_row options[] = {
-    {.name = "type", .argument = "T", .kind = OPTION_NUMBER, .min = 1, .max = NARU_TYPE_MAX,
+    {.name = "type",
+     .argument = "T",
+     .kind = OPTION_NUMBER,
+     .min = 1,
+     .max = NARU_TYPE_MAX,
      .help = "the messages' type (default 1)"},
-    {.name = "count", .argument = "N", .kind = OPTION_NUMBER, .min = 1, .max = INT64_MAX,
+    {.name = "count",
+     .argument = "N",
+     .kind = OPTION_NUMBER,
+     .min = 1,
+     .max = INT64_MAX,
      .help = "send each message N times (default 1)"},
-    {.name = "timeout", .argument = "SECONDS", .kind = OPTION_SECONDS,
+    {.name = "timeout",
+     .argument = "SECONDS",
+     .kind = OPTION_SECONDS,
      .help = "give up when there is no room, or no receiver, for so long (default: never)"},
-    {.name = "format", .argument = "FORMAT", .kind = OPTION_CHOICE, .words = FORMAT_WORDS,
+    {.name = "format",
+     .argument = "FORMAT",
+     .kind = OPTION_CHOICE,
+     .words = FORMAT_WORDS,
      .help = "text (default), hex, json: one message a line; raw: all of standard input is one"},
     {.name = "topic", .help = "the URL is a topic; else a queue"},
     {0},
 };
 
 const struct command send_command = {
-    "send", "sends messages into a queue or topic", "URL [MESSAGE...]",
+    "send",
+    "sends messages into a queue or topic",
+    "URL [MESSAGE...]",
     "Without MESSAGE they come from standard input. Ends with 0 only when every message was "
     "accepted; on a FIFO only when a receiver has taken them, for what lies in a FIFO goes with "
-    "its last holder.", 1, -1, options, run,
+    "its last holder.",
+    1,
+    -1,
+    options,
+    run,
 };

@@ -112,18 +112,20 @@ static void print_bash(void)
            "    local command=${COMP_WORDS[1]} options=\"\" words=\"\"\n"
            "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        words=\"");
     each_name("%s ");
-    printf("\"\n        mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$word\")\n        return\n"
-           "    fi\n    case $command in\n");
+    printf(
+        "\"\n        mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$word\")\n        return\n"
+        "    fi\n    case $command in\n");
     for (const struct command *const *c = commands; *c; c++)
         bash_options(*c);
     printf("    esac\n    case $command/$before in\n");
     bash_choices();
-    printf("    esac\n    if [ -n \"$words\" ]; then\n"
-           "        mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$word\")\n"
-           "    elif [[ $word == -* ]]; then\n"
-           "        mapfile -t COMPREPLY < <(compgen -W \"$options\" -- \"$word\")\n"
-           "    else\n        mapfile -t COMPREPLY < <(compgen -W \"pipe: fifo:\" -f -- \"$word\")\n"
-           "    fi\n}\ncomplete -o nospace -F _naru naru\n");
+    printf(
+        "    esac\n    if [ -n \"$words\" ]; then\n"
+        "        mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$word\")\n"
+        "    elif [[ $word == -* ]]; then\n"
+        "        mapfile -t COMPREPLY < <(compgen -W \"$options\" -- \"$word\")\n"
+        "    else\n        mapfile -t COMPREPLY < <(compgen -W \"pipe: fifo:\" -f -- \"$word\")\n"
+        "    fi\n}\ncomplete -o nospace -F _naru naru\n");
 }
 
 static void quoted(const char *text, const char *avoid)
@@ -168,7 +170,8 @@ static void print_fish(void)
         quoted((*c)->summary, "'");
         printf("'\n");
         for (const struct option_row *row = (*c)->options; row && row->name; row++) {
-            printf("complete -c naru -n '__fish_seen_subcommand_from %s' -l %s", (*c)->name, row->name);
+            printf("complete -c naru -n '__fish_seen_subcommand_from %s' -l %s", (*c)->name,
+                   row->name);
             if (row->kind == OPTION_CHOICE)
                 printf(" -x -a '%s'", row->words);
             else if (row->argument)

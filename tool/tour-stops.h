@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* tour-stops.h - a stop of the tour: one kind, in the relation it is for, between real processes. */
+/* tour-stops.h - a stop of the tour: one kind, in the relation it is for, between real processes.
+ */
 #ifndef NARU_TOOL_TOUR_STOPS_H
 #define NARU_TOOL_TOUR_STOPS_H
 
@@ -31,7 +32,7 @@ struct result {
 };
 
 struct stop {
-    const char *kind;     /* name of its naru_kind */
+    const char *kind; /* name of its naru_kind */
     const char *url;
     const char *noun;
     const char *relation; /* which processes */

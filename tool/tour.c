@@ -26,7 +26,8 @@ static off_t largest_size;
 static int look_at(const char *path, const struct stat *st, int kind)
 {
     const char *dot = strrchr(path, '.');
-    bool text = dot && (strcmp(dot, ".c") == 0 || strcmp(dot, ".md") == 0 || strcmp(dot, ".h") == 0);
+    bool text =
+        dot && (strcmp(dot, ".c") == 0 || strcmp(dot, ".md") == 0 || strcmp(dot, ".h") == 0);
     if (kind == FTW_F && text && st->st_size > largest_size && strlen(path) < sizeof largest) {
         largest_size = st->st_size;
         strcpy(largest, path);
@@ -84,7 +85,8 @@ static int load(struct invocation *in, const char *path, uint8_t **data, size_t 
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0 || S_ISDIR(st.st_mode)) {
-        int r = fail(in, "%s: %s", path, fd < 0 ? strerror(errno) : "cannot be carried: is a directory");
+        int r = fail(in, "%s: %s", path,
+                     fd < 0 ? strerror(errno) : "cannot be carried: is a directory");
         if (fd >= 0)
             close(fd);
         return r;
@@ -200,7 +202,8 @@ static void print_row(struct table *table, const struct stop *stop, const struct
                            kind->unit,
                            kind->direction,
                            stop->relation,
-                           stream ? "" : number(messages, sizeof messages, "%.0f", (double)r->messages),
+                           stream ? ""
+                                  : number(messages, sizeof messages, "%.0f", (double)r->messages),
                            number(megabytes, sizeof megabytes, "%.1f", (double)r->bytes / 1e6),
                            number(rate, sizeof rate, "%.0f", mb_s(r)),
                            number(latency, sizeof latency, "%.1f", r->p50_ns / 1e3),
@@ -218,8 +221,9 @@ static void print_absent(struct table *table)
         for (size_t k = 0; k < tour_stops_count; k++)
             shown |= strcmp(tour_stops[k].kind, kinds[i].name) == 0;
         if (!shown)
-            table_row(table, (const char *[]){kinds[i].title, "", "", kinds[i].unit, kinds[i].direction,
-                                              kinds[i].reach, "", "", "", "", "-", "not in this build"});
+            table_row(table,
+                      (const char *[]){kinds[i].title, "", "", kinds[i].unit, kinds[i].direction,
+                                       kinds[i].reach, "", "", "", "", "-", "not in this build"});
     }
 }
 
@@ -230,8 +234,10 @@ static int write_html(struct invocation *in, const char *path, const struct resu
     if (!out)
         return fail(in, "%s: %s", path, strerror(errno));
     html_begin(out, "naru tour");
-    fputs("<table><tr><th>kind</th><th>url</th><th>noun</th><th>relation</th><th>MB</th><th>MB/s</th>"
-          "<th>p50 one way, µs</th><th>ok</th><th></th></tr>\n", out);
+    fputs(
+        "<table><tr><th>kind</th><th>url</th><th>noun</th><th>relation</th><th>MB</th><th>MB/s</th>"
+        "<th>p50 one way, µs</th><th>ok</th><th></th></tr>\n",
+        out);
     size_t n = (size_t)snprintf(script, sizeof script,
                                 "set terminal svg size 900,420\nset style fill solid 0.7\n"
                                 "set boxwidth 0.7\nunset key\nset xtics rotate by -25\n"
@@ -242,14 +248,17 @@ static int write_html(struct invocation *in, const char *path, const struct resu
         fprintf(out, "<tr><td>%s</td><td>%s</td><td>%s</td><td>", kind_of(&tour_stops[i])->title,
                 tour_stops[i].url, tour_stops[i].noun);
         html_text(out, tour_stops[i].relation);
-        fprintf(out, "</td><td class=n>%.1f</td><td class=n>%.0f</td><td class=n>%.1f</td>"
-                "<td class=%s>%s</td><td>", (double)r->bytes / 1e6, mb_s(r), r->p50_ns / 1e3,
-                r->ok ? "good" : "bad", r->ok ? "yes" : "NO");
+        fprintf(out,
+                "</td><td class=n>%.1f</td><td class=n>%.0f</td><td class=n>%.1f</td>"
+                "<td class=%s>%s</td><td>",
+                (double)r->bytes / 1e6, mb_s(r), r->p50_ns / 1e3, r->ok ? "good" : "bad",
+                r->ok ? "yes" : "NO");
         html_text(out, r->note);
         fputs("</td></tr>\n", out);
         if (mb_s(r) > 0 && n < sizeof script)
             n += (size_t)snprintf(script + n, sizeof script - n, "\"%s %s, %s\" %.1f\n",
-                                  tour_stops[i].url, tour_stops[i].noun, tour_stops[i].relation, mb_s(r));
+                                  tour_stops[i].url, tour_stops[i].noun, tour_stops[i].relation,
+                                  mb_s(r));
     }
     fputs("</table>\n", out);
     if (n < sizeof script)
@@ -282,8 +291,9 @@ static void on_signal(int signal)
 
 static int visit(struct invocation *in, const struct cargo *cargo, struct result *results)
 {
-    static const char *const heads[] = {"kind",     "url", "noun", "unit",  "direction", "processes",
-                                        "messages", "MB",  "MB/s", "p50 µs", "ok",        ""};
+    static const char *const heads[] = {"kind",      "url",       "noun",     "unit",
+                                        "direction", "processes", "messages", "MB",
+                                        "MB/s",      "p50 µs",    "ok",       ""};
     struct table *table = table_new(heads, sizeof heads / sizeof *heads);
     struct digest *d = digest_new();
     char sha256[TOUR_HEX];
@@ -294,8 +304,8 @@ static int visit(struct invocation *in, const struct cargo *cargo, struct result
         const struct stop *stop = &tour_stops[i];
         struct result *r = &results[i];
         if (is_live(STDERR_FILENO))
-            fprintf(stderr, "\r\033[K%zu/%zu %s %s, %s", i + 1, tour_stops_count, stop->url, stop->noun,
-                    stop->relation);
+            fprintf(stderr, "\r\033[K%zu/%zu %s %s, %s", i + 1, tour_stops_count, stop->url,
+                    stop->noun, stop->relation);
         memcpy(r->sent, sha256, sizeof sha256);
         stop->run(cargo, directory, r);
         if (wants_json(in))
@@ -311,8 +321,8 @@ static int visit(struct invocation *in, const struct cargo *cargo, struct result
     table_end(table, !wants_json(in));
     for (size_t i = 0; i < tour_stops_count; i++)
         if (!results[i].ok)
-            fail(in, "%s as %s, %s: %s", tour_stops[i].url, tour_stops[i].noun, tour_stops[i].relation,
-                 results[i].note);
+            fail(in, "%s as %s, %s: %s", tour_stops[i].url, tour_stops[i].noun,
+                 tour_stops[i].relation, results[i].note);
     return status;
 }
 
@@ -329,7 +339,8 @@ static int run(struct invocation *in)
     snprintf(directory, sizeof directory, "%.40s/naru-tour-XXXXXX", base ? base : "/tmp");
     if (!mkdtemp(directory)) {
         directory[0] = '\0';
-        return fail(in, "no directory for the FIFOs in %s: %s", base ? base : "/tmp", strerror(errno));
+        return fail(in, "no directory for the FIFOs in %s: %s", base ? base : "/tmp",
+                    strerror(errno));
     }
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
@@ -347,17 +358,28 @@ static int run(struct invocation *in)
 }
 
 static const struct option_row options[] = {
-    {.name = "generated", .argument = "BYTES", .kind = OPTION_SIZE, .min = 0, .max = INT64_C(1) << 32,
+    {.name = "generated",
+     .argument = "BYTES",
+     .kind = OPTION_SIZE,
+     .min = 0,
+     .max = INT64_C(1) << 32,
      .help = "how much to generate beside FILE (default 64m)"},
-    {.name = "html", .argument = "PAGE", .kind = OPTION_TEXT,
+    {.name = "html",
+     .argument = "PAGE",
+     .kind = OPTION_TEXT,
      .help = "also write a self-contained page with plots"},
     {0},
 };
 
 const struct command tour_command = {
-    "tour", "carries data through every kind between real processes, and checks it", "[FILE]",
+    "tour",
+    "carries data through every kind between real processes, and checks it",
+    "[FILE]",
     "For each kind: starts sender and receiver in the relation that the kind is for, carries FILE "
     "(by default the project's own largest text) and generated messages of mixed sizes across, "
-    "compares SHA-256 digests made on both sides, and measures. A wrong byte is exit status 1.", 0, 1,
-    options, run,
+    "compares SHA-256 digests made on both sides, and measures. A wrong byte is exit status 1.",
+    0,
+    1,
+    options,
+    run,
 };

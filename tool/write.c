@@ -69,13 +69,20 @@ static int run(struct invocation *in)
 }
 
 static const struct option_row options[] = {
-    {.name = "timeout", .argument = "SECONDS", .kind = OPTION_SECONDS,
+    {.name = "timeout",
+     .argument = "SECONDS",
+     .kind = OPTION_SECONDS,
      .help = "give up when nobody reads for so long (default: never)"},
     {0},
 };
 
 const struct command write_command = {
-    "write", "writes arguments, or standard input, into a stream", "URL [TEXT...]",
-    "Each TEXT is a line. Waits for a reader, and ends only when one has taken every byte.", 1, -1,
-    options, run,
+    "write",
+    "writes arguments, or standard input, into a stream",
+    "URL [TEXT...]",
+    "Each TEXT is a line. Waits for a reader, and ends only when one has taken every byte.",
+    1,
+    -1,
+    options,
+    run,
 };

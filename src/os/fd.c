@@ -146,8 +146,7 @@ int naru__os_set_nonblocking(int fd, bool nonblocking)
     int flags = naru__os_flags(fd);
     if (flags < 0)
         return flags;
-    return control("F_SETFL", fd, F_SETFL,
-                   nonblocking ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
+    return control("F_SETFL", fd, F_SETFL, nonblocking ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
 }
 
 int naru__os_set_cloexec(int fd)

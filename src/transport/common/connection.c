@@ -197,12 +197,14 @@ static int stash_full(const struct connection *c, int64_t select)
         naru__size_text(c->stash).text);
 }
 
+enum { READS_MAX = 64 };
+
 /* Looks, takes in, looks again. 0 with a message in ret_item, or -EAGAIN, or why there is none. */
 static int receive_once(struct connection *c, int64_t select, void *buf, size_t cap, bool *direct,
                         struct naru_item *ret_item)
 {
     struct naru_inbox *in = &c->inbox;
-    for (;;) {
+    for (int reads = 0; reads < READS_MAX; reads++) {
         *direct = *direct && in->join.direct; /* its sender may have given the message up */
         if (*direct && naru__inbox_direct_done(in, ret_item)) {
             *direct = false;
@@ -221,6 +223,7 @@ static int receive_once(struct connection *c, int64_t select, void *buf, size_t 
         if (r < 0)
             return r;
     }
+    return -EAGAIN; /* a long message is still coming: the caller looks at the clock */
 }
 
 /* The next message, waiting for it. buf: where a long one may go straight; it then has no block. */

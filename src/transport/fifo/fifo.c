@@ -2,7 +2,8 @@
 /* fifo.c - the file behind a named pipe: creating, opening, waiting for a reader, removing.
  *
  * Nothing here blocks in open(2). A writer without a reader gets ENXIO from the kernel; it then
- * watches the name with inotify, looks once more, and sleeps until somebody opens. */
+ * watches the name with inotify, looks once more, and sleeps until somebody opens, or 10 ms, for of
+ * a reader that is itself blocked in open(2) the kernel tells nobody. */
 #include "transport/fifo/fifo.h"
 
 #include "base/error.h"

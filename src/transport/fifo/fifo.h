@@ -33,6 +33,10 @@ int naru__fifo_stream_open(const struct naru_url *, int mode, const struct naru_
 int naru__fifo_queue_open(const struct naru_url *, int role, const struct naru_queue_options *,
                           naru_channel **ret_c);
 
+/* A reader that blocks in its open(2) counts as one, but inotify tells of it only when the open has
+ * succeeded, which waits for the writer: so a waiting writer also looks again this often. */
+enum { FIFO_LOOK_NS = 10000000 };
+
 #define FIFO_BACK ".back" /* path of the other direction of a two-way pair */
 
 #endif

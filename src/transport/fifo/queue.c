@@ -36,7 +36,7 @@
 
 enum { LOCK_TURN, LOCK_HERE, LOCK_LONG }; /* bytes of the FIFO that are locked */
 
-enum { LOOK_NS = 50000000, TURN_NS = 1000000, PIECE = PIPE_BUF - FRAME_HEADER };
+enum { READS_MAX = 64, LOOK_NS = 50000000, TURN_NS = 1000000, PIECE = PIPE_BUF - FRAME_HEADER };
 
 struct fifo_queue {
     struct naru_channel channel;
@@ -183,45 +183,44 @@ static int stuck(struct fifo_queue *q)
     return -EAGAIN;
 }
 
-/* Reads what there is: one record if there are other receivers, else what fits. 1: something came;
- * -EAGAIN; an error. */
-static int refill(struct fifo_queue *q)
+/* One read; what it brought is parsed. 0, -EAGAIN, or an error. */
+static int read_some(struct fifo_queue *q, size_t limit)
 {
     struct iovec room[2];
+    int n = naru__inbox_room(&q->inbox, room, limit);
+    if (n < 0)
+        return n;
+    ssize_t got = naru__os_readv(q->in, room, n);
+    naru__count(&q->channel.handle.counts.calls[0], 1);
+    if (got == -EAGAIN || got == 0)
+        return naru__inbox_midway(&q->inbox) ? stuck(q) : -EAGAIN;
+    if (got < 0)
+        return reading_failed(q, (int)got);
+    uint64_t dropped = q->inbox.dropped;
+    int r = naru__inbox_fed(&q->inbox, (size_t)got);
+    naru__count(&q->channel.handle.counts.dropped, q->inbox.dropped - dropped);
+    return r;
+}
+
+/* Reads what there is: one record if there are other receivers, else what fits. 1: a message came,
+ * perhaps while a long one is still coming; -EAGAIN; an error. */
+static int refill(struct fifo_queue *q)
+{
     int r = take_turn(q);
     if (r <= 0)
         return r < 0 ? reading_failed(q, r) : -EAGAIN;
     int others = naru__os_lock_held(q->in, LOCK_HERE);
     size_t before = q->inbox.count;
-    do {
-        int n = naru__inbox_room(&q->inbox, room, others ? naru__inbox_need(&q->inbox) : 0);
-        if (n < 0)
-            return n;
-        ssize_t got = naru__os_readv(q->in, room, n);
-        naru__count(&q->channel.handle.counts.calls[0], 1);
-        if (got == -EAGAIN || got == 0) {
-            if (!naru__inbox_midway(&q->inbox)) {
-                end_turn(q);
-                break;
-            }
-            r = stuck(q);
-            if (r < 0)
-                return r;
-            continue;
-        }
-        if (got < 0)
-            return reading_failed(q, (int)got);
-        uint64_t dropped = q->inbox.dropped;
-        r = naru__inbox_fed(&q->inbox, (size_t)got);
-        naru__count(&q->channel.handle.counts.dropped, q->inbox.dropped - dropped);
-        if (r < 0)
-            break;
-    } while (naru__inbox_midway(&q->inbox));
+    int reads = 0;
+    do /* after so many reads the caller looks at the clock */
+        r = read_some(q, others ? naru__inbox_need(&q->inbox) : 0);
+    while (r == 0 && naru__inbox_midway(&q->inbox) && q->inbox.count == before &&
+           ++reads < READS_MAX);
     if (!naru__inbox_midway(&q->inbox))
         end_turn(q);
-    if (r < 0)
-        return r;
-    return q->inbox.count > before ? 1 : -EAGAIN;
+    if (q->inbox.count > before)
+        return 1;
+    return r < 0 ? r : -EAGAIN;
 }
 
 static int stash_full(const struct fifo_queue *q, int64_t select)
@@ -526,10 +525,12 @@ static int queue_watch(struct naru_handle *h, int events, struct naru_watch *ret
         if (q->turn) /* in a long record: is its sender still there? */
             ret_watch->again = naru__now() + LOOK_NS;
     }
-    if (events & NARU_OUT && q->out >= 0)
+    if (events & NARU_OUT && q->out >= 0) {
         ret_watch->fds[n++] = (struct pollfd){.fd = q->out, .events = POLLOUT};
-    else if (events & NARU_OUT && q->watch >= 0)
+    } else if (events & NARU_OUT && q->watch >= 0) {
         ret_watch->fds[n++] = (struct pollfd){.fd = q->watch, .events = POLLIN};
+        ret_watch->again = naru__now() + FIFO_LOOK_NS;
+    }
     ret_watch->n = n;
     return 0;
 }

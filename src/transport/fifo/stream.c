@@ -215,6 +215,7 @@ static int fifo_watch(struct naru_handle *h, int events, struct naru_watch *ret_
             ret_watch->fds[n++] = (struct pollfd){.fd = f->out, .events = POLLOUT};
     } else if (events & NARU_OUT && f->watch >= 0) {
         ret_watch->fds[n++] = (struct pollfd){.fd = f->watch, .events = POLLIN};
+        ret_watch->again = naru__now() + FIFO_LOOK_NS;
     }
     ret_watch->n = n;
     return 0;
