@@ -270,7 +270,7 @@ int naru__cell_check(const struct naru_url_form *form, int noun, const char *url
     if (form->cell[noun] == NARU_CELL_LATER)
         return naru__fail(-EOPNOTSUPP, "%s as a %s is not in this build%s%s", url, name,
                           can[0] ? "; these are: " : "", can);
-    return naru__fail(
-        -EOPNOTSUPP, "%s cannot be a %s; these can: %s%s%s", url, name, can,
-        later[0] ? (can[0] ? "; and, not in this build, " : "not in this build, ") : "", later);
+    return naru__fail(-EOPNOTSUPP, "%s cannot be a %s%s%s%s%s", url, name,
+                      can[0] ? "; these can: " : "", can,
+                      later[0] ? "; these can, but not in this build: " : "", later);
 }
