@@ -100,7 +100,8 @@ static void control(void *context, const struct naru_frame *frame, const uint8_t
     struct connection *c = context;
     struct naru_hello hello;
     if (frame->kind == FRAME_BYE) {
-        c->bye = frame->sender;
+        if (frame->sender == c->holder) /* not of one that gave the end away and closes late */
+            c->bye = frame->sender;
         return;
     }
     if (naru__hello_decode(payload, frame->size, &hello) < 0) {
@@ -282,11 +283,8 @@ static ssize_t connection_recv(naru_channel *channel, int64_t select, void *buf,
         return r;
     naru__item_info(&item, ret_info);
     if (item.size > cap) {
-        uint32_t flags = item.flags;
         pthread_mutex_lock(&c->rx);
-        r = naru__inbox_return(&c->inbox, &item);
-        if (r == 0) /* the same message, not given back by anybody */
-            ((struct naru_item *)(uintptr_t)naru__inbox_peek(&c->inbox, select))->flags = flags;
+        r = naru__inbox_return(&c->inbox, &item, false);
         pthread_mutex_unlock(&c->rx);
         return r < 0 ? r : -EMSGSIZE;
     }
@@ -331,7 +329,7 @@ static void connection_give_back(naru_channel *channel, struct naru_message *mes
     struct connection *c = of_channel(channel);
     struct naru_item item = naru__item_of_message(message);
     pthread_mutex_lock(&c->rx);
-    if (naru__inbox_return(&c->inbox, &item) < 0)
+    if (naru__inbox_return(&c->inbox, &item, true) < 0)
         naru__item_release(&c->inbox, &item);
     pthread_mutex_unlock(&c->rx);
 }
