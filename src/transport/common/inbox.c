@@ -161,7 +161,7 @@ void naru__item_release(struct naru_inbox *in, struct naru_item *item)
     item->block = NULL;
 }
 
-int naru__inbox_return(struct naru_inbox *in, struct naru_item *item)
+int naru__inbox_return(struct naru_inbox *in, struct naru_item *item, bool marked)
 {
     int r = grow_items(in);
     if (r < 0)
@@ -169,7 +169,7 @@ int naru__inbox_return(struct naru_inbox *in, struct naru_item *item)
     size_t i = in->count++;
     for (; i > 0 && item_at(in, i - 1)->order > item->order; i--)
         *item_at(in, i) = *item_at(in, i - 1);
-    item->flags |= NARU_REDELIVERED;
+    item->flags |= marked ? NARU_REDELIVERED : 0;
     *item_at(in, i) = *item;
     in->held += item->size + ITEM_COST;
     return 0;

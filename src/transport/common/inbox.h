@@ -70,8 +70,8 @@ bool naru__inbox_take(struct naru_inbox *, int64_t select, struct naru_item *ret
 bool naru__inbox_has(const struct naru_inbox *, int64_t select);
 const struct naru_item *naru__inbox_peek(const struct naru_inbox *, int64_t select);
 void naru__item_release(struct naru_inbox *, struct naru_item *);
-/* Back to its place, marked. -ENOMEM: it stays the caller's. */
-int naru__inbox_return(struct naru_inbox *, struct naru_item *);
+/* Back to its place; given back by a receiver: marked. -ENOMEM: it stays the caller's. */
+int naru__inbox_return(struct naru_inbox *, struct naru_item *, bool marked);
 
 /* Bytes that must come until anything more can be parsed: how much a reader that shares the medium
  * may read without taking another's record. */

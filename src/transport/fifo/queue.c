@@ -247,14 +247,13 @@ static int receive_once(struct fifo_queue *q, int64_t select, struct naru_item *
     }
 }
 
-static int queue_take(naru_channel *channel, int64_t select, int64_t deadline,
-                      struct naru_message *ret_message)
+/* The next message, waiting for it. */
+static int receive(struct fifo_queue *q, int64_t select, int64_t deadline,
+                   struct naru_item *ret_item)
 {
-    struct fifo_queue *q = of_channel(channel);
-    struct naru_wait wait = naru__wait_begin(&channel->handle, NARU_IN, deadline);
-    struct naru_item item;
+    struct naru_wait wait = naru__wait_begin(&q->channel.handle, NARU_IN, deadline);
     int r;
-    while ((r = receive_once(q, select, &item)) == -EAGAIN) {
+    while ((r = receive_once(q, select, ret_item)) == -EAGAIN) {
         q->armed = true;
         q->armed_select = select;
         r = naru__wait_step(&wait);
@@ -262,14 +261,49 @@ static int queue_take(naru_channel *channel, int64_t select, int64_t deadline,
             break;
     }
     naru__wait_done(&wait);
-    atomic_store_explicit(&channel->handle.counts.held, q->inbox.held, memory_order_relaxed);
+    atomic_store_explicit(&q->channel.handle.counts.held, q->inbox.held, memory_order_relaxed);
+    if (r == 0)
+        q->armed = false;
+    return r;
+}
+
+static void count_received(struct fifo_queue *q, size_t size)
+{
+    naru__count(&q->channel.handle.counts.received, 1);
+    naru__count(&q->channel.handle.counts.bytes_received, size);
+}
+
+static int queue_take(naru_channel *channel, int64_t select, int64_t deadline,
+                      struct naru_message *ret_message)
+{
+    struct fifo_queue *q = of_channel(channel);
+    struct naru_item item;
+    int r = receive(q, select, deadline, &item);
     if (r < 0)
         return r;
-    q->armed = false;
     naru__item_to_message(&item, channel, ret_message);
-    naru__count(&channel->handle.counts.received, 1);
-    naru__count(&channel->handle.counts.bytes_received, item.size);
+    count_received(q, item.size);
     return 0;
+}
+
+static ssize_t queue_recv(naru_channel *channel, int64_t select, void *buf, size_t cap,
+                          struct naru_info *ret_info, int64_t deadline)
+{
+    struct fifo_queue *q = of_channel(channel);
+    struct naru_item item;
+    int r = receive(q, select, deadline, &item);
+    if (r < 0)
+        return r;
+    naru__item_info(&item, ret_info);
+    if (item.size > cap) {
+        r = naru__inbox_return(&q->inbox, &item, false);
+        return r < 0 ? r : -EMSGSIZE;
+    }
+    if (item.size)
+        memcpy(buf, item.data, item.size);
+    naru__item_release(&q->inbox, &item);
+    count_received(q, item.size);
+    return (ssize_t)item.size;
 }
 
 static bool queue_at_hand(naru_channel *channel, int64_t select)
@@ -287,7 +321,7 @@ static void queue_give_back(naru_channel *channel, struct naru_message *message)
 {
     struct fifo_queue *q = of_channel(channel);
     struct naru_item item = naru__item_of_message(message);
-    if (naru__inbox_return(&q->inbox, &item) < 0)
+    if (naru__inbox_return(&q->inbox, &item, true) < 0)
         naru__item_release(&q->inbox, &item);
 }
 
@@ -581,6 +615,7 @@ static const struct naru_channel_ops channel_ops = {
     .send_many = queue_send_many,
     .take = queue_take,
     .at_hand = queue_at_hand,
+    .recv = queue_recv,
     .release = queue_release,
     .give_back = queue_give_back,
     .flush = queue_flush,

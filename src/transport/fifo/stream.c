@@ -392,7 +392,8 @@ int naru__fifo_stream_open(const struct naru_url *url, int mode,
     r = open_ends(f, mode, path, &wish);
     if (r == 0 && deadline != NARU__AT_ONCE && f->out_path && f->out < 0)
         r = connected(f, deadline);
-    if (r == 0 && deadline != NARU__AT_ONCE && f->in >= 0 && !f->single)
+    /* whoever reads what this end writes is there: no need to see it write, too */
+    if (r == 0 && deadline != NARU__AT_ONCE && mode == NARU_READ)
         r = await_writer(f, deadline);
     if (r < 0) {
         bool waited = r == -ETIMEDOUT || r == -ECANCELED; /* the FIFO stays for who comes later */

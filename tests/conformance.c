@@ -1,0 +1,933 @@
+/* SPDX-License-Identifier: MIT */
+/* conformance.c - one suite over every transport and shape: each row of `shapes` runs every case
+ * that its capabilities allow. Prints the matrix at the end. */
+#include "harness.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PATIENCE (20 * NARU_S)
+
+/* Two ends of a conversation. Streams or channels; `out` sends to `in`. */
+struct ends {
+    naru_stream *s_out, *s_in;
+    naru_channel *out, *in;
+};
+
+enum {
+    STREAM = 1,
+    CHANNEL = 2,
+    PAIR = 4,
+    BOTH_WAYS = 8,
+    SELECT = 16,
+    NAMED = 32,
+    TELLS_DEATH = 64
+};
+
+struct shape {
+    const char *name;
+    int can;
+    void (*open)(struct ends *, size_t max_message, size_t stash, unsigned max_taken);
+    const char *url; /* of named ones: form with the directory */
+};
+
+static const struct shape *shape; /* of the running case */
+
+static void open_stream_pair(struct ends *e, size_t a, size_t b, unsigned c)
+{
+    (void)a, (void)b, (void)c;
+    expect_ok(naru_stream_pair("pipe:", NULL, &e->s_in, &e->s_out));
+}
+
+static void open_one_way(struct ends *e, size_t a, size_t b, unsigned c)
+{
+    struct naru_stream_options o = {.size = sizeof o, .direction = NARU_ONE_WAY};
+    (void)a, (void)b, (void)c;
+    expect_ok(naru_stream_pair("pipe:", &o, &e->s_in, &e->s_out));
+}
+
+static void open_fifo_stream(struct ends *e, size_t a, size_t b, unsigned c)
+{
+    const char *url = test_url("fifo:%s/s");
+    (void)a, (void)b, (void)c;
+    expect_ok(naru_stream_open(url, NARU_READ, NULL, NARU_NOWAIT, &e->s_in));
+    expect_ok(naru_stream_open(url, NARU_WRITE, NULL, NARU_NOWAIT, &e->s_out));
+}
+
+static void open_two_way(struct ends *e, size_t a, size_t b, unsigned c)
+{
+    const char *url = test_url("fifo:%s/t");
+    (void)a, (void)b, (void)c;
+    expect_ok(naru_stream_open(url, NARU_READ | NARU_WRITE, NULL, NARU_NOWAIT, &e->s_out));
+    expect_ok(naru_stream_open(url, NARU_READ | NARU_WRITE, NULL, NARU_NOWAIT, &e->s_in));
+}
+
+static void open_connection(struct ends *e, size_t max_message, size_t stash, unsigned max_taken)
+{
+    struct naru_channel_options o = {
+        .size = sizeof o, .max_message = max_message, .stash = stash, .max_taken = max_taken};
+    expect_ok(naru_channel_pair("pipe:", &o, &e->out, &e->in));
+}
+
+static void open_queue(struct ends *e, size_t max_message, size_t stash, unsigned max_taken)
+{
+    struct naru_queue_options o = {
+        .size = sizeof o, .max_message = max_message, .stash = stash, .max_taken = max_taken};
+    const char *url = test_url("fifo:%s/q");
+    expect_ok(naru_queue_open(url, NARU_RECV, &o, &e->in));
+    expect_ok(naru_queue_open(url, NARU_SEND, &o, &e->out));
+}
+
+static const struct shape shapes[] = {
+    {"stream pipe:", STREAM | PAIR | BOTH_WAYS | TELLS_DEATH, open_stream_pair, NULL},
+    {"stream pipe: one-way", STREAM | PAIR | TELLS_DEATH, open_one_way, NULL},
+    {"stream fifo:", STREAM | NAMED, open_fifo_stream, "fifo:%s/s"},
+    {"stream fifo: two-way", STREAM | NAMED | BOTH_WAYS, open_two_way, "fifo:%s/t"},
+    {"connection pipe:", CHANNEL | PAIR | BOTH_WAYS | SELECT | TELLS_DEATH, open_connection, NULL},
+    {"queue fifo:", CHANNEL | SELECT | NAMED, open_queue, "fifo:%s/q"},
+};
+
+static struct ends e; /* of the running case */
+
+static void begin(size_t max_message, size_t stash, unsigned max_taken)
+{
+    e = (struct ends){NULL, NULL, NULL, NULL};
+    shape->open(&e, max_message, stash, max_taken);
+}
+
+static void finish(void)
+{
+    naru_stream_close(e.s_out);
+    naru_stream_close(e.s_in);
+    naru_channel_close(e.out);
+    naru_channel_close(e.in);
+    if (shape->can & NAMED)
+        expect_ok(naru_remove(test_url(shape->url)));
+}
+
+static void *out_handle(void)
+{
+    return shape->can & STREAM ? (void *)e.s_out : (void *)e.out;
+}
+
+static void *in_handle(void)
+{
+    return shape->can & STREAM ? (void *)e.s_in : (void *)e.in;
+}
+
+static void fill(unsigned char *p, size_t n, unsigned seed)
+{
+    for (size_t i = 0; i < n; i++)
+        p[i] = (unsigned char)((i * 2654435761u + seed) >> 13);
+}
+
+/* Sends n bytes, as bytes or as one message. */
+static int put(const void *p, size_t n, int64_t timeout)
+{
+    if (shape->can & CHANNEL)
+        return naru_channel_send(e.out, 1, p, n, timeout);
+    return naru_stream_write_all(e.s_out, p, n, timeout, NULL);
+}
+
+static ssize_t get(void *p, size_t n, int64_t timeout)
+{
+    if (shape->can & CHANNEL)
+        return naru_channel_recv(e.in, 0, p, n, NULL, timeout);
+    int r = naru_stream_read_all(e.s_in, p, n, timeout, NULL);
+    return r < 0 ? r : (ssize_t)n;
+}
+
+/* ---- cases for all ---- */
+
+static const size_t sizes[] = {0,    1,     4063,  4064,  4065,    4095,    4096,
+                               4097, 65535, 65536, 65537, 1 << 20, 16 << 20};
+enum { SIZES = sizeof sizes / sizeof *sizes };
+
+/* In a child: adopts the sending end, or opens it by its name. */
+static void open_sender(void)
+{
+    if (shape->can & PAIR)
+        expect_ok(naru_adopt(out_handle()));
+    else if (shape->can & CHANNEL)
+        expect_ok(naru_queue_open(test_url(shape->url), NARU_SEND, NULL, &e.out));
+    else
+        expect_ok(naru_stream_open(test_url(shape->url),
+                                   shape->can & BOTH_WAYS ? NARU_READ | NARU_WRITE : NARU_WRITE,
+                                   NULL, PATIENCE, &e.s_out));
+}
+
+static void send_sizes(void *unused)
+{
+    unsigned char *p = malloc(16 << 20);
+    (void)unused;
+    open_sender();
+    for (unsigned i = 0; i < SIZES; i++) {
+        fill(p, sizes[i], i);
+        expect_ok(put(p, sizes[i], PATIENCE));
+    }
+    shape->can &STREAM ? naru_stream_flush(e.s_out, PATIENCE) : naru_channel_flush(e.out, PATIENCE);
+    free(p);
+}
+
+/* Every size, from another process. */
+static void all_sizes(void)
+{
+    unsigned char *p = malloc(16 << 20), *want = malloc(16 << 20);
+    begin(0, 0, 0);
+    if (shape->can & NAMED) { /* the child opens by name */
+        shape->can &STREAM ? naru_stream_close(e.s_out) : NULL;
+        naru_channel_close(e.out);
+        e.s_out = NULL;
+        e.out = NULL;
+    }
+    pid_t child = start_child(send_sizes, NULL);
+    if (shape->can & PAIR) { /* given away */
+        naru_stream_close(e.s_out);
+        naru_channel_close(e.out);
+        e.s_out = NULL;
+        e.out = NULL;
+    }
+    for (unsigned i = 0; i < SIZES; i++) {
+        fill(want, sizes[i], i);
+        expect_code((long)sizes[i], get(p, sizes[i], PATIENCE));
+        expect(memcmp(p, want, sizes[i]) == 0);
+    }
+    end_child(child);
+    finish();
+    free(p);
+    free(want);
+}
+
+static void send_numbers(void *count)
+{
+    open_sender();
+    for (uint32_t i = 0; i < *(uint32_t *)count; i++)
+        expect_ok(put(&i, sizeof i, PATIENCE));
+    shape->can &STREAM ? naru_stream_flush(e.s_out, PATIENCE) : naru_channel_flush(e.out, PATIENCE);
+}
+
+static void give_away(void)
+{
+    naru_stream_close(e.s_out);
+    naru_channel_close(e.out);
+    e.s_out = NULL;
+    e.out = NULL;
+}
+
+static void order(void)
+{
+    uint32_t count = 100000, got;
+    begin(0, 0, 0);
+    if (shape->can & NAMED)
+        give_away();
+    pid_t child = start_child(send_numbers, &count);
+    give_away();
+    for (uint32_t i = 0; i < count; i++) {
+        expect_code(4, get(&got, sizeof got, PATIENCE));
+        expect(got == i);
+    }
+    end_child(child);
+    finish();
+}
+
+static void on_alarm(int signal)
+{
+    (void)signal;
+}
+
+static void eintr_storm(void)
+{
+    struct sigaction action = {.sa_handler = on_alarm}; /* no SA_RESTART */
+    struct itimerval every = {{0, 100}, {0, 100}}, never = {{0, 0}, {0, 0}};
+    uint32_t count = 5000, got;
+    begin(0, 0, 0);
+    if (shape->can & NAMED)
+        give_away();
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &every, NULL);
+    pid_t child = start_child(send_numbers, &count);
+    give_away();
+    for (uint32_t i = 0; i < count; i++) {
+        expect_code(4, get(&got, sizeof got, PATIENCE));
+        expect(got == i);
+    }
+    setitimer(ITIMER_REAL, &never, NULL);
+    end_child(child);
+    finish();
+}
+
+static void timeouts(void)
+{
+    char byte;
+    begin(0, 0, 0);
+    expect_code(-EAGAIN, get(&byte, 1, NARU_NOWAIT));
+    int64_t before = test_now();
+    expect_code(-ETIMEDOUT, get(&byte, 1, 50 * NARU_MS));
+    int64_t took = test_now() - before;
+    expect(took >= 50 * NARU_MS && took < 2 * NARU_S);
+    expect_ok(put("x", 1, NARU_S));
+    expect_code(1, get(&byte, 1, NARU_S));
+    expect(byte == 'x');
+    finish();
+}
+
+/* A full medium: the send ends in time, and nothing of it arrives. */
+static void full(void)
+{
+    static unsigned char block[3000];
+    uint32_t sent = 0, got = 0;
+    begin(0, 0, 0);
+    int r;
+    do {
+        memcpy(block, &sent, sizeof sent);
+        r = shape->can & CHANNEL
+                ? put(block, sizeof block, NARU_NOWAIT)
+                : (int)naru_stream_write(e.s_out, block, sizeof block, NARU_NOWAIT);
+        sent += r >= 0;
+    } while (r >= 0);
+    expect_code(-EAGAIN, r);
+    int64_t before = test_now();
+    r = shape->can & CHANNEL ? put(block, sizeof block, 30 * NARU_MS)
+                             : (int)naru_stream_write(e.s_out, block, sizeof block, 30 * NARU_MS);
+    expect_code(-ETIMEDOUT, r);
+    expect(test_now() - before >= 30 * NARU_MS);
+    if (shape->can & CHANNEL) {
+        for (; got < sent; got++) {
+            uint32_t number;
+            expect_code((long)sizeof block, get(block, sizeof block, NARU_S));
+            memcpy(&number, block, sizeof number);
+            expect(number == got);
+        }
+        expect_code(-EAGAIN, get(block, sizeof block, NARU_NOWAIT));
+        expect_ok(put("on", 2, NARU_S));
+        expect_code(2, get(block, sizeof block, NARU_S));
+    }
+    finish();
+}
+
+static void *cancel_soon(void *handle)
+{
+    usleep(30000);
+    naru_cancel(handle);
+    return NULL;
+}
+
+static void on_signal_cancel(int signal)
+{
+    (void)signal;
+    naru_cancel(in_handle());
+}
+
+static void cancel(void)
+{
+    pthread_t thread;
+    char byte;
+    begin(0, 0, 0);
+    expect(pthread_create(&thread, NULL, cancel_soon, in_handle()) == 0);
+    expect_code(-ECANCELED, get(&byte, 1, PATIENCE));
+    pthread_join(thread, NULL);
+    expect_ok(naru_cancel(in_handle())); /* sticky: the next wait ends */
+    expect_code(-ECANCELED, get(&byte, 1, PATIENCE));
+    expect_code(-ETIMEDOUT, get(&byte, 1, 10 * NARU_MS)); /* and only one */
+    struct sigaction action = {.sa_handler = on_signal_cancel};
+    struct itimerval once = {{0, 0}, {0, 30000}};
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &once, NULL);
+    expect_code(-ECANCELED, get(&byte, 1, PATIENCE));
+    expect_ok(put("x", 1, NARU_S));
+    expect_code(1, get(&byte, 1, NARU_S));
+    finish();
+}
+
+static int readable(void *handle, int ms)
+{
+    struct pollfd p = {naru_fd(handle), POLLIN, 0};
+    expect(p.fd >= 0);
+    return poll(&p, 1, ms);
+}
+
+static void send_bursts(void *count)
+{
+    uint32_t total = *(uint32_t *)count;
+    open_sender();
+    for (uint32_t i = 0; i < total; i++) {
+        if (i % 97 == 0)
+            usleep(i % 5 * 100);
+        expect_ok(put(&i, sizeof i, PATIENCE));
+    }
+    shape->can &STREAM ? naru_stream_flush(e.s_out, PATIENCE) : naru_channel_flush(e.out, PATIENCE);
+}
+
+/* Inside a foreign epoll loop nothing is missed, and nothing turns while there is nothing. */
+static void poll_readiness(void)
+{
+    uint32_t count = 10000, i = 0, got;
+    begin(0, 0, 0);
+    (void)readable(in_handle(), 0);
+    expect_code(-EAGAIN, get(&got, 4, NARU_NOWAIT));
+    expect_code(0, readable(in_handle(), 50));
+    expect_ok(put("abcd", 4, NARU_S));
+    expect_code(1, readable(in_handle(), 1000));
+    expect_code(4, get(&got, 4, NARU_NOWAIT));
+    expect_code(-EAGAIN, get(&got, 4, NARU_NOWAIT));
+    expect_code(0, readable(in_handle(), 50));
+    if (shape->can & NAMED)
+        give_away();
+    pid_t child = start_child(send_bursts, &count);
+    give_away();
+    while (i < count) {
+        expect_code(1, readable(in_handle(), 10000));
+        while (i < count) {
+            ssize_t r = get(&got, 4, NARU_NOWAIT);
+            if (r == -EAGAIN)
+                break;
+            expect_code(4, r);
+            expect(got == i);
+            i++;
+        }
+    }
+    end_child(child);
+    finish();
+}
+
+static void poll_writing(void)
+{
+    static char block[3000];
+    begin(0, 0, 0);
+    while ((shape->can & CHANNEL
+                ? put(block, sizeof block, NARU_NOWAIT)
+                : (int)naru_stream_write(e.s_out, block, sizeof block, NARU_NOWAIT)) >= 0)
+        ;
+    expect_ok(naru_want(out_handle(), NARU_OUT));
+    expect_code(0, readable(out_handle(), 50));
+    for (int i = 0; i < 15; i++)
+        expect_code((long)sizeof block, get(block, sizeof block, NARU_S));
+    expect_code(1, readable(out_handle(), 1000));
+    if (!(shape->can & BOTH_WAYS))
+        expect_code(-EOPNOTSUPP, naru_want(out_handle(), NARU_IN));
+    finish();
+}
+
+/* Everything answers -ECHILD in a forked child, and closing there hurts nobody. */
+static void use_in_child(void *unused)
+{
+    char byte;
+    struct naru_stats stats = {.size = sizeof stats};
+    (void)unused;
+    expect_code(-ECHILD, get(&byte, 1, NARU_NOWAIT));
+    expect_code(-ECHILD, put("x", 1, NARU_NOWAIT));
+    expect_code(-ECHILD, naru_fd(in_handle()));
+    expect_code(-ECHILD, naru_want(in_handle(), NARU_IN));
+    expect_code(-ECHILD, naru_cancel(in_handle()));
+    expect_code(-ECHILD, naru_stats(in_handle(), &stats));
+    if (shape->can & NAMED)
+        expect_code(-EOPNOTSUPP, naru_adopt(in_handle()));
+    naru_stream_close(e.s_out);
+    naru_stream_close(e.s_in);
+    naru_channel_close(e.out);
+    naru_channel_close(e.in);
+}
+
+static void fork_use(void)
+{
+    char byte = 0;
+    begin(0, 0, 0);
+    (void)readable(in_handle(), 0);
+    end_child(start_child(use_in_child, NULL));
+    expect_code(shape->can & NAMED ? -EOPNOTSUPP : 0, naru_adopt(in_handle()));
+    expect_ok(put("x", 1, NARU_S));
+    expect_code(1, get(&byte, 1, NARU_S));
+    expect(byte == 'x');
+    finish();
+}
+
+static void send_for_ever(void *unused)
+{
+    static unsigned char block[100000];
+    (void)unused;
+    open_sender();
+    if (shape->can & PAIR) {
+        naru_stream_close(e.s_in);
+        naru_channel_close(e.in);
+    }
+    for (uint32_t i = 0;; i++) {
+        memset(block, (int)(i & 0xff), sizeof block);
+        if (put(block, i % 7 ? 100 : sizeof block, PATIENCE) < 0)
+            return;
+    }
+}
+
+/* The peer is killed at random moments; whole messages, then the end, soon. */
+static void killed_peer(void)
+{
+    static unsigned char block[100000];
+    for (int round = 0; round < 34; round++) { /* 200 over all shapes */
+        begin(0, 0, 0);
+        if (shape->can & NAMED)
+            give_away();
+        pid_t child = start_child(send_for_ever, NULL);
+        give_away();
+        /* from the first bytes on, which say that the child has taken its end */
+        int64_t kill_at = 0, killed = 0;
+        for (;;) {
+            if (!killed && kill_at && test_now() > kill_at) {
+                kill(child, SIGKILL);
+                waitpid(child, NULL, 0);
+                killed = test_now();
+            }
+            ssize_t r = shape->can & CHANNEL
+                            ? get(block, sizeof block, killed ? 200 * NARU_MS : NARU_MS)
+                            : naru_stream_read(e.s_in, block, sizeof block,
+                                               killed ? 200 * NARU_MS : NARU_MS);
+            if (killed && r <= 0) {
+                expect(test_now() - killed < 2 * NARU_S);
+                if (shape->can & CHANNEL)
+                    expect_code(shape->can & TELLS_DEATH ? -ECONNRESET : -ETIMEDOUT, r);
+                else
+                    expect_code(shape->can & TELLS_DEATH ? 0 : -ETIMEDOUT, r);
+                break;
+            }
+            if (r < 0)
+                expect_code(-ETIMEDOUT, r);
+            else if (!kill_at)
+                kill_at = test_now() + (round * 331 % 1000) * INT64_C(10000);
+            if (shape->can & CHANNEL && r > 0) {
+                expect(r == 100 || r == sizeof block);
+                expect(block[0] == block[r - 1] && block[r / 2] == block[0]);
+            }
+        }
+        if (shape->can & NAMED && shape->can & CHANNEL) { /* the next sender's goes through */
+            expect_ok(naru_queue_open(test_url(shape->url), NARU_SEND, NULL, &e.out));
+            expect_ok(put("next", 4, NARU_S));
+            expect_code(4, get(block, sizeof block, 2 * NARU_S));
+        }
+        finish();
+    }
+}
+
+static void many_handles(void)
+{
+    enum { N = 250 }; /* pairs of two, and each two-way pipe is four descriptors */
+    static struct ends all[N];
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    for (int i = 0; i < 1000; i++) { /* one after the other */
+        begin(0, 0, 0);
+        finish();
+    }
+    if (shape->can & NAMED)
+        return;
+    for (int i = 0; i < N * 2; i++) { /* 1 000 handles at once */
+        begin(0, 0, 0);
+        if (i < N)
+            all[i] = e;
+        else
+            finish();
+        if (i < N) {
+            expect_ok(put("x", 1, NARU_S));
+        }
+    }
+    for (int i = 0; i < N; i++) {
+        char byte;
+        e = all[i];
+        expect_code(1, get(&byte, 1, NARU_S));
+        finish();
+    }
+}
+
+static void bad_arguments(void)
+{
+    struct naru_stats stats = {.size = 3};
+    int number = 0;
+    begin(0, 0, 0);
+    expect_code(-EINVAL, naru_stats(in_handle(), &stats));
+    expect_code(-EINVAL, naru_stats(NULL, &stats));
+    expect_code(-EINVAL, naru_fd(&number));
+    if (shape->can & STREAM)
+        expect_code(-EINVAL,
+                    naru_channel_send((naru_channel *)(void *)e.s_out, 1, "x", 1, NARU_NOWAIT));
+    else
+        expect_code(-EINVAL, naru_stream_write((naru_stream *)(void *)e.out, "x", 1, NARU_NOWAIT));
+    expect_code(-EINVAL, put(NULL, 1, NARU_NOWAIT));
+    expect_code(-EINVAL, naru_want(in_handle(), 8));
+    if (!(shape->can & BOTH_WAYS)) { /* the wrong direction is an error, not undefined */
+        struct ends right = e;
+        char byte;
+        e = (struct ends){right.s_in, right.s_out, right.in, right.out};
+        expect_code(-EOPNOTSUPP, put("x", 1, NARU_NOWAIT));
+        expect_code(-EOPNOTSUPP, get(&byte, 1, NARU_NOWAIT));
+        e = right;
+    }
+    struct naru_peer peer = {.size = sizeof peer};
+    expect_code(-EOPNOTSUPP, naru_peer(in_handle(), &peer));
+    finish();
+}
+
+static void close_in_flight(void)
+{
+    static unsigned char block[4000];
+    begin(0, 0, 0);
+    for (int i = 0; i < 10; i++)
+        expect_ok(put(block, sizeof block, NARU_S));
+    give_away();
+    for (int i = 0; i < 10; i++)
+        expect_code((long)sizeof block, get(block, sizeof block, NARU_S));
+    if (shape->can & TELLS_DEATH && shape->can & CHANNEL)
+        expect_code(-EPIPE, get(block, sizeof block, NARU_S));
+    if (shape->can & TELLS_DEATH && shape->can & STREAM)
+        expect_code(0, naru_stream_read(e.s_in, block, sizeof block, NARU_S));
+    finish();
+}
+
+/* The reader leaves: an error, never SIGPIPE. */
+static void no_reader(void)
+{
+    char byte;
+    begin(0, 0, 0);
+    expect_ok(put("x", 1, NARU_S));
+    expect_code(1, get(&byte, 1, NARU_S));
+    naru_stream_close(e.s_in);
+    naru_channel_close(e.in);
+    e.s_in = NULL;
+    e.in = NULL;
+    int r = put("x", 1, 50 * NARU_MS);
+    expect_code(shape->can & NAMED && shape->can & CHANNEL ? -ETIMEDOUT : -EPIPE, r);
+    finish();
+}
+
+/* ---- channels ---- */
+
+static void types(void)
+{
+    struct naru_info info;
+    char buf[8];
+    begin(0, 0, 0);
+    expect_code(-EINVAL, naru_channel_send(e.out, 0, "x", 1, NARU_S));
+    expect_code(-EINVAL, naru_channel_send(e.out, UINT32_C(1) << 31, "x", 1, NARU_S));
+    expect_ok(naru_channel_send(e.out, NARU_TYPE_MAX, "x", 1, NARU_S));
+    expect_ok(naru_channel_send(e.out, 1, NULL, 0, NARU_S));
+    expect_code(1, naru_channel_recv(e.in, 0, buf, 8, &info, NARU_S));
+    expect(info.type == NARU_TYPE_MAX && info.sequence == 1 && info.sender != 0);
+    expect_code(0, naru_channel_recv(e.in, 0, NULL, 0, &info, NARU_S));
+    expect(info.type == 1 && info.sequence == 2 && info.size == 0);
+    expect_code(-EINVAL, naru_channel_recv(e.in, INT64_C(1) << 41, buf, 8, &info, NARU_NOWAIT));
+    finish();
+}
+
+static void send_typed_bytes(const char *sequence)
+{
+    for (const char *p = sequence; *p; p++)
+        expect_ok(naru_channel_send(e.out, (uint32_t)(*p - '0'), p, 1, NARU_S));
+}
+
+static void expect_next(int64_t select, uint32_t type)
+{
+    struct naru_info info;
+    char byte;
+    expect_code(1, naru_channel_recv(e.in, select, &byte, 1, &info, NARU_S));
+    if (info.type != type || byte != (char)('0' + type))
+        test_failed(__FILE__, __LINE__, "type %u came, not %u", info.type, type);
+}
+
+static void select_by_type(void)
+{
+    char byte;
+    begin(0, 0, 0);
+    send_typed_bytes("3512473");
+    expect_next(2, 2);
+    expect_next(-4, 1); /* the lowest */
+    expect_next(NARU_EXCEPT(3), 5);
+    expect_next(-4, 3); /* 3 and 4 and 3 are left of those: the first 3 */
+    expect_next(0, 4);
+    expect_code(-EAGAIN, naru_channel_recv(e.in, 9, &byte, 1, NULL, NARU_NOWAIT));
+    expect_next(3, 3);
+    expect_next(0, 7);
+    finish();
+}
+
+static void stash_bound(void)
+{
+    static char block[1000];
+    char byte[1000];
+    begin(0, 4000, 0);
+    for (int i = 0; i < 10; i++)
+        expect_ok(naru_channel_send(e.out, 1, block, sizeof block, NARU_S));
+    expect_ok(naru_channel_send(e.out, 2, "x", 1, NARU_S));
+    ssize_t r = naru_channel_recv(e.in, 3, byte, 1000, NULL, 100 * NARU_MS);
+    expect_code(-ENOBUFS, r);
+    expect(strstr(naru_why(), ".stash") != NULL);
+    for (int i = 0; i < 10; i++)
+        expect_code(1000, naru_channel_recv(e.in, 1, byte, 1000, NULL, NARU_S));
+    expect_code(1, naru_channel_recv(e.in, 2, byte, 1000, NULL, NARU_S));
+    finish();
+}
+
+static void small_buffer(void)
+{
+    struct naru_info info;
+    char buf[100];
+    begin(0, 0, 0);
+    expect_ok(naru_channel_send(e.out, 4, "twelve bytes", 12, NARU_S));
+    expect_code(-EMSGSIZE, naru_channel_recv(e.in, 0, buf, 5, &info, NARU_S));
+    expect(info.size == 12);
+    expect_code(12, naru_channel_recv(e.in, 4, buf, 100, &info, NARU_S));
+    expect(!(info.flags & NARU_REDELIVERED) && memcmp(buf, "twelve bytes", 12) == 0);
+    finish();
+}
+
+static void take_and_release(void)
+{
+    struct naru_message m[4], many[8];
+    begin(0, 0, 3);
+    send_typed_bytes("1234");
+    for (int i = 0; i < 3; i++)
+        expect_ok(naru_channel_take(e.in, 0, NARU_S, &m[i]));
+    expect_code(-ENOBUFS, naru_channel_take(e.in, 0, NARU_NOWAIT, &m[3]));
+    expect_ok(naru_channel_release(e.in, &m[1], 1)); /* in any order */
+    expect(m[1].data == NULL && *(char *)m[0].data == '1' && *(char *)m[2].data == '3');
+    expect_code(-EINVAL, naru_channel_release(e.in, &m[1], 1)); /* twice */
+    expect_ok(naru_channel_return(e.in, &m[2], 1));
+    expect_ok(naru_channel_return(e.in, &m[0], 1));
+    expect_code(3, naru_channel_take_many(e.in, 0, many, 8, NARU_S));
+    expect(*(char *)many[0].data == '1' && many[0].info.flags & NARU_REDELIVERED);
+    expect(*(char *)many[1].data == '3' && *(char *)many[2].data == '4');
+    expect(!(many[2].info.flags & NARU_REDELIVERED));
+    expect_ok(naru_channel_release(e.in, many, 3));
+    finish();
+}
+
+static void reservations(void)
+{
+    void *p, *q;
+    char buf[100];
+    begin(0, 0, 0);
+    expect_ok(naru_channel_reserve(e.out, 50, NARU_S, &p));
+    expect((uintptr_t)p % 16 == 0);
+    expect_code(-EBUSY, naru_channel_reserve(e.out, 50, NARU_S, &q));
+    expect_code(-EINVAL, naru_channel_commit(e.out, buf, 5, 1));
+    expect_code(-EINVAL, naru_channel_commit(e.out, p, 51, 1));
+    memcpy(p, "in place", 8);
+    expect_ok(naru_channel_commit(e.out, p, 8, 3));
+    expect_code(8, naru_channel_recv(e.in, 3, buf, sizeof buf, NULL, NARU_S));
+    expect_ok(naru_channel_reserve(e.out, 1 << 20, NARU_S, &p));
+    expect_ok(naru_channel_abandon(e.out, p));
+    expect_code(-EINVAL, naru_channel_abandon(e.out, p));
+    expect_code(-EAGAIN, naru_channel_recv(e.in, 0, buf, sizeof buf, NULL, NARU_NOWAIT));
+    expect_ok(naru_channel_reserve(e.out, 10, NARU_S, &p)); /* close frees it */
+    finish();
+}
+
+static void batches(void)
+{
+    static struct naru_message m[64], got[64];
+    static char data[64][600];
+    struct iovec pieces[3] = {{"one ", 4}, {NULL, 0}, {"two", 3}};
+    char buf[100];
+    begin(0, 0, 0);
+    for (unsigned i = 0; i < 64; i++) { /* small and large, mixed */
+        memset(data[i], (int)i, sizeof data[i]);
+        m[i] =
+            (struct naru_message){.data = data[i], .size = i % 3 ? i : 500 + i, .info.type = i + 1};
+    }
+    expect_code(64, naru_channel_send_many(e.out, m, 64, NARU_S));
+    for (unsigned i = 0; i < 64;) {
+        ssize_t n = naru_channel_take_many(e.in, 0, got, 64, NARU_S);
+        expect(n > 0);
+        for (ssize_t k = 0; k < n; k++, i++) {
+            expect(got[k].size == m[i].size && got[k].info.type == i + 1 &&
+                   got[k].info.sequence == i + 1);
+            expect(memcmp(got[k].data, data[i], got[k].size) == 0);
+        }
+        expect_ok(naru_channel_release(e.in, got, (size_t)n));
+    }
+    expect_ok(naru_channel_send_vector(e.out, 2, pieces, 3, NARU_S));
+    expect_code(7, naru_channel_recv(e.in, 0, buf, sizeof buf, NULL, NARU_S));
+    expect(memcmp(buf, "one two", 7) == 0);
+    static struct iovec many[1000];
+    for (int i = 0; i < 1000; i++)
+        many[i] = (struct iovec){data[i % 64], 9};
+    static char whole[9000];
+    expect_ok(naru_channel_send_vector(e.out, 2, many, 1000, NARU_S));
+    expect_code(9000, naru_channel_recv(e.in, 0, whole, sizeof whole, NULL, NARU_S));
+    for (int i = 0; i < 1000; i++)
+        expect(memcmp(whole + 9 * i, data[i % 64], 9) == 0);
+    finish();
+}
+
+static void batch_on_full(void)
+{
+    static struct naru_message m[1000];
+    static char data[600];
+    size_t sent = 0, got = 0;
+    begin(0, 0, 0);
+    for (int i = 0; i < 1000; i++)
+        m[i] = (struct naru_message){.data = data, .size = 600, .info.type = 1};
+    ssize_t r = naru_channel_send_many(e.out, m, 1000, NARU_NOWAIT);
+    expect(r > 0 && r < 1000);
+    sent = (size_t)r;
+    expect_code(-EAGAIN, naru_channel_send_many(e.out, m, 10, NARU_NOWAIT));
+    while (naru_channel_recv(e.in, 0, data, sizeof data, NULL, NARU_NOWAIT) == 600)
+        got++;
+    expect(got == sent); /* those cut off were given up */
+    expect_ok(naru_channel_send(e.out, 7, "after", 5, NARU_S));
+    expect_code(5, naru_channel_recv(e.in, 0, data, sizeof data, NULL, NARU_S));
+    finish();
+}
+
+/* A long message given up in the middle leaves nothing; the next ones come whole. */
+static void abandoned_long(void)
+{
+    static unsigned char block[300000], got[300000];
+    struct naru_stats stats = {.size = sizeof stats};
+    begin(0, 0, 0);
+    fill(block, sizeof block, 1);
+    for (int i = 0; i < 5; i++) {
+        expect_code(-ETIMEDOUT, put(block, sizeof block, 5 * NARU_MS));
+        expect_code(-EAGAIN, get(got, sizeof got, NARU_NOWAIT));
+        expect_ok(put("short", 5, NARU_S));
+        expect_code(5, get(got, sizeof got, NARU_S));
+    }
+    expect_ok(naru_stats(out_handle(), &stats));
+    expect(stats.dropped == 5 && stats.sent == 5 && stats.bytes_sent == 25);
+    finish();
+}
+
+static void too_large(void)
+{
+    static char block[2000];
+    begin(1000, 0, 0);
+    expect_code(-EMSGSIZE, put(block, 1001, NARU_S));
+    expect(strstr(naru_why(), "max_message") != NULL);
+    expect_ok(put(block, 1000, NARU_S));
+    expect_code(1000, get(block, sizeof block, NARU_S));
+    expect_code(-EMSGSIZE, naru_channel_send(e.out, 1, block, (UINT64_C(1) << 30) + 1, NARU_S));
+    finish();
+}
+
+struct point {
+    int32_t x, y;
+};
+struct place {
+    int64_t x;
+};
+struct wide {
+    int32_t x, y, z;
+};
+NARU_STRUCT(point, 2, struct point)
+NARU_STRUCT(place, 2, struct place) /* the same size, another struct */
+NARU_STRUCT(wide, 2, struct wide)
+
+static void typed_structs(void)
+{
+    struct point p = {1, 2}, got = {0, 0};
+    struct place other;
+    struct wide wide;
+    begin(0, 0, 0);
+    expect_ok(point_send(e.out, &p, NARU_S));
+    expect_code(-EPROTO, place_recv(e.in, &other, NULL, NARU_S));
+    expect(strstr(naru_why(), "signature") != NULL);
+    expect_code(-EPROTO, wide_recv(e.in, &wide, NULL, NARU_S));
+    expect(strstr(naru_why(), "12 bytes") && strstr(naru_why(), "8 bytes"));
+    expect_ok(point_recv(e.in, &got, NULL, NARU_S)); /* it stayed */
+    expect(got.x == 1 && got.y == 2);
+    finish();
+}
+
+static void flush_and_peers(void)
+{
+    char byte;
+    begin(0, 0, 0);
+    expect_ok(naru_channel_wait_peers(e.out, 1, NARU_S));
+    expect_code(-EOPNOTSUPP, naru_channel_wait_peers(e.out, 2, NARU_S));
+    expect_ok(put("x", 1, NARU_S));
+    expect_code(-ETIMEDOUT, naru_channel_flush(e.out, 20 * NARU_MS));
+    expect_code(1, get(&byte, 1, NARU_S));
+    expect_ok(naru_channel_flush(e.out, NARU_S));
+    int r = naru_channel_shutdown(e.out);
+    expect_code(shape->can & NAMED ? -EOPNOTSUPP : 0, r);
+    if (r == 0) {
+        expect_code(-EPIPE, get(&byte, 1, NARU_S));
+        expect_code(-EPIPE, put("x", 1, NARU_S));
+    }
+    finish();
+}
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+    int needs, not_for;
+    const char *reason; /* of the skip */
+} cases[] = {
+    {"sizes", all_sizes, 0, 0, ""},
+    {"order of 100 000", order, 0, 0, ""},
+    {"EINTR storm", eintr_storm, 0, 0, ""},
+    {"timeouts", timeouts, 0, 0, ""},
+    {"a full medium", full, 0, 0, ""},
+    {"cancel", cancel, 0, 0, ""},
+    {"readiness in a foreign loop", poll_readiness, 0, 0, ""},
+    {"readiness for writing", poll_writing, 0, 0, ""},
+    {"fork and use in the child", fork_use, 0, 0, ""},
+    {"peer killed at random", killed_peer, 0, 0, ""},
+    {"many handles", many_handles, 0, 0, ""},
+    {"bad arguments", bad_arguments, 0, 0, ""},
+    {"close with data in flight", close_in_flight, 0, STREAM | NAMED,
+     "a FIFO keeps bytes only while somebody holds it, and its reader does not see an end"},
+    {"no reader", no_reader, 0, 0, ""},
+    {"types", types, CHANNEL, 0, "streams have no types"},
+    {"select by type", select_by_type, SELECT, 0, "streams have no types"},
+    {"bounded stash", stash_bound, SELECT, 0, "streams have no stash"},
+    {"a buffer too small", small_buffer, CHANNEL, 0, "streams have no messages"},
+    {"take, release, return", take_and_release, CHANNEL, 0, "streams have no messages"},
+    {"reserve, commit, abandon", reservations, CHANNEL, 0, "streams have no messages"},
+    {"batches and vectors", batches, CHANNEL, 0, "streams have no messages"},
+    {"a batch on a full medium", batch_on_full, CHANNEL, 0, "streams have no messages"},
+    {"a long message given up", abandoned_long, CHANNEL, 0, "streams have no messages"},
+    {"larger than agreed", too_large, CHANNEL, 0, "streams have no messages"},
+    {"typed structs", typed_structs, CHANNEL, 0, "streams have no messages"},
+    {"flush, peers, shutdown", flush_and_peers, CHANNEL, 0, "streams have no messages"},
+};
+enum { CASES = sizeof cases / sizeof *cases, SHAPES = sizeof shapes / sizeof *shapes };
+
+int main(int argc, char **argv)
+{
+    char matrix[CASES][SHAPES];
+    for (int k = 0; k < SHAPES; k++)
+        for (int i = 0; i < CASES; i++) {
+            char name[160], why[900] = "";
+            shape = &shapes[k];
+            snprintf(name, sizeof name, "%s: %s", shape->name, cases[i].name);
+            matrix[i][k] = ' ';
+            if (argc > 1 && !strstr(name, argv[1]))
+                continue;
+            bool skip = (shape->can & cases[i].needs) != cases[i].needs ||
+                        (cases[i].not_for && (shape->can & cases[i].not_for) == cases[i].not_for);
+            if (skip) {
+                tap_skip(name, cases[i].reason);
+                matrix[i][k] = '-';
+                continue;
+            }
+            bool ok = run_case(name, cases[i].run, 60, why, sizeof why);
+            tap_result(ok, name, why);
+            matrix[i][k] = ok ? '+' : '!';
+        }
+    for (int k = 0; k < SHAPES; k++)
+        printf("# column %d: %s\n", k + 1, shapes[k].name);
+    for (int i = 0; i < CASES; i++) {
+        printf("# ");
+        for (int k = 0; k < SHAPES; k++)
+            printf("%c ", matrix[i][k]);
+        printf("%s%s%s\n", cases[i].name, cases[i].reason[0] ? "; - is: " : "", cases[i].reason);
+    }
+    return tap_end();
+}
