@@ -72,7 +72,7 @@ static char *to_json(const struct naru_message *m)
 char *format_message(enum format format, const struct naru_message *m, size_t *ret_size)
 {
     char *out;
-    size_t n;
+    size_t n = 0;
     if (format == FORMAT_RAW || format == FORMAT_TEXT) {
         n = m->size;
         out = malloc(n + 1);
