@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/* table.c - every URL form as every noun: yes carries something, no says who can, later says so.
+ * The expected matrix stands here by hand, so that the table in the code cannot drift. */
+#include "harness.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* stream connection queue topic region lock service: y yes, l later, - no */
+static const struct {
+    const char *scheme, *cells, *url;
+} expected[] = {
+    {"pipe", "yy----l", "pipe:"},
+    {"fifo", "y-y----", "fifo:/tmp/naru-no-such"},
+    {"posix-mq", "--l----", "posix-mq:/name"},
+    {"sysv-mq", "--l----", "sysv-mq:0x1234"},
+    {"posix-shm", "----l--", "posix-shm:/name"},
+    {"sysv-shm", "----l--", "sysv-shm:/tmp#1"},
+    {"posix-sem", "-----l-", "posix-sem:/name"},
+    {"sysv-sem", "-----l-", "sysv-sem:/tmp#1"},
+    {"shm", "-llllll", "shm:name"},
+    {"map", "--llll-", "map:/tmp/file"},
+    {"unix", "ll----l", "unix:/tmp/socket"},
+    {"unix+seqpacket", "-l-----", "unix+seqpacket:/tmp/socket"},
+    {"unix+dgram", "--l----", "unix+dgram:/tmp/socket"},
+    {"tcp", "ll----l", "tcp://localhost:1"},
+    {"tls", "ll----l", "tls://localhost:1"},
+    {"udp", "--ll---", "udp://localhost:1"},
+    {"grpc", "------l", "grpc://localhost:1"},
+    {"grpcs", "------l", "grpcs://localhost:1"},
+    {"grpc+unix", "------l", "grpc+unix:/tmp/socket"},
+    {"nats", "--ll--l", "nats://localhost/subject"},
+};
+enum { ROWS = sizeof expected / sizeof *expected };
+
+static void same_table(void)
+{
+    const struct naru_url_form *forms;
+    expect_code(ROWS, naru_url_forms(&forms));
+    for (int i = 0; i < ROWS; i++)
+        for (int k = 0; k < NARU_NOUN_COUNT; k++) {
+            char c = "-yl"[forms[i].cell[k]];
+            expect(strcmp(forms[i].scheme, expected[i].scheme) == 0);
+            if (c != expected[i].cells[k])
+                test_failed(__FILE__, __LINE__, "%s as %s is %c in the code", forms[i].form,
+                            naru_noun_name(k), c);
+        }
+    const struct naru_kind *kinds;
+    expect_code(8, naru_kinds(&kinds));
+}
+
+/* The opening call of a noun, where there is one. */
+static int try_open(const char *url, int noun)
+{
+    naru_stream *s = NULL;
+    naru_channel *c = NULL;
+    int r = -EOPNOTSUPP;
+    if (noun == NARU_NOUN_STREAM)
+        r = naru_stream_open(url, NARU_READ, NULL, NARU_NOWAIT, &s);
+    else if (noun == NARU_NOUN_CONNECTION)
+        r = naru_channel_connect(url, NULL, NARU_NOWAIT, &c);
+    else if (noun == NARU_NOUN_QUEUE)
+        r = naru_queue_open(url, NARU_RECV, NULL, &c);
+    else if (noun == NARU_NOUN_TOPIC)
+        r = naru_topic_open(url, NARU_RECV, NULL, &c);
+    else
+        r = naru_can(url, noun);
+    naru_stream_close(s);
+    naru_channel_close(c);
+    return r;
+}
+
+static void refused_cells(void)
+{
+    int tried = 0;
+    for (int i = 0; i < ROWS; i++)
+        for (int k = 0; k < NARU_NOUN_COUNT; k++) {
+            char cell = expected[i].cells[k];
+            if (cell == 'y') {
+                expect_code(0, naru_can(expected[i].url, k));
+                continue;
+            }
+            tried++;
+            expect_code(-EOPNOTSUPP, naru_can(expected[i].url, k));
+            expect_code(-EOPNOTSUPP, try_open(expected[i].url, k));
+            if (cell == 'l') {
+                expect_says("not in this build");
+            } else {
+                expect_says("cannot be");
+                expect_says("these can");
+                expect(!strstr(strstr(naru_why(), "these can"), expected[i].url));
+            }
+        }
+    expect(tried == 20 * 7 - 4);
+}
+
+static void stream_cells(void)
+{
+    naru_stream *a, *b;
+    char byte = 0;
+    expect_ok(naru_stream_pair("pipe:", NULL, &a, &b));
+    expect_ok(naru_stream_write_all(a, "p", 1, NARU_S, NULL));
+    expect_ok(naru_stream_read_all(b, &byte, 1, NARU_S, NULL));
+    expect(byte == 'p');
+    naru_stream_close(a);
+    naru_stream_close(b);
+    const char *url = test_url("fifo:%s/f");
+    expect_ok(naru_stream_open(url, NARU_READ, NULL, NARU_NOWAIT, &a));
+    expect_ok(naru_stream_open(url, NARU_WRITE, NULL, NARU_NOWAIT, &b));
+    expect_ok(naru_stream_write_all(b, "f", 1, NARU_S, NULL));
+    expect_ok(naru_stream_read_all(a, &byte, 1, NARU_S, NULL));
+    expect(byte == 'f');
+    naru_stream_close(a);
+    naru_stream_close(b);
+    expect_ok(naru_remove(url));
+    expect_code(-EOPNOTSUPP, naru_stream_open("pipe:", NARU_READ, NULL, NARU_NOWAIT, &a));
+    expect_says("naru_stream_pair");
+    expect_code(-EOPNOTSUPP, naru_stream_pair(url, NULL, &a, &b));
+    expect_code(-EOPNOTSUPP, naru_remove("pipe:"));
+}
+
+static void channel_cells(void)
+{
+    naru_channel *a, *b;
+    char byte = 0;
+    expect_ok(naru_channel_pair("pipe:", NULL, &a, &b));
+    expect_ok(naru_channel_send(a, 7, "c", 1, NARU_S));
+    expect_code(1, naru_channel_recv(b, 7, &byte, 1, NULL, NARU_S));
+    naru_channel_close(a);
+    naru_channel_close(b);
+    const char *url = test_url("fifo:%s/q");
+    expect_ok(naru_queue_open(url, NARU_SEND | NARU_RECV, NULL, &a)); /* both roles in one handle */
+    expect_ok(naru_channel_send(a, 7, "q", 1, NARU_S));
+    expect_code(1, naru_channel_recv(a, 7, &byte, 1, NULL, NARU_S));
+    expect(byte == 'q');
+    naru_channel_close(a);
+    expect_ok(naru_remove(url));
+    expect_code(-EOPNOTSUPP, naru_channel_connect("pipe:", NULL, NARU_NOWAIT, &a));
+    expect_says("naru_channel_pair");
+}
+
+static void malformed(void)
+{
+    naru_stream *s;
+    static const char *const urls[] = {
+        NULL, "", "nothing", ":x", "ferry:/x", "fifo:", "fifo:/a\x01", "fifo:/\xff\xfe", "FIFO:/x"};
+    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
+        expect_code(-EINVAL, naru_stream_open(urls[i], NARU_READ, NULL, NARU_NOWAIT, &s));
+        expect(naru_why()[0]);
+    }
+    expect_code(-EINVAL, naru_stream_open("fifo:/tmp/x", 0, NULL, NARU_NOWAIT, &s));
+    expect_code(-EINVAL, naru_stream_open("fifo:/tmp/x", 8, NULL, NARU_NOWAIT, &s));
+    struct naru_stream_options o = {.size = 4};
+    expect_code(-EINVAL, naru_stream_open("fifo:/tmp/x", NARU_READ, &o, NARU_NOWAIT, &s));
+    expect_says("naru_stream_options.size");
+}
+
+static void names(void)
+{
+    naru_stream *s, *t;
+    struct naru_stream_options exclusive = {.size = sizeof exclusive, .flags = NARU_EXCLUSIVE};
+    struct naru_stream_options existing = {.size = sizeof existing, .flags = NARU_EXISTING};
+    struct naru_stream_options mode = {.size = sizeof mode, .mode = 0640};
+    const char *url = test_url("fifo:%s/n");
+    expect_code(-ENOENT, naru_stream_open(url, NARU_READ, &existing, NARU_NOWAIT, &s));
+    expect_ok(naru_stream_open(url, NARU_READ, &exclusive, NARU_NOWAIT, &s));
+    expect_code(-EEXIST, naru_stream_open(url, NARU_READ, &exclusive, NARU_NOWAIT, &t));
+    expect_code(-EEXIST, naru_stream_open(url, NARU_READ, &mode, NARU_NOWAIT, &t));
+    expect_says("0600");
+    expect_says("0640");
+    naru_stream_close(s);
+    expect_ok(naru_remove(url));
+    expect_code(-ENOENT, naru_remove(url));
+}
+
+int main(int argc, char **argv)
+{
+    static const struct test_case cases[] = {
+        {"the code's table is the documented one", same_table},
+        {"every cell that is not yes is refused with its reason", refused_cells},
+        {"stream cells carry bytes", stream_cells},
+        {"channel cells carry messages", channel_cells},
+        {"malformed URLs and options", malformed},
+        {"creating, finding, agreeing, removing", names},
+    };
+    return run_cases(cases, sizeof cases / sizeof *cases, argc, argv);
+}

@@ -1,0 +1,171 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# command.bats - the command, with foreign programs and real processes at the other end.
+
+setup() {
+    NARU=$(realpath "$NARU")
+    D=$(mktemp -d)
+    cd "$D"
+}
+
+teardown() {
+    cd /
+    rm -rf "$D"
+}
+
+@test "send and recv carry messages with types" {
+    timeout 10 "$NARU" recv "fifo:$D/q" --count 3 --format json >out 3>&- &
+    "$NARU" send "fifo:$D/q" --type 7 one two --timeout 5
+    printf 'three\n' | "$NARU" send "fifo:$D/q" --timeout 5
+    wait $!
+    [ "$(jq -r '[.type,.text]|join(" ")' out)" = "7 one
+7 two
+1 three" ]
+}
+
+@test "hex, json and raw formats go both ways" {
+    timeout 10 "$NARU" recv "fifo:$D/q" --count 3 --format hex >out 3>&- &
+    printf '00ff10\n' | "$NARU" send "fifo:$D/q" --format hex --timeout 5
+    printf '{"type":3,"text":"hi"}\n' | "$NARU" send "fifo:$D/q" --format json --timeout 5
+    printf 'a\nb' | "$NARU" send "fifo:$D/q" --format raw --timeout 5
+    wait $!
+    [ "$(cat out)" = "00ff10
+6869
+610a62" ]
+}
+
+@test "select picks by type" {
+    timeout 10 "$NARU" recv "fifo:$D/q" --type 2 --count 1 >out 3>&- &
+    "$NARU" send "fifo:$D/q" --format json --timeout 5 <<<'{"type":1,"text":"no"}
+{"type":2,"text":"yes"}'
+    wait $!
+    [ "$(cat out)" = yes ]
+}
+
+@test "a send without receiver times out with its sentence" {
+    run "$NARU" send "fifo:$D/q" x --timeout 0.1
+    [ "$status" -eq 1 ]
+    [[ $output == *"nobody has it open for reading"*"0 messages were accepted"* ]]
+}
+
+@test "cat and printf at the other end of streams" {
+    timeout 10 "$NARU" read "fifo:$D/f" >out 3>&- &
+    while [ ! -p f ]; do sleep 0.01; done
+    printf 'from the shell\n' >f
+    wait $!
+    [ "$(cat out)" = "from the shell" ]
+    timeout 10 cat f >out2 3>&- &
+    echo "to the shell" | "$NARU" write "fifo:$D/f" --timeout 5
+    wait $!
+    [ "$(cat out2)" = "to the shell" ]
+}
+
+@test "dd moves a megabyte through a FIFO unharmed" {
+    head -c 1000000 /dev/urandom >in
+    timeout 20 "$NARU" read "fifo:$D/f" >out 3>&- &
+    while [ ! -p f ]; do sleep 0.01; done
+    dd if=in of=f bs=7777 status=none
+    wait $!
+    cmp in out
+}
+
+@test "a killed receiver: the sender goes on with the next" {
+    timeout 20 "$NARU" recv "fifo:$D/q" >/dev/null 3>&- &
+    victim=$!
+    seq 1 200000 | "$NARU" send "fifo:$D/q" --timeout 10 3>&- &
+    sender=$!
+    sleep 0.05
+    pkill -KILL -P $victim || true
+    timeout 20 "$NARU" recv "fifo:$D/q" --timeout 1 >out 3>&- || true
+    wait $sender
+    [ "$(tail -1 out)" = 200000 ]
+    sort -n -c out
+}
+
+@test "run joins programs over every kind, and reports failures" {
+    for via in pipe fifo pipe:messages fifo:messages; do
+        run "$NARU" run --via $via 'seq 1 50000' 'cat' 'tail -1'
+        [ "$status" -eq 0 ]
+        [ "$output" = 50000 ]
+        run "$NARU" run --via $via 'echo a' 'cat; exit 3' 'cat'
+        [ "$status" -eq 3 ]
+    done
+    run "$NARU" run 'yes' 'head -1'
+    [ "$status" -eq 0 ]
+    [ "$output" = y ]
+    [ -z "$(ls "$D")" ]
+}
+
+@test "run passes a signal on and leaves nothing" {
+    TMPDIR=$D "$NARU" run --via fifo 'sleep 60' 'cat' 3>&- &
+    sleep 0.2
+    kill -TERM $!
+    run wait $!
+    [ -z "$(ls "$D")" ]
+}
+
+@test "kinds as tables and JSON" {
+    [ "$("$NARU" kinds --json | jq -s length)" -eq 8 ]
+    [ "$("$NARU" kinds --urls --json | jq -s length)" -eq 20 ]
+    [ "$("$NARU" kinds --promises --json | jq -s length)" -eq 20 ]
+    "$NARU" kinds | grep -q 'anonymous pipe'
+}
+
+@test "rm removes FIFOs and nothing else" {
+    mkfifo p
+    "$NARU" rm "fifo:$D/p"
+    [ ! -e p ]
+    echo precious >f
+    run "$NARU" rm "fifo:$D/f"
+    [ "$status" -eq 1 ]
+    [[ $output == *"a regular file"* ]]
+    [ "$(cat f)" = precious ]
+}
+
+@test "wrong usage is status 2 and a sentence on stderr" {
+    for args in 'frobnicate' 'send' 'send --type 0 fifo:/x a' 'recv fifo:/x --select a' \
+        'recv fifo:/x --timeout soon' 'run --via pigeon true' 'kinds extra' 'read --no-such fifo:/x'; do
+        # shellcheck disable=SC2086
+        run bash -c "'$NARU' $args 2>&1 >/dev/null"
+        [ "$status" -eq 2 ]
+        [ -n "$output" ]
+    done
+}
+
+@test "what is not in this build says so" {
+    run "$NARU" recv tcp://localhost:1
+    [ "$status" -eq 1 ]
+    [[ $output == *"cannot be a queue"* ]]
+    run "$NARU" recv posix-mq:/x
+    [[ $output == *"not in this build"* ]]
+}
+
+@test "a second user is refused with owner and mode" {
+    [ "$(id -u)" -eq 0 ] || skip "needs root to become another user"
+    chmod 755 "$D"
+    mkfifo -m 600 p
+    cp "$NARU" naru
+    run setpriv --reuid 65534 --regid 65534 --clear-groups env \
+        LD_LIBRARY_PATH="$(dirname "$NARU")/../src" ./naru read "fifo:$D/p" --timeout 1
+    [ "$status" -eq 1 ]
+    [[ $output == *"uid 0"*"0600"*"uid 65534"* ]]
+}
+
+@test "the tour carries everything, also a file of one's own" {
+    head -c 300000 /dev/urandom >data
+    "$NARU" tour data --generated 1m --json --html page.html >out
+    [ "$(jq -s 'map(.ok)|all' out)" = true ]
+    [ "$(jq -s 'length' out)" -ge 11 ]
+    [ "$(jq -s 'map(select(.sha256_sent and .sha256_sent != .sha256_received))|length' out)" -eq 0 ]
+    grep -q '<svg' page.html
+    run "$NARU" tour no-such-file
+    [ "$status" -eq 1 ]
+    [[ $output == *"no-such-file"* ]]
+}
+
+@test "the bench measures naru beside raw and writes well-formed results" {
+    "$NARU" bench pipe: --quick --sizes 64 --repetitions 1 --json --output all.json --html page.html >out
+    [ "$(jq -s 'map(select(.ratio))|length' out)" -ge 3 ]
+    jq -e '.cells|length >= 6' all.json
+    grep -q '<svg' page.html
+}
