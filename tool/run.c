@@ -222,7 +222,7 @@ static int report(struct pipeline *p)
         const struct naru_exit *e = &p->exit[i];
         int own = e->signal ? 128 + e->signal : e->code;
         /* a program whose reader has had enough ends so; that is no failure of the pipeline */
-        bool enough = e->signal == SIGPIPE && i < p->n - 1;
+        bool enough = own == 128 + SIGPIPE && i < p->n - 1;
         if (own && !enough)
             status = own;
         if (!wants_json(p->in))
@@ -248,6 +248,7 @@ static int run(struct invocation *in)
     for (int i = 0; i < p.n; i++)
         p.out[i].fd = p.into[i].fd = -1;
     stop_on_signals(NULL);
+    signal(SIGPIPE, SIG_DFL); /* the programs end by it, as in any pipeline */
     for (int i = 0; i < p.n - 1 && status == 0; i++)
         status = vias[via](&p, i);
     for (int i = 0; i < p.n && status == 0; i++)
