@@ -3,6 +3,7 @@
 /* snippet */
 #include <naru/naru.h>
 #include <stdio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 int main(void)
@@ -27,6 +28,7 @@ int main(void)
         printf("type %d: %.*s\n", type, (int)n, text);
     }
     naru_channel_close(mine);
+    wait(NULL);
     return 0;
 }
 /* end */

@@ -3,6 +3,7 @@
 /* snippet */
 #include <naru/naru.h>
 #include <stdio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 int main(void)
@@ -22,12 +23,16 @@ int main(void)
     int left = 3;
     for (; left > 0; left--) {
         ssize_t n = naru_channel_recv(queue, 0, text, sizeof text, NULL, NARU_S);
-        if (n < 0)
+        if (n < 0) {
+            fprintf(stderr, "%s\n", naru_why());
             break;
+        }
         printf("%.*s\n", (int)n, text);
     }
     naru_channel_close(queue);
     naru_remove(url);
+    while (wait(NULL) > 0)
+        ;
     return left;
 }
 /* end */

@@ -3,6 +3,7 @@
 /* snippet */
 #include <naru/naru.h>
 #include <stdio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 int main(void)
@@ -21,6 +22,7 @@ int main(void)
     ssize_t n = naru_stream_read(mine, line, sizeof line - 1, NARU_S);
     printf("%zd bytes: %s\n", n, line);
     naru_stream_close(mine);
+    wait(NULL);
     return n == 4 ? 0 : 1;
 }
 /* end */
