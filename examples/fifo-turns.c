@@ -2,10 +2,9 @@
 /* fifo-turns.c - both directions over a single FIFO, opened O_RDWR, by taking turns.
  *
  * A FIFO is one queue of bytes. Whoever reads gets what lies in front, also what it wrote itself a
- * moment ago: the kernel does not know who is who, and main shows that first. So an end that has
- * written must not read before the other has taken all of it: naru_stream_flush waits for just
- * that, an empty FIFO. It holds as long as there are two ends, which speak in turn, in words of a
- * length that both know. A pair of FIFOs (fifo-two-way.c) needs no turns and is faster. */
+ * moment ago: the kernel does not know who is who. So each side must be sure that the other has
+ * read before it reads itself. Here a pair of pipes passes the turn. A pair of FIFOs
+ * (fifo-two-way.c) or a socket needs no turns. */
 #include <naru/naru.h>
 
 #include <stdio.h>
@@ -13,48 +12,40 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const struct naru_stream_options single = {.size = sizeof single, .flags = NARU_SINGLE};
-static char url[64];
-
-static int say(naru_stream *s, const char *word)
-{
-    int r = naru_stream_write_all(s, word, 4, NARU_S, NULL);
-    return r < 0 ? r : naru_stream_flush(s, NARU_S); /* now the other's turn has come */
-}
-
-static int other_end(void)
-{
-    char word[5] = "";
-    naru_stream *s;
-    if (naru_stream_open(url, NARU_READ | NARU_WRITE, &single, NARU_NOWAIT, &s) < 0)
-        return 1;
-    int r = naru_stream_read_all(s, word, 4, NARU_S, NULL);
-    r = r < 0 ? r : say(s, "pong");
-    naru_stream_close(s);
-    return r < 0 || strcmp(word, "ping") != 0;
-}
+static struct naru_stream_options single = {.size = sizeof single, .flags = NARU_SINGLE};
 
 int main(void)
 {
-    char own[5] = "", word[5] = "";
-    naru_stream *s;
+    char url[64], word[5] = "", turn = 0;
+    naru_stream *fifo, *mine, *theirs;
     snprintf(url, sizeof url, "fifo:/tmp/naru-example-%d", (int)getpid());
-    if (naru_stream_open(url, NARU_READ | NARU_WRITE, &single, NARU_NOWAIT, &s) < 0)
-        return fprintf(stderr, "%s\n", naru_why()), 1;
-    naru_stream_write_all(s, "oops", 4, NARU_S, NULL);
-    naru_stream_read_all(s, own, 4, NARU_S, NULL);
-    printf("without turns this end reads its own \"%s\"\n", own);
+    if (naru_stream_pair("pipe:", NULL, &mine, &theirs) < 0 ||
+        naru_stream_open(url, NARU_READ | NARU_WRITE, &single, NARU_NOWAIT, &fifo) < 0)
+        return 1;
     if (fork() == 0) {
-        naru_stream_close(s); /* this process opens the name itself */
-        _exit(other_end());
+        naru_adopt(theirs);
+        naru_stream_close(mine);
+        naru_stream_close(fifo); /* this process opens the name itself */
+        if (naru_stream_open(url, NARU_READ | NARU_WRITE, &single, NARU_NOWAIT, &fifo) < 0)
+            return 1;
+        naru_stream_read_all(theirs, &turn, 1, NARU_S, NULL); /* your turn to read */
+        naru_stream_read_all(fifo, word, 4, NARU_S, NULL);
+        naru_stream_write_all(fifo, "pong", 4, NARU_S, NULL);
+        naru_stream_write_all(theirs, &turn, 1, NARU_S, NULL); /* yours */
+        naru_stream_read_all(theirs, &turn, 1, NARU_S, NULL);  /* stay until it was read */
+        return strcmp(word, "ping") != 0;
     }
-    int r = say(s, "ping"), status = 1;
-    r = r < 0 ? r : naru_stream_read_all(s, word, 4, NARU_S, NULL);
-    if (r < 0)
-        fprintf(stderr, "%s\n", naru_why());
-    printf("with turns it says \"ping\" and reads \"%s\"\n", word);
+    naru_stream_close(theirs);
+    naru_stream_write_all(fifo, "ping", 4, NARU_S, NULL);
+    naru_stream_write_all(mine, &turn, 1, NARU_S, NULL);
+    naru_stream_read_all(mine, &turn, 1, NARU_S, NULL); /* reading earlier would eat our "ping" */
+    naru_stream_read_all(fifo, word, 4, NARU_S, NULL);
+    naru_stream_write_all(mine, &turn, 1, NARU_S, NULL);
+    printf("%s\n", word);
+    int status = 1;
     wait(&status);
-    naru_stream_close(s);
+    naru_stream_close(fifo);
+    naru_stream_close(mine);
     naru_remove(url);
-    return r < 0 || strcmp(own, "oops") != 0 || strcmp(word, "pong") != 0 || status != 0;
+    return strcmp(word, "pong") != 0 || status != 0;
 }

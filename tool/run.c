@@ -167,13 +167,28 @@ static int start_program(struct pipeline *p, int i)
     return 0;
 }
 
+/* A program and what it has started, youngest first: the shell forks for what it runs. */
+static void signal_tree(int pid, int signal)
+{
+    char path[64];
+    int child;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", pid, pid);
+    FILE *children = fopen(path, "re");
+    while (children && fscanf(children, "%d", &child) == 1)
+        signal_tree(child, signal);
+    if (children)
+        fclose(children);
+    kill(pid, signal);
+}
+
 static void signal_all(struct pipeline *p, int signal)
 {
-    for (int i = 0; i < p->n; i++)
-        if (p->child[i])
-            naru_child_signal(p->child[i], signal);
-    for (int i = 0; i < p->n_pumps; i++)
-        naru_child_signal(p->pump[i], signal);
+    for (int i = 0; i < p->n + p->n_pumps; i++) {
+        naru_child *child = i < p->n ? p->child[i] : p->pump[i - p->n];
+        /* not reaped yet, so the pid is still its own */
+        if (child && naru_child_wait(child, NARU_NOWAIT, NULL) == -EAGAIN)
+            signal_tree(naru_child_pid(child), signal);
+    }
 }
 
 /* Waits for the programs and then the pumps; a signal to naru is passed on once. */
