@@ -38,7 +38,8 @@ int main(void)
         if (epoll_wait(loop, &e, 1, -1) != 1 || e.data.u32 == CHANNELS)
             return 1; /* the timer: too late */
         /* until -EAGAIN, which also arms the descriptor again; it may be readable for nothing */
-        while ((n = naru_channel_recv(in[e.data.u32], 0, text, sizeof text, NULL, NARU_NOWAIT)) >= 0)
+        naru_channel *ready = in[e.data.u32];
+        while ((n = naru_channel_recv(ready, 0, text, sizeof text, NULL, NARU_NOWAIT)) >= 0)
             printf("channel %u: %.*s, %d of %d\n", e.data.u32, (int)n, text, ++seen, CHANNELS);
         if (n != -EAGAIN)
             return fprintf(stderr, "%s\n", naru_why()), 1;

@@ -16,6 +16,7 @@ int main(void)
         naru_adopt(theirs);
         naru_stream_close(mine);
         naru_stream_write_all(theirs, "ahoy", 4, NARU_FOREVER, NULL);
+        naru_stream_close(theirs);
         return 0;
     }
     naru_stream_close(theirs); /* the parent gave it away */
