@@ -5,12 +5,13 @@
  * one core and when it has not paid lately. A sleep is one ppoll on what the transport names plus
  * the handle's eventfd, through which naru_cancel speaks.
  *
- * Cancel: `cancelled` is set first, then the eventfd is written if it exists; a waiter makes the
- * eventfd first, then looks at `cancelled`, then sleeps. Both orders are sequentially consistent,
- * so one of the two sees the other.
+ * Cancel: `cancelled` is set first, then the eventfds are written that exist; a waiter makes its own
+ * first, then looks at `cancelled`, then sleeps. Both orders are sequentially consistent, so one of
+ * the two sees the other. Each direction's thread has an eventfd of its own, for whoever drains one
+ * takes the wake-up from everybody else who sleeps on it.
  *
- * naru_fd is an epoll set of the same descriptors; the eventfd in it also says that messages lie
- * ready in memory. It is brought up to date at the end of each call, under `arm`. */
+ * naru_fd is an epoll set of the same descriptors and of the bell, an eventfd that says that
+ * messages lie ready in memory. It is brought up to date at the end of each call, under `arm`. */
 #include "core/handle.h"
 
 #include "base/error.h"
@@ -49,7 +50,7 @@ int naru__handle_init(struct naru_handle *h, enum naru_handle_noun noun,
     h->ops = ops;
     h->directions = directions;
     h->epoll = h->timer = NARU__NO_FD;
-    h->wake = NARU__NO_FD;
+    h->wake[0] = h->wake[1] = h->bell = NARU__NO_FD;
     h->want = directions & NARU_IN ? NARU_IN : NARU_OUT;
     h->spin[0].credit = h->spin[1].credit = 1;
     pthread_mutex_init(&h->arm, NULL);
@@ -64,8 +65,9 @@ void naru__handle_deinit(struct naru_handle *h)
     h->magic = 0;
     naru__os_close(h->epoll);
     naru__os_close(h->timer);
-    naru__os_close(
-        atomic_load_explicit(&h->wake, memory_order_relaxed)); /* no other thread by now */
+    naru__os_close(h->wake[0]);
+    naru__os_close(h->wake[1]);
+    naru__os_close(h->bell);
     pthread_mutex_destroy(&h->arm);
     free(h->name);
     h->name = NULL;
@@ -158,73 +160,45 @@ static bool spins(struct naru_spin *spin)
     return true;
 }
 
-/* The eventfd of this handle, made when first needed, by whichever thread. */
-static int wake_fd(struct naru_handle *h)
+static int make_eventfd(struct naru_handle *h, _Atomic int *slot)
 {
-    int fd = atomic_load(&h->wake);
-    if (fd >= 0)
-        return fd;
     int made = naru__os_eventfd();
     if (made < 0)
         return naru__fail(made, "%s: no eventfd for waiting: %s%s", h->name, naru__errno_text(made),
                           naru__limit_of_files(made).text);
-    if (atomic_compare_exchange_strong(&h->wake, &fd, made))
-        return made;
-    naru__os_close(made);
-    return fd;
+    atomic_store(slot, made);
+    return 0;
 }
 
-/* The bell says: look, though no descriptor of the medium tells. */
-static void ring(struct naru_handle *h, bool ready)
+static void signal_if_made(const _Atomic int *slot)
 {
-    int fd = atomic_load(&h->wake);
-    if (ready && !h->rung) {
+    int fd = atomic_load(slot);
+    if (fd >= 0)
         naru__os_eventfd_signal(fd);
-    } else if (!ready && h->rung && !atomic_load(&h->cancelled)) {
-        naru__os_drain(fd);
-    }
-    h->rung = ready;
 }
 
 static bool take_cancel(struct naru_handle *h)
 {
-    if (!atomic_load(&h->cancelled) || !atomic_exchange(&h->cancelled, 0))
-        return false;
-    pthread_mutex_lock(&h->arm);
-    int fd = atomic_load(&h->wake);
-    if (fd >= 0 && !h->rung)
-        naru__os_drain(fd);
-    pthread_mutex_unlock(&h->arm);
-    return true;
-}
-
-/* A bell that speaks for naru_fd must not wake the thread that has come to wait itself. The end of
- * its call rings again (naru__rearm). */
-static void silence(struct naru_handle *h)
-{
-    if (h->epoll < 0)
-        return;
-    pthread_mutex_lock(&h->arm);
-    ring(h, false);
-    pthread_mutex_unlock(&h->arm);
+    return atomic_load(&h->cancelled) && atomic_exchange(&h->cancelled, 0);
 }
 
 static int sleep_on(struct naru_wait *w, const struct naru_watch *watch)
 {
     struct naru_handle *h = w->handle;
-    int wake = wake_fd(h);
-    if (wake < 0)
-        return wake;
+    _Atomic int *wake = &h->wake[w->thread];
+    if (*wake < 0) /* and look again: who came before it was there could not signal it */
+        return make_eventfd(h, wake);
     struct pollfd fds[NARU__WATCH_MAX + 1];
     memcpy(fds, watch->fds, watch->n * sizeof *fds);
-    fds[watch->n] = (struct pollfd){.fd = wake, .events = POLLIN};
-    silence(h);
+    fds[watch->n] = (struct pollfd){.fd = *wake, .events = POLLIN};
     if (take_cancel(h))
         return naru__fail(-ECANCELED, "%s: the wait was cancelled", h->name);
     int64_t until = watch->again < w->deadline ? watch->again : w->deadline;
     int r = naru__os_poll(fds, watch->n + 1, until);
     w->slept = true;
-    naru__count(&h->counts.sleeps[w->events == NARU_OUT], 1);
+    naru__count(&h->counts.sleeps[w->thread], 1);
+    if (r >= 0 && fds[watch->n].revents)
+        naru__os_drain(*wake);
     if (r == -EINTR || r >= 0)
         return 0;
     return naru__fail(r, "%s: waiting failed: %s", h->name, naru__errno_text(r));
@@ -234,10 +208,10 @@ static int sleep_on(struct naru_wait *w, const struct naru_watch *watch)
 static int check_end(struct naru_wait *w, int64_t *ret_now)
 {
     struct naru_handle *h = w->handle;
+    if (take_cancel(h)) /* also with NARU_NOWAIT: a foreign loop makes no other calls */
+        return naru__fail(-ECANCELED, "%s: the wait was cancelled", h->name);
     if (w->deadline == NARU__AT_ONCE)
         return naru__fail_static(-EAGAIN, "nothing can be done at once, and NARU_NOWAIT was given");
-    if (take_cancel(h))
-        return naru__fail(-ECANCELED, "%s: the wait was cancelled", h->name);
     *ret_now = naru__now();
     if (*ret_now >= w->deadline)
         return naru__fail(-ETIMEDOUT, "%s: the time given passed and %s", h->name,
@@ -254,7 +228,7 @@ int naru__wait_step(struct naru_wait *w)
     if (r < 0)
         return r;
     if (w->spin_until == 0)
-        w->spin_until = spins(&h->spin[w->events == NARU_OUT]) ? now + SPIN_NS : 1; /* 1: none */
+        w->spin_until = spins(&h->spin[w->thread]) ? now + SPIN_NS : 1; /* 1: none */
     if (now < w->spin_until) {
         for (int i = 0; i < 24; i++)
             naru__relax();
@@ -285,7 +259,7 @@ void naru__wait_done(struct naru_wait *w)
 {
     if (w->spin_until == 0 || w->spin_until == 1)
         return;
-    struct naru_spin *spin = &w->handle->spin[w->events == NARU_OUT];
+    struct naru_spin *spin = &w->handle->spin[w->thread];
     if (!w->slept)
         spin->credit = SPIN_CREDIT;
     else if (spin->credit > 0)
@@ -293,6 +267,19 @@ void naru__wait_done(struct naru_wait *w)
 }
 
 /* ---- public, on every handle ---- */
+
+/* Under arm. What naru_cancel wrote is told from what lies ready by `touched`, which it sets after
+ * writing; a bell drained too late costs the owner one look for nothing. */
+static void ring(struct naru_handle *h, bool ready)
+{
+    bool touched = atomic_exchange(&h->touched, false);
+    if (!ready && (h->rung || touched))
+        naru__os_drain(h->bell);
+    bool again = !ready && atomic_load(&h->cancelled);
+    if (again || (ready && !h->rung))
+        naru__os_eventfd_signal(h->bell);
+    h->rung = ready || again;
+}
 
 /* Makes the epoll set equal to `now`. */
 static int arm_fds(struct naru_handle *h, const struct naru_watch *now)
@@ -302,7 +289,7 @@ static int arm_fds(struct naru_handle *h, const struct naru_watch *now)
         bool stays = false;
         for (unsigned k = 0; k < now->n; k++)
             stays |= now->fds[k].fd == old->fds[i].fd;
-        if (!stays) /* it may be closed already, and then the kernel has forgotten it */
+        if (!stays)
             (void)naru__os_epoll_change(h->epoll, EPOLL_CTL_DEL, old->fds[i].fd, 0);
     }
     for (unsigned i = 0; i < now->n; i++) {
@@ -368,16 +355,39 @@ void naru__rearm(struct naru_handle *h)
     pthread_mutex_unlock(&h->arm);
 }
 
+/* A set remembers a closed description that a forked child still holds, and forgets one that nobody
+ * does, though its number may be used again: so it is told beforehand. */
+void naru__replace_fd(struct naru_handle *h, _Atomic int *slot, int fd)
+{
+    pthread_mutex_lock(&h->arm);
+    int old = atomic_exchange(slot, fd);
+    struct naru_watch *armed = &h->armed;
+    for (unsigned i = 0; h->epoll >= 0 && i < armed->n; i++) {
+        if (armed->fds[i].fd != old)
+            continue;
+        (void)naru__os_epoll_change(h->epoll, EPOLL_CTL_DEL, old, 0);
+        armed->fds[i] = armed->fds[--armed->n];
+        break;
+    }
+    naru__os_close(old);
+    pthread_mutex_unlock(&h->arm);
+}
+
+void naru__nudge(struct naru_handle *h, int thread)
+{
+    signal_if_made(&h->wake[thread]);
+}
+
 static int make_epoll(struct naru_handle *h)
 {
-    int wake = wake_fd(h);
-    if (wake < 0)
-        return wake;
+    int made = h->bell >= 0 ? 0 : make_eventfd(h, &h->bell);
+    if (made < 0)
+        return made;
     int fd = naru__os_epoll();
     if (fd < 0)
         return naru__fail(fd, "%s: no epoll descriptor: %s%s", h->name, naru__errno_text(fd),
                           naru__limit_of_files(fd).text);
-    int r = naru__os_epoll_change(fd, EPOLL_CTL_ADD, wake, EPOLLIN);
+    int r = naru__os_epoll_change(fd, EPOLL_CTL_ADD, h->bell, EPOLLIN);
     if (r >= 0) {
         h->epoll = fd;
         h->armed = (struct naru_watch){.again = NARU__NEVER};
@@ -421,9 +431,10 @@ int naru__handle_want(struct naru_handle *h, int events)
 int naru__handle_cancel(struct naru_handle *h)
 {
     atomic_store(&h->cancelled, 1);
-    int fd = atomic_load(&h->wake);
-    if (fd >= 0)
-        naru__os_eventfd_signal(fd);
+    signal_if_made(&h->wake[0]);
+    signal_if_made(&h->wake[1]);
+    signal_if_made(&h->bell);
+    atomic_store(&h->touched, true);
     return 0;
 }
 
@@ -463,8 +474,9 @@ int naru__handle_adopt(struct naru_handle *h)
         return r;
     h->epoll = naru__os_close(h->epoll);
     h->timer = naru__os_close(h->timer);
-    naru__os_close(h->wake);
-    atomic_store(&h->wake, NARU__NO_FD);
+    for (int i = 0; i < 2; i++)
+        h->wake[i] = naru__os_close(h->wake[i]);
+    h->bell = naru__os_close(h->bell);
     atomic_store(&h->cancelled, 0);
     h->rung = false;
     pthread_mutex_init(&h->arm, NULL); /* whoever held it at the fork is not here */

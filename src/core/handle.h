@@ -85,7 +85,10 @@ struct naru_handle {
     char *name;     /* the URL as given, for sentences; owned */
     int directions; /* NARU_IN, NARU_OUT: what this end can do at all */
     _Atomic int cancelled;
-    _Atomic int wake;         /* eventfd: made by the first wait or naru_fd, else NARU__NO_FD */
+    _Atomic int wake[2];      /* eventfds of the receiving and the sending thread's sleep, made by
+                               * the first, else NARU__NO_FD; each drained by its thread alone */
+    _Atomic int bell;         /* eventfd in the epoll set: look, though no descriptor tells */
+    _Atomic bool touched;     /* naru_cancel has written the bell */
     struct naru_spin spin[2]; /* in, out */
     struct naru_counts counts;
 
@@ -93,7 +96,7 @@ struct naru_handle {
     int epoll;           /* NARU__NO_FD until naru_fd */
     int timer;
     int want;
-    bool rung; /* wake is readable on purpose: ready() said so */
+    bool rung; /* the bell is readable on purpose: ready() said so */
     struct naru_watch armed;
 };
 
@@ -117,6 +120,13 @@ static inline void naru__leave(struct naru_handle *h)
         naru__rearm(h);
 }
 
+/* A descriptor that watch() names is closed, and *slot becomes fd: only so does the epoll set, and
+ * the other direction's thread, learn of it. */
+void naru__replace_fd(struct naru_handle *, _Atomic int *slot, int fd);
+
+/* One direction's thread has met what the other (0 receiving, 1 sending) may be asleep for. */
+void naru__nudge(struct naru_handle *, int thread);
+
 /* A direction that this end does not have: -EOPNOTSUPP. */
 int naru__check_direction(const struct naru_handle *, int direction);
 
@@ -124,6 +134,7 @@ int naru__check_direction(const struct naru_handle *, int direction);
 struct naru_wait {
     struct naru_handle *handle;
     int events; /* NARU_IN or NARU_OUT */
+    int thread; /* 0 the receiving, 1 the sending one */
     int64_t deadline;
     int64_t spin_until; /* 0: not begun */
     int64_t tick;       /* of naru__wait_tick */
@@ -132,7 +143,7 @@ struct naru_wait {
 
 static inline struct naru_wait naru__wait_begin(struct naru_handle *h, int events, int64_t deadline)
 {
-    return (struct naru_wait){h, events, deadline, 0, 0, false};
+    return (struct naru_wait){h, events, events == NARU_OUT, deadline, 0, 0, false};
 }
 
 /* 0: try again. -EAGAIN, -ETIMEDOUT, -ECANCELED with a sentence, or what watch() answered. */

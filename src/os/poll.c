@@ -36,7 +36,10 @@ int naru__os_poll(struct pollfd *fds, unsigned n, int64_t deadline)
 static int has_event(int fd, short events)
 {
     struct pollfd one = {.fd = fd};
-    int r = naru__os_poll(&one, 1, NARU__AT_ONCE);
+    int r;
+    do /* a pending signal interrupts even a look that does not wait */
+        r = naru__os_poll(&one, 1, NARU__AT_ONCE);
+    while (r == -EINTR);
     return r < 0 ? r : (one.revents & events) != 0;
 }
 

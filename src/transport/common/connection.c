@@ -49,7 +49,7 @@ enum { MET_ANYBODY = 1u, MET_HEIR = 2u };
 struct connection {
     struct naru_channel channel;
     const struct naru_medium *medium;
-    int in, out;
+    _Atomic int in, out; /* written by their own direction's thread, read by naru_fd and stats */
     size_t max_receive, stash;
     struct naru_capacity capacity;
     struct naru_pair *pair;
@@ -363,6 +363,13 @@ static int pay_owed(struct connection *c)
         if (r < 0)
             return (int)r;
         c->owed_start += (size_t)r;
+/* This thread has taken in what the receiving one, or its loop, may be asleep for. */
+static void tell_receiver(struct connection *c)
+{
+    naru__nudge(&c->channel.handle, 0);
+    naru__leave(&c->channel.handle);
+}
+
     }
     return 0;
 }
@@ -374,6 +381,7 @@ static int why_closed(struct connection *c)
     pthread_mutex_lock(&c->rx);
     do
         r = pull(c);
+    tell_receiver(c);
     while (r > 0 && c->inbox.held <= c->stash);
     r = c->rx_end == -ECONNRESET ? -ECONNRESET : -EPIPE;
     uint32_t holder = c->holder;
@@ -403,6 +411,7 @@ static bool must_wait(struct connection *c)
 }
 
 /* Nothing is sent to such a program. */
+    wait.thread = 1;
 static int await_greeting(struct connection *c, int64_t deadline)
 {
     struct naru_wait wait = naru__wait_begin(&c->channel.handle, NARU_IN, deadline);
@@ -410,11 +419,14 @@ static int await_greeting(struct connection *c, int64_t deadline)
     for (;;) {
         if (!must_wait(c))
             return 0;
+        if (r != -EAGAIN)
+            tell_receiver(c);
         pthread_mutex_lock(&c->rx);
-        int r = c->inbox.held > c->stash ? -EAGAIN : pull(c);
+        bool full = c->inbox.held > c->stash; /* the receiver must take some out first */
+        int r = full ? -EAGAIN : pull(c);
         pthread_mutex_unlock(&c->rx);
         if (r == -EAGAIN) {
-            r = naru__wait_step(&wait);
+            r = full ? naru__wait_tick(&wait) : naru__wait_step(&wait);
             if (r == -ETIMEDOUT || r == -EAGAIN)
                 return naru__fail(
                     r,
@@ -451,7 +463,7 @@ static int give_up(struct connection *c, struct naru_wire *wire, int code)
     free(bytes);
     if (r < 0) { /* nothing sensible can follow half a message */
         c->finished = true;
-        c->out = naru__os_close(c->out);
+        naru__replace_fd(&c->channel.handle, &c->out, NARU__NO_FD);
     }
     return code;
 }
@@ -614,7 +626,7 @@ static int write_batch(struct connection *c, struct batch *b, int64_t deadline, 
         naru__count(&c->channel.handle.counts.dropped, 1);
         if (owe(c, b->bytes + at, b->ends[gone] - at) < 0) {
             c->finished = true;
-            c->out = naru__os_close(c->out);
+            naru__replace_fd(&c->channel.handle, &c->out, NARU__NO_FD);
         }
     }
     naru__wait_done(&wait);
@@ -682,7 +694,7 @@ static int connection_shutdown(naru_channel *channel)
         return 0;
     say_bye(c);
     c->finished = true;
-    c->out = naru__os_close(c->out);
+    naru__replace_fd(&c->channel.handle, &c->out, NARU__NO_FD);
     return 0;
 }
 
@@ -698,7 +710,7 @@ static int connection_flush(naru_channel *channel, int64_t deadline)
             r = naru__os_unread(c->out);
             if (r == 0)
                 return 0;
-            if (r > 0 && naru__os_closed(c->out))
+            if (r > 0 && naru__os_closed(c->out) > 0)
                 r = -EPIPE;
         }
         if (r == -EPIPE || (r < 0 && r != -EAGAIN))

@@ -156,7 +156,7 @@ int naru__fifo_open(const char *name, const char *path, int flags)
     return fd;
 }
 
-static int start_watch(const char *name, const char *path, int *watch)
+static int start_watch(const char *name, const char *path, _Atomic int *watch)
 {
     if (*watch >= 0)
         return 0;
@@ -170,7 +170,8 @@ static int start_watch(const char *name, const char *path, int *watch)
     return 0;
 }
 
-int naru__fifo_connect(struct naru_wait *wait, const char *path, int *out, int *watch)
+int naru__fifo_connect(struct naru_wait *wait, const char *path, _Atomic int *out,
+                       _Atomic int *watch)
 {
     const char *name = wait->handle->name;
     for (;;) {
@@ -178,9 +179,8 @@ int naru__fifo_connect(struct naru_wait *wait, const char *path, int *out, int *
             naru__os_drain(*watch); /* before looking, so that no opener is missed */
         int fd = naru__fifo_open(name, path, O_WRONLY);
         if (fd >= 0) {
-            naru__os_close(*out);
-            *out = fd;
-            *watch = naru__os_close(*watch);
+            naru__replace_fd(wait->handle, out, fd);
+            naru__replace_fd(wait->handle, watch, NARU__NO_FD);
             return 0;
         }
         if (fd == -ENOENT)

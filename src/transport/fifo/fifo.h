@@ -26,7 +26,7 @@ int naru__fifo_open(const char *name, const char *path, int flags);
 /* The writing end, waiting till somebody reads. *watch: an inotify descriptor made on the way,
  * owned by the caller, NARU__NO_FD at first. probe: also wait when *out is open (its write said
  * EPIPE). */
-int naru__fifo_connect(struct naru_wait *, const char *path, int *out, int *watch);
+int naru__fifo_connect(struct naru_wait *, const char *path, _Atomic int *out, _Atomic int *watch);
 
 int naru__fifo_stream_open(const struct naru_url *, int mode, const struct naru_stream_options *,
                            int64_t deadline, naru_stream **ret_s);

@@ -43,7 +43,8 @@ struct fifo_queue {
     char *path;
     struct fifo_queue *next, *previous; /* all queues of this process, for fork */
 
-    int in; /* receiving half */
+    int in;             /* receiving half */
+    pthread_mutex_t rx; /* guards it: the sending thread's naru__leave looks there too */
     size_t stash;
     struct naru_inbox inbox;
     bool turn;          /* this receiver holds TURN */
@@ -51,8 +52,8 @@ struct fifo_queue {
     int64_t armed_select;
     bool armed;
 
-    int out; /* sending half */
-    int watch;
+    _Atomic int out; /* sending half */
+    _Atomic int watch;
     uint32_t sender;
     uint64_t sequence;
     struct naru_capacity capacity;
@@ -253,17 +254,18 @@ static int receive(struct fifo_queue *q, int64_t select, int64_t deadline,
 {
     struct naru_wait wait = naru__wait_begin(&q->channel.handle, NARU_IN, deadline);
     int r;
-    while ((r = receive_once(q, select, ret_item)) == -EAGAIN) {
-        q->armed = true;
+    do {
+        pthread_mutex_lock(&q->rx);
+        r = receive_once(q, select, ret_item);
+        q->armed = r == -EAGAIN;
         q->armed_select = select;
-        r = naru__wait_step(&wait);
-        if (r < 0)
+        atomic_store_explicit(&q->channel.handle.counts.held, q->inbox.held, memory_order_relaxed);
+        pthread_mutex_unlock(&q->rx);
+        if (r != -EAGAIN)
             break;
-    }
+        r = naru__wait_step(&wait);
+    } while (r == 0);
     naru__wait_done(&wait);
-    atomic_store_explicit(&q->channel.handle.counts.held, q->inbox.held, memory_order_relaxed);
-    if (r == 0)
-        q->armed = false;
     return r;
 }
 
@@ -271,6 +273,21 @@ static void count_received(struct fifo_queue *q, size_t size)
 {
     naru__count(&q->channel.handle.counts.received, 1);
     naru__count(&q->channel.handle.counts.bytes_received, size);
+}
+
+static void release_item(struct fifo_queue *q, struct naru_item *item)
+{
+    pthread_mutex_lock(&q->rx);
+    naru__item_release(&q->inbox, item);
+    pthread_mutex_unlock(&q->rx);
+}
+
+static void put_back(struct fifo_queue *q, struct naru_item *item, bool mark)
+{
+    pthread_mutex_lock(&q->rx);
+    if (naru__inbox_return(&q->inbox, item, mark) < 0)
+        naru__item_release(&q->inbox, item);
+    pthread_mutex_unlock(&q->rx);
 }
 
 static int queue_take(naru_channel *channel, int64_t select, int64_t deadline,
@@ -296,33 +313,35 @@ static ssize_t queue_recv(naru_channel *channel, int64_t select, void *buf, size
         return r;
     naru__item_info(&item, ret_info);
     if (item.size > cap) {
-        r = naru__inbox_return(&q->inbox, &item, false);
-        return r < 0 ? r : -EMSGSIZE;
+        put_back(q, &item, false);
+        return -EMSGSIZE;
     }
     if (item.size)
         memcpy(buf, item.data, item.size);
-    naru__item_release(&q->inbox, &item);
+    release_item(q, &item);
     count_received(q, item.size);
     return (ssize_t)item.size;
 }
 
 static bool queue_at_hand(naru_channel *channel, int64_t select)
 {
-    return naru__inbox_has(&of_channel(channel)->inbox, select);
+    struct fifo_queue *q = of_channel(channel);
+    pthread_mutex_lock(&q->rx);
+    bool has = naru__inbox_has(&q->inbox, select);
+    pthread_mutex_unlock(&q->rx);
+    return has;
 }
 
 static void queue_release(naru_channel *channel, struct naru_message *message)
 {
     struct naru_item item = naru__item_of_message(message);
-    naru__item_release(&of_channel(channel)->inbox, &item);
+    release_item(of_channel(channel), &item);
 }
 
 static void queue_give_back(naru_channel *channel, struct naru_message *message)
 {
-    struct fifo_queue *q = of_channel(channel);
     struct naru_item item = naru__item_of_message(message);
-    if (naru__inbox_return(&q->inbox, &item, true) < 0)
-        naru__item_release(&q->inbox, &item);
+    put_back(of_channel(channel), &item, true);
 }
 
 /* ---- sending ---- */
@@ -352,7 +371,7 @@ static int write_frames(struct fifo_queue *q, struct naru_wait *wait, const stru
         if (w >= 0)
             return 0;
         if (w == -EPIPE) {
-            q->out = naru__os_close(q->out);
+            naru__replace_fd(&q->channel.handle, &q->out, NARU__NO_FD);
             return -EPIPE;
         }
         if (w != -EAGAIN)
@@ -549,15 +568,17 @@ static int queue_wait_peers(naru_channel *channel, unsigned n, int64_t deadline)
 
 static int queue_watch(struct naru_handle *h, int events, struct naru_watch *ret_watch)
 {
-    const struct fifo_queue *q = of_handle(h);
+    struct fifo_queue *q = of_handle(h);
     unsigned n = 0;
     if (events & NARU_IN) {
+        pthread_mutex_lock(&q->rx);
         if (q->turn_is_other) /* readable all the while, but not for us */
             ret_watch->again = naru__now() + TURN_NS;
         else
             ret_watch->fds[n++] = (struct pollfd){.fd = q->in, .events = POLLIN};
         if (q->turn) /* in a long record: is its sender still there? */
             ret_watch->again = naru__now() + LOOK_NS;
+        pthread_mutex_unlock(&q->rx);
     }
     if (events & NARU_OUT && q->out >= 0) {
         ret_watch->fds[n++] = (struct pollfd){.fd = q->out, .events = POLLOUT};
@@ -571,8 +592,10 @@ static int queue_watch(struct naru_handle *h, int events, struct naru_watch *ret
 
 static bool queue_ready(struct naru_handle *h, int events)
 {
-    const struct fifo_queue *q = of_handle(h);
+    struct fifo_queue *q = of_handle(h);
+    pthread_mutex_lock(&q->rx);
     bool in = events & NARU_IN && naru__inbox_has(&q->inbox, q->armed ? q->armed_select : 0);
+    pthread_mutex_unlock(&q->rx);
     return in || (events & NARU_OUT && q->out < 0 && q->watch < 0);
 }
 
@@ -588,6 +611,7 @@ static void queue_free(struct fifo_queue *q)
     naru__os_close(q->out);
     naru__os_close(q->watch);
     naru__inbox_deinit(&q->inbox);
+    pthread_mutex_destroy(&q->rx);
     free(q->batch);
     free(q->path);
     naru__handle_deinit(&q->channel.handle);
@@ -633,6 +657,7 @@ static int new_queue(const char *name, const char *path, int role,
         return -ENOMEM;
     int directions = (role & NARU_RECV ? NARU_IN : 0) | (role & NARU_SEND ? NARU_OUT : 0);
     q->in = q->out = q->watch = NARU__NO_FD;
+    pthread_mutex_init(&q->rx, NULL);
     int r = naru__handle_init(&q->channel.handle, NARU__CHANNEL, &handle_ops, name, directions);
     if (r == 0)
         r = (q->path = naru__copy_text(path, strlen(path))) ? 0 : -ENOMEM;

@@ -27,12 +27,12 @@
 struct fifo_stream {
     struct naru_stream stream;
     char *in_path, *out_path; /* NULL: no such direction */
-    int in, out;              /* the same descriptor with NARU_SINGLE */
+    _Atomic int in, out;      /* the same descriptor with NARU_SINGLE */
     int claim;                /* two-way: holds this side */
-    int watch;                /* inotify while the writer waits for a reader */
-    bool until_hangup, ended, single;
-    bool out_finished;
-    int held_byte; /* a byte read while looking whether a writer is there; -1: none */
+    _Atomic int watch;        /* inotify while the writer waits for a reader */
+    bool until_hangup, single;
+    _Atomic bool ended, out_finished;
+    _Atomic int held_byte; /* a byte read while looking whether a writer is there; -1: none */
     struct naru_capacity capacity;
 };
 
@@ -67,8 +67,7 @@ static int no_writer(struct fifo_stream *f)
         return naru__fail(-EIDRM, "%s was removed, and the last writer has gone", name_of(f));
     if (fd < 0)
         return fd;
-    naru__os_close(f->in);
-    f->in = fd;
+    naru__replace_fd(&f->stream.handle, &f->in, fd);
     return -EAGAIN;
 }
 
@@ -164,21 +163,26 @@ static int fifo_flush(naru_stream *stream, int64_t deadline)
 
 /* ---- the handle ---- */
 
+/* Of O_RDWR on one FIFO both directions have the one descriptor, till the second is finished. */
+static void finish(struct fifo_stream *f, _Atomic int *slot, const _Atomic int *other)
+{
+    if (f->single && *other == *slot)
+        *slot = NARU__NO_FD;
+    else
+        naru__replace_fd(&f->stream.handle, slot, NARU__NO_FD);
+}
+
 static int fifo_shutdown(naru_stream *stream, int how)
 {
     struct fifo_stream *f = of_stream(stream);
-    bool both_are_one = f->single && f->in == f->out && f->in >= 0;
     if (how & NARU_READ) {
         f->ended = true;
         f->claim = naru__os_close(f->claim); /* it reads too, and the writer must see nobody */
-        f->in = both_are_one ? NARU__NO_FD : naru__os_close(f->in);
+        finish(f, &f->in, &f->out);
     }
     if (how & NARU_WRITE) {
         f->out_finished = true;
-        if (both_are_one && f->in >= 0)
-            f->out = NARU__NO_FD; /* the descriptor reads on */
-        else
-            f->out = naru__os_close(f->out);
+        finish(f, &f->out, &f->in);
     }
     return 0;
 }

@@ -22,7 +22,7 @@ static const struct naru_medium medium = {
 
 struct pipe_stream {
     struct naru_stream stream;
-    int in, out;
+    _Atomic int in, out;
     struct naru_capacity capacity;
 };
 
@@ -63,9 +63,9 @@ static int pipe_shutdown(naru_stream *stream, int how)
 {
     struct pipe_stream *p = of_stream(stream);
     if (how & NARU_READ)
-        p->in = naru__os_close(p->in);
+        naru__replace_fd(&stream->handle, &p->in, NARU__NO_FD);
     if (how & NARU_WRITE)
-        p->out = naru__os_close(p->out);
+        naru__replace_fd(&stream->handle, &p->out, NARU__NO_FD);
     return 0;
 }
 
