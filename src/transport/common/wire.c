@@ -29,7 +29,8 @@ void naru__wire_init(struct naru_wire *w, const struct naru_outgoing *out, size_
     w->offset = w->at = 0;
     w->piece = piece;
     w->done = false;
-    w->whole = FRAME_HEADER + out->size <= atomic;
+    /* and one vector holds it: else one write does not, and it may have to be given up */
+    w->whole = FRAME_HEADER + out->size <= atomic && out->n < WIRE_VECTOR - 1;
     size_t size = out->size < piece ? out->size : piece;
     w->frame = (struct naru_frame){
         .kind = w->whole ? FRAME_WHOLE : FRAME_FIRST,
