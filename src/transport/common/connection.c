@@ -59,7 +59,6 @@ struct connection {
     struct naru_inbox inbox;
     int rx_end;           /* 0, or what receiving answers once the inbox is empty */
     char rx_why[200];     /* its sentence */
-    bool greeted;         /* a HELLO was seen: nothing may come before it */
     uint32_t holder, bye; /* pids of the last HELLO and BYE */
     int64_t armed_select; /* what naru_fd is to tell of: the last select that found nothing */
     bool armed;
@@ -95,32 +94,33 @@ static const char *name_of(const struct connection *c)
 /* ---- receiving ---- */
 
 /* HELLO and BYE, seen by the inbox. Under rx. */
-static void control(void *context, const struct naru_frame *frame, const uint8_t *payload)
+static int control(void *context, const struct naru_frame *frame, const uint8_t *payload)
 {
     struct connection *c = context;
     struct naru_hello hello;
     if (frame->kind == FRAME_BYE) {
         if (frame->sender == c->holder) /* not of one that gave the end away and closes late */
             c->bye = frame->sender;
-        return;
+        return 0;
     }
-    if (naru__hello_decode(payload, frame->size, &hello) < 0) {
-        c->rx_end = -EPROTO;
-        snprintf(c->rx_why, sizeof c->rx_why, "%s", naru__why());
-        return;
-    }
-    c->greeted = true;
+    int r = naru__hello_decode(payload, frame->size, &hello);
+    if (r < 0)
+        return r;
+    c->inbox.greeted = true;
     c->holder = hello.pid;
     c->bye = 0;
-    atomic_store_explicit(&c->peer_max, (size_t)hello.max_message, memory_order_relaxed);
+    uint64_t most = hello.max_message < NARU_MESSAGE_MAX ? hello.max_message : NARU_MESSAGE_MAX;
+    atomic_store_explicit(&c->peer_max, (size_t)most, memory_order_relaxed);
     /* release: whoever sees the bit sees the limit that came with it (acquire in must_wait) */
     atomic_fetch_or_explicit(&c->met, MET_ANYBODY | (hello.flags & HELLO_INHERITED ? MET_HEIR : 0u),
                              memory_order_release);
+    naru__nudge(&c->channel.handle, 1); /* the sending thread may be waiting for it */
+    return 0;
 }
 
 static int end_of_file(struct connection *c)
 {
-    bool in_order = c->greeted && c->bye == c->holder && !naru__inbox_midway(&c->inbox);
+    bool in_order = c->inbox.greeted && c->bye == c->holder && !naru__inbox_midway(&c->inbox);
     c->rx_end = in_order ? -EPIPE : -ECONNRESET;
     if (in_order)
         snprintf(c->rx_why, sizeof c->rx_why,
@@ -143,6 +143,7 @@ static int broken(struct connection *c, int code)
     if (code == -EPROTO && c->rx_end == 0) {
         c->rx_end = code;
         snprintf(c->rx_why, sizeof c->rx_why, "%s", naru__why());
+        naru__nudge(&c->channel.handle, 1);
     }
     return code;
 }
@@ -154,8 +155,8 @@ static int pull(struct connection *c)
     if (c->rx_end < 0)
         return c->rx_end;
     int n = naru__inbox_room(&c->inbox, room, 0);
-    if (n < 0)
-        return n;
+    if (n <= 0) /* 0: what is here must be taken first */
+        return n < 0 ? broken(c, n) : -EAGAIN;
     ssize_t r = n == 1 ? naru__os_read(c->in, room[0].iov_base, room[0].iov_len)
                        : naru__os_readv(c->in, room, n);
     if (r == -EAGAIN)
@@ -169,13 +170,9 @@ static int pull(struct connection *c)
     int f = naru__inbox_fed(&c->inbox, (size_t)r);
     naru__count(&c->channel.handle.counts.dropped, c->inbox.dropped - dropped);
     if (f < 0)
-        return broken(c, f);
-    if (!c->greeted && c->rx_end == 0 && c->inbox.count > 0) {
-        naru__fail_static(-EPROTO,
-                          "a message came before the greeting: the other side is not naru's");
-        return broken(c, -EPROTO);
-    }
-    return c->rx_end < 0 && c->inbox.count == 0 ? c->rx_end : 1;
+        (void)broken(c, f);
+    /* what came before the fault is received first; EPROTO is then the answer for ever */
+    return f < 0 && f != -EPROTO && c->inbox.count == 0 ? f : 1;
 }
 
 static int say_end(struct connection *c, int code)
@@ -238,8 +235,8 @@ static int receive(struct connection *c, int64_t select, void *buf, size_t cap, 
     for (;;) {
         pthread_mutex_lock(&c->rx);
         r = receive_once(c, select, buf, cap, &direct, ret_item);
-        if (r != -EAGAIN && direct && naru__inbox_direct_leave(&c->inbox) < 0)
-            r = -ENOMEM;
+        if (r != -EAGAIN && direct)
+            naru__inbox_direct_leave(&c->inbox);
         atomic_store_explicit(&c->channel.handle.counts.held, c->inbox.held, memory_order_relaxed);
         c->armed = r == -EAGAIN;
         c->armed_select = select;
@@ -253,8 +250,7 @@ static int receive(struct connection *c, int64_t select, void *buf, size_t cap, 
     naru__wait_done(&wait);
     if (r < 0 && direct) {
         pthread_mutex_lock(&c->rx);
-        if (naru__inbox_direct_leave(&c->inbox) < 0)
-            naru__inbox_drop(&c->inbox);
+        naru__inbox_direct_leave(&c->inbox);
         pthread_mutex_unlock(&c->rx);
     }
     return r < 0 ? say_end(c, r) : 0;
@@ -363,15 +359,15 @@ static int pay_owed(struct connection *c)
         if (r < 0)
             return (int)r;
         c->owed_start += (size_t)r;
+    }
+    return 0;
+}
+
 /* This thread has taken in what the receiving one, or its loop, may be asleep for. */
 static void tell_receiver(struct connection *c)
 {
     naru__nudge(&c->channel.handle, 0);
     naru__leave(&c->channel.handle);
-}
-
-    }
-    return 0;
 }
 
 /* A write said EPIPE. Why? What the other end sent last may tell. */
@@ -381,11 +377,11 @@ static int why_closed(struct connection *c)
     pthread_mutex_lock(&c->rx);
     do
         r = pull(c);
-    tell_receiver(c);
     while (r > 0 && c->inbox.held <= c->stash);
     r = c->rx_end == -ECONNRESET ? -ECONNRESET : -EPIPE;
     uint32_t holder = c->holder;
     pthread_mutex_unlock(&c->rx);
+    tell_receiver(c);
     if (r == -ECONNRESET)
         return naru__fail(r,
                           "%s: the other end (pid %" PRIu32 ") vanished without finishing: "
@@ -411,20 +407,20 @@ static bool must_wait(struct connection *c)
 }
 
 /* Nothing is sent to such a program. */
-    wait.thread = 1;
 static int await_greeting(struct connection *c, int64_t deadline)
 {
     struct naru_wait wait = naru__wait_begin(&c->channel.handle, NARU_IN, deadline);
     wait.spin_until = 1; /* the receiving thread may be spinning on the same handle */
+    wait.thread = 1;
     for (;;) {
         if (!must_wait(c))
             return 0;
-        if (r != -EAGAIN)
-            tell_receiver(c);
         pthread_mutex_lock(&c->rx);
         bool full = c->inbox.held > c->stash; /* the receiver must take some out first */
         int r = full ? -EAGAIN : pull(c);
         pthread_mutex_unlock(&c->rx);
+        if (r != -EAGAIN)
+            tell_receiver(c);
         if (r == -EAGAIN) {
             r = full ? naru__wait_tick(&wait) : naru__wait_step(&wait);
             if (r == -ETIMEDOUT || r == -EAGAIN)

@@ -48,11 +48,14 @@ static void block_unref(struct naru_inbox *in, struct naru_block *b)
 }
 
 void naru__inbox_init(struct naru_inbox *in, bool shared, size_t max_message,
-                      void (*control)(void *, const struct naru_frame *, const uint8_t *),
+                      int (*control)(void *, const struct naru_frame *, const uint8_t *),
                       void *context)
 {
-    *in = (struct naru_inbox){
-        .shared = shared, .max_message = max_message, .control = control, .context = context};
+    *in = (struct naru_inbox){.shared = shared,
+                              .greeted = shared,
+                              .max_message = max_message,
+                              .control = control,
+                              .context = context};
 }
 
 void naru__inbox_deinit(struct naru_inbox *in)
@@ -177,6 +180,26 @@ int naru__inbox_return(struct naru_inbox *in, struct naru_item *item, bool marke
 
 /* ---- room ---- */
 
+/* Small messages that wait in a block which is otherwise done with get memory of their own size:
+ * else a sender could make each byte of the stash keep a block. */
+static void move_out(struct naru_inbox *in, const struct naru_block *old)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < in->count; i++)
+        bytes += item_at(in, i)->block == old ? item_at(in, i)->size + ITEM_COST : 0;
+    for (size_t i = 0; i < in->count && bytes < BLOCK_SIZE / 4; i++) {
+        struct naru_item *item = item_at(in, i);
+        struct naru_block *own = item->block == old ? block_new(item->size) : NULL;
+        if (!own) /* without memory it stays where it is */
+            continue;
+        if (item->size)
+            memcpy(own->data, item->data, item->size);
+        block_unref(in, item->block);
+        item->block = own;
+        item->data = own->data;
+    }
+}
+
 /* A block whose unparsed bytes begin at its start and which has room for a whole frame. */
 static int fresh_block(struct naru_inbox *in)
 {
@@ -193,6 +216,8 @@ static int fresh_block(struct naru_inbox *in)
         if (rest)
             memcpy(b->data, old->data + in->start, rest);
         in->block = b;
+        if (old)
+            move_out(in, old);
         block_unref(in, old);
     }
     in->start = 0;
@@ -218,6 +243,11 @@ int naru__inbox_room(struct naru_inbox *in, struct iovec ret_room[2], size_t lim
 {
     int n = 0;
     size_t ahead = BLOCK_SIZE;
+    if (in->stalled) {
+        int r = naru__inbox_fed(in, 0);
+        if (r < 0)
+            return r;
+    }
     if (in->join.piece_left) {
         size_t piece = limit && limit < in->join.piece_left ? limit : in->join.piece_left;
         ret_room[n++] = (struct iovec){in->join.data + in->join.got, piece};
@@ -235,6 +265,8 @@ int naru__inbox_room(struct naru_inbox *in, struct iovec ret_room[2], size_t lim
             return r;
     }
     size_t space = in->block->size - in->end;
+    if (space == 0)
+        return n;
     if (limit && limit < space)
         space = limit;
     ret_room[n++] = (struct iovec){in->block->data + in->end, space < ahead ? space : ahead};
@@ -255,11 +287,15 @@ static void join_end(struct naru_inbox *in)
     memset(&in->join, 0, sizeof in->join);
 }
 
+static void join_drop(struct naru_inbox *in)
+{
+    in->dropped += in->join.active || in->join.direct;
+    join_end(in);
+}
+
 void naru__inbox_drop(struct naru_inbox *in)
 {
-    if (in->join.active && !in->join.dropped)
-        in->dropped++;
-    join_end(in);
+    join_drop(in);
     in->start = in->end; /* a part of a frame that will not be finished */
 }
 
@@ -271,10 +307,7 @@ bool naru__inbox_midway(const struct naru_inbox *in)
 static int join_begin(struct naru_inbox *in, const struct naru_frame *f)
 {
     size_t total = (size_t)f->size + f->left;
-    if (in->join.active) { /* shared: the one before was cut off by its sender's death */
-        in->dropped++;
-        join_end(in);
-    }
+    join_drop(in); /* shared: the one before was cut off by its sender's death */
     if (total > in->max_message)
         return too_large(in, total);
     in->join.block = block_new(total);
@@ -311,8 +344,7 @@ static int join_finish(struct naru_inbox *in, uint8_t verdict)
 {
     bool whole = in->join.got == in->join.total && in->join.announced == 0;
     if (verdict != 0) {
-        in->dropped++;
-        join_end(in);
+        join_drop(in);
         return 0;
     }
     if (!whole)
@@ -356,18 +388,32 @@ static void resynchronise(struct naru_inbox *in)
     in->garbage += in->start - from;
 }
 
+/* A shared inbox passes over the whole of a frame that makes no sense here, for its payload may look
+ * like frames. 0: it is not all here yet. */
+static int pass_over(struct naru_inbox *in, const struct naru_frame *f, int code)
+{
+    size_t whole = FRAME_HEADER + (size_t)f->size;
+    if (!in->shared)
+        return code;
+    if (in->end - in->start < whole)
+        return 0;
+    in->start += whole;
+    in->garbage += whole;
+    return code;
+}
+
 /* A long message of one frame and its END. 1, 0 and errors as parse_frame. */
 static int parse_first_alone(struct naru_inbox *in, const struct naru_frame *f, uint8_t *payload,
                              size_t have)
 {
     struct naru_frame end;
     if (f->size > in->max_message)
-        return too_large(in, f->size);
+        return pass_over(in, f, too_large(in, f->size));
     if (have < (size_t)f->size + END_FRAME)
         return 0;
     if (naru__frame_decode(payload + f->size, &end) < 0 || end.kind != FRAME_END ||
         end.sender != f->sender || end.sequence != f->sequence)
-        return bad_bytes(in, "a message without its end");
+        return pass_over(in, f, bad_bytes(in, "a message without its end"));
     if (payload[f->size + FRAME_HEADER] == 0) {
         in->block->refs++;
         push(in, f, in->block, payload, f->size);
@@ -387,12 +433,15 @@ static int parse_frame(struct naru_inbox *in, const struct naru_frame *f)
     int r = grow_items(in);
     if (r < 0)
         return r;
+    if (!in->greeted && f->kind != FRAME_HELLO)
+        return naru__fail_static(
+            -EPROTO, "a message came before the greeting: the other side is not naru's");
     switch (f->kind) {
     case FRAME_WHOLE:
         if (have < f->size)
             return 0;
         if (f->size > in->max_message)
-            return too_large(in, f->size);
+            return pass_over(in, f, too_large(in, f->size));
         if (in->join.active && !in->shared)
             return bad_bytes(in, "a message inside another");
         in->block->refs++;
@@ -405,7 +454,7 @@ static int parse_frame(struct naru_inbox *in, const struct naru_frame *f)
             return parse_first_alone(in, f, payload, have);
         r = join_begin(in, f);
         if (r < 0)
-            return r;
+            return r == -EPROTO ? pass_over(in, f, r) : r;
         in->start += FRAME_HEADER + join_feed(in, f, payload, have);
         return 1;
     case FRAME_MORE:
@@ -416,8 +465,12 @@ static int parse_frame(struct naru_inbox *in, const struct naru_frame *f)
                 return 0;
             break;
         }
-        if ((size_t)f->size + f->left != in->join.announced)
-            return bad_bytes(in, "a piece of another length than announced");
+        if ((size_t)f->size + f->left != in->join.announced) {
+            r = pass_over(in, f, bad_bytes(in, "a piece of another length than announced"));
+            if (r < 0)
+                join_drop(in);
+            return r;
+        }
         in->start += FRAME_HEADER + join_feed(in, f, payload, have);
         return 1;
     case FRAME_END:
@@ -425,8 +478,10 @@ static int parse_frame(struct naru_inbox *in, const struct naru_frame *f)
             return 0;
         if (join_matches(in, f)) {
             r = join_finish(in, payload[0]);
-            if (r < 0)
-                return r;
+            if (r < 0) {
+                join_drop(in);
+                return pass_over(in, f, r);
+            }
             in->start += END_FRAME;
             return 1;
         }
@@ -436,8 +491,9 @@ static int parse_frame(struct naru_inbox *in, const struct naru_frame *f)
     default:
         if (have < f->size)
             return 0;
-        if (in->control)
-            in->control(in->context, f, payload);
+        r = in->control ? in->control(in->context, f, payload) : 0;
+        if (r < 0)
+            return r;
         break;
     }
     in->start += FRAME_HEADER + f->size;
@@ -459,23 +515,29 @@ int naru__inbox_fed(struct naru_inbox *in, size_t n)
         n -= piece;
     }
     in->end += n;
+    in->stalled = false;
+    int bad = 0;
     while (!in->join.piece_left && !direct_done(in) && in->end - in->start >= FRAME_HEADER) {
         struct naru_frame f;
         int r = naru__frame_decode(in->block->data + in->start, &f);
-        if (r < 0)
-            r = bad_bytes(in, "something else");
-        else
-            r = parse_frame(in, &f);
+        if (r < 0) {
+            bad = bad_bytes(in, "something else");
+            if (!in->shared)
+                return bad;
+            resynchronise(in);
+            continue;
+        }
+        r = parse_frame(in, &f);
         if (r == 0)
             break;
-        if (r == -EPROTO && in->shared) {
-            join_end(in);
-            resynchronise(in);
-        }
-        if (r < 0)
+        if (r == -EPROTO && in->shared)
+            bad = r;
+        else if (r < 0) {
+            in->stalled = r == -ENOMEM;
             return r;
+        }
     }
-    return 0;
+    return bad;
 }
 
 /* ---- straight into the caller's buffer ---- */
@@ -486,9 +548,7 @@ bool naru__inbox_direct(struct naru_inbox *in, int64_t select, void *buf, size_t
         !naru__select_wants(select, in->join.first.type))
         return false;
     memcpy(buf, in->join.data, in->join.got);
-    block_unref(in, in->join.block);
-    in->join.block = NULL;
-    in->join.data = buf;
+    in->join.data = buf; /* its block stays, so that leaving cannot fail */
     in->join.direct = true;
     return true;
 }
@@ -504,18 +564,18 @@ bool naru__inbox_direct_done(struct naru_inbox *in, struct naru_item *ret_item)
     return true;
 }
 
-int naru__inbox_direct_leave(struct naru_inbox *in)
+void naru__inbox_direct_leave(struct naru_inbox *in)
 {
     if (!in->join.direct)
-        return 0;
-    struct naru_block *b = block_new(in->join.total);
-    if (!b)
-        return -ENOMEM;
-    memcpy(b->data, in->join.data, in->join.got);
-    in->join.block = b;
-    in->join.data = b->data;
+        return;
+    memcpy(in->join.block->data, in->join.data, in->join.got);
+    in->join.data = in->join.block->data;
     in->join.direct = false;
-    return 0;
+    if (in->join.active)
+        return;
+    push(in, &in->join.first, in->join.block, in->join.data, in->join.total); /* END made room */
+    in->join.block = NULL;
+    join_end(in);
 }
 
 /* ---- items and public messages ---- */

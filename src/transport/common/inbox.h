@@ -27,8 +27,10 @@ struct naru_inbox {
     /* given at init */
     bool shared;        /* many senders, and others read too: orphans and garbage are skipped */
     size_t max_message; /* a longer one is -EPROTO: its sender was told */
-    void (*control)(void *context, const struct naru_frame *, const uint8_t *payload);
+    int (*control)(void *context, const struct naru_frame *, const uint8_t *payload);
     void *context;
+    bool greeted; /* the owner has seen a HELLO: before it no message is let in; shared: always */
+    bool stalled; /* -ENOMEM left frames unparsed: they come before more bytes */
 
     struct naru_block *block; /* where bytes arrive */
     struct naru_block *spare; /* kept for the next */
@@ -36,12 +38,12 @@ struct naru_inbox {
 
     struct { /* the long message being joined */
         struct naru_frame first;
-        struct naru_block *block; /* NULL: none, or it goes to `direct` */
+        struct naru_block *block; /* NULL: none */
         uint8_t *data;            /* where it goes */
         size_t total, got;
         size_t piece_left; /* of the current frame */
         size_t announced;  /* bytes in frames after the current one */
-        bool active, direct, dropped;
+        bool active, direct;
     } join;
 
     struct naru_item *items; /* a ring, power of two */
@@ -53,16 +55,16 @@ struct naru_inbox {
 };
 
 void naru__inbox_init(struct naru_inbox *, bool shared, size_t max_message,
-                      void (*control)(void *, const struct naru_frame *, const uint8_t *),
+                      int (*control)(void *, const struct naru_frame *, const uint8_t *),
                       void *context);
 void naru__inbox_deinit(struct naru_inbox *);
 
-/* Where the next bytes go: one or two pieces. Returns how many, or -ENOMEM. limit: read at most so
- * many bytes (0: as much as fits). */
+/* Where the next bytes go: one or two pieces. Returns how many, 0 when there is no room until what
+ * is here is taken, or as naru__inbox_fed. limit: read at most so many bytes (0: what fits). */
 int naru__inbox_room(struct naru_inbox *, struct iovec ret_room[2], size_t limit);
 
-/* n bytes have come. 0, -ENOMEM, or -EPROTO with a sentence: on a shared inbox what was garbage is
- * skipped and the inbox goes on, else it must not be fed again. */
+/* n bytes have come. 0, -ENOMEM, what control answered, or -EPROTO with a sentence: on a shared
+ * inbox what was garbage is skipped and all that is good is here, else it must not be fed again. */
 int naru__inbox_fed(struct naru_inbox *, size_t n);
 
 /* The next message that select wants, taken out. False: none yet. */
@@ -87,9 +89,8 @@ bool naru__inbox_direct(struct naru_inbox *, int64_t select, void *buf, size_t c
 /* True once it is whole: ret_item describes it, without data. What came behind it is parsed by the
  * next naru__inbox_fed, which the caller owes (n may be 0). */
 bool naru__inbox_direct_done(struct naru_inbox *, struct naru_item *ret_item);
-/* The caller leaves before that: what came moves to memory of the inbox's. -ENOMEM: it is dropped.
- */
-int naru__inbox_direct_leave(struct naru_inbox *);
+/* The caller leaves: what came, be it the whole, moves to memory of the inbox's. */
+void naru__inbox_direct_leave(struct naru_inbox *);
 
 /* ---- items and public messages ---- */
 
