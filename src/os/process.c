@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -143,6 +144,19 @@ int naru__os_reap(pid_t pid, int *ret_code, int *ret_signal)
     *ret_code = info.si_code == CLD_EXITED ? info.si_status : -1;
     *ret_signal = info.si_code == CLD_EXITED ? 0 : info.si_status;
     return 1;
+}
+
+void *naru__os_share(size_t size)
+{
+    if (naru__fault_at("mmap") < 0)
+        return NULL;
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+void naru__os_unshare(void *memory, size_t size)
+{
+    munmap(memory, size);
 }
 
 int naru__os_random(void *buf, size_t n)

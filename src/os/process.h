@@ -27,6 +27,10 @@ int naru__os_pidfd_signal(int pidfd, int signal);
 /* 1: ended, ret_code and ret_signal are set, and the zombie is reaped; 0: it still runs. */
 int naru__os_reap(pid_t pid, int *ret_code, int *ret_signal);
 
+/* Zeroed memory that this process and its forked children share; NULL if there is none. */
+void *naru__os_share(size_t size);
+void naru__os_unshare(void *memory, size_t size);
+
 /* Random bytes for names and numbers that must differ between processes. */
 int naru__os_random(void *buf, size_t n);
 

@@ -6,11 +6,11 @@
  * (wire.h). What must follow later (the rest of a frame whose sender gave up, a greeting that found
  * no room) is `owed` and goes first next time.
  *
- * Greeting: each holder of an end says HELLO with its limits: the maker of a pair for both ends at
- * once, a child that adopts an end, a program that inherits it. A holder that finishes in order
- * says BYE. The end is the kernel's end of file, when no process holds the other end any more; it
- * was in order if the last holder to have said HELLO has said BYE (-EPIPE), else that holder died
- * (-ECONNRESET). So a parent that closes the end which its child adopted ends nothing.
+ * Greeting: each end says HELLO with its limits: the maker of a pair for both at once, a program
+ * that inherits an end for itself. The end is the kernel's end of file, when no process holds the
+ * other end any more; it was in order if the last holder has finished (-EPIPE), else that holder
+ * died
+ * (-ECONNRESET). A pair's holders say so in memory that they share; another program says BYE.
  *
  * Threads: the receiving thread owns the inbox under `rx`, because a sender may have to look there
  * for a greeting, or for why its write failed. Nobody sleeps holding it. */
@@ -21,6 +21,7 @@
 #include "base/text.h"
 #include "os/fd.h"
 #include "os/poll.h"
+#include "os/process.h"
 #include "transport/common/bytes.h"
 #include "transport/common/inbox.h"
 #include "transport/common/wire.h"
@@ -32,9 +33,17 @@
 #include <string.h>
 #include <unistd.h>
 
-struct naru_pair {
+/* Who holds each end of a pair, and who has finished with it, in memory that a fork shares. Said
+ * here and not in the stream, for two processes that have the same end, the maker and the child
+ * that adopted it, may not both write: a word of one would fall into a message of the other. */
+struct holders {
+    _Atomic uint32_t holder[2], finished[2]; /* pids */
+};
+
+struct naru_pair { /* of this process */
     _Atomic int refs;
     _Atomic bool passed[2]; /* this end went to another program, which will greet for itself */
+    struct holders *shared;
 };
 
 /* Messages copied behind one another for one write. */
@@ -118,9 +127,27 @@ static int control(void *context, const struct naru_frame *frame, const uint8_t 
     return 0;
 }
 
+/* Is the other end another program's, which shares no memory with this one? */
+static bool peer_is_foreign(const struct connection *c)
+{
+    return !c->pair || atomic_load_explicit(&c->pair->passed[!c->side], memory_order_acquire);
+}
+
+/* The last holder of the other end: has it finished? */
+static bool peer_finished(struct connection *c)
+{
+    if (peer_is_foreign(c))
+        return c->inbox.greeted && c->bye == c->holder;
+    /* acquire: pairs with the release in say_bye and connection_adopt; the end of file, which came
+     * through the kernel after them, orders them anyway */
+    struct holders *h = c->pair->shared;
+    c->holder = atomic_load_explicit(&h->holder[!c->side], memory_order_acquire);
+    return atomic_load_explicit(&h->finished[!c->side], memory_order_acquire) == c->holder;
+}
+
 static int end_of_file(struct connection *c)
 {
-    bool in_order = c->inbox.greeted && c->bye == c->holder && !naru__inbox_midway(&c->inbox);
+    bool in_order = peer_finished(c) && !naru__inbox_midway(&c->inbox);
     c->rx_end = in_order ? -EPIPE : -ECONNRESET;
     if (in_order)
         snprintf(c->rx_why, sizeof c->rx_why,
@@ -672,6 +699,17 @@ static ssize_t connection_send_many(naru_channel *channel, const struct naru_mes
 static void say_bye(struct connection *c)
 {
     uint8_t bye[FRAME_HEADER];
+    if (c->pair) {
+        struct holders *h = c->pair->shared;
+        uint32_t holder = atomic_load_explicit(&h->holder[c->side], memory_order_acquire);
+        if (holder != (uint32_t)getpid())
+            return; /* a child adopted this end: it speaks for it */
+        atomic_store_explicit(&h->finished[c->side], holder, memory_order_release);
+        if (!peer_is_foreign(c)) {
+            (void)pay_owed(c);
+            return;
+        }
+    }
     const struct naru_frame frame = {.kind = FRAME_BYE, .sender = c->sender};
     naru__frame_encode(&frame, bye);
     if (c->out < 0 || owe(c, bye, sizeof bye) < 0)
@@ -772,8 +810,12 @@ static int say_hello(struct connection *c, uint32_t flags)
 static int connection_adopt(struct naru_handle *h)
 {
     struct connection *c = of_handle(h);
+    struct holders *holders = c->pair->shared;
     pthread_mutex_init(&c->rx, NULL); /* whoever held it at the fork is not here */
-    return say_hello(c, HELLO_ADOPTED);
+    c->sender = (uint32_t)getpid();
+    atomic_store_explicit(&holders->finished[c->side], 0, memory_order_release);
+    atomic_store_explicit(&holders->holder[c->side], c->sender, memory_order_release);
+    return 0;
 }
 
 static int connection_pass(struct naru_handle *h, struct naru_passage *ret_passage)
@@ -789,8 +831,25 @@ static int connection_pass(struct naru_handle *h, struct naru_passage *ret_passa
 
 static void unref_pair(struct naru_pair *pair)
 {
-    if (pair && atomic_fetch_sub_explicit(&pair->refs, 1, memory_order_acq_rel) == 1)
+    if (!pair || atomic_fetch_sub_explicit(&pair->refs, 1, memory_order_acq_rel) > 1)
+        return;
+    naru__os_unshare(pair->shared, sizeof *pair->shared);
+    free(pair);
+}
+
+static struct naru_pair *new_pair(void)
+{
+    struct naru_pair *pair = naru__alloc(sizeof *pair);
+    if (!pair)
+        return NULL;
+    pair->refs = 1; /* the maker's, until both ends have theirs */
+    pair->shared = naru__os_share(sizeof *pair->shared);
+    if (!pair->shared) {
+        naru__fail(-ENOMEM, "no memory to share with forked children");
         free(pair);
+        return NULL;
+    }
+    return pair;
 }
 
 /* Frees memory and descriptors, tells nobody. */
@@ -918,7 +977,7 @@ int naru__connection_pair(const struct naru_medium *medium, const char *name, co
 {
     const int *fds[2] = {fds_a, fds_b};
     struct connection *end[2] = {NULL, NULL};
-    struct naru_pair *pair = naru__alloc(sizeof *pair);
+    struct naru_pair *pair = new_pair();
     int r = pair ? 0 : -ENOMEM;
     for (int i = 0; i < 2 && r == 0; i++)
         r = new_end(medium, name, fds[i], options, &end[i]);
@@ -926,15 +985,15 @@ int naru__connection_pair(const struct naru_medium *medium, const char *name, co
         atomic_fetch_add_explicit(&pair->refs, 1, memory_order_relaxed);
         end[i]->pair = pair;
         end[i]->side = i;
+        atomic_store_explicit(&pair->shared->holder[i], (uint32_t)getpid(), memory_order_release);
         r = say_hello(end[i], 0);
     }
+    unref_pair(pair);
     if (r == 0) {
         *ret_a = &end[0]->channel;
         *ret_b = &end[1]->channel;
         return 0;
     }
-    if (pair && pair->refs == 0)
-        free(pair);
     for (int i = 0; i < 2; i++) {
         if (end[i]) {
             connection_free(end[i]);

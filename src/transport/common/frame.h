@@ -46,7 +46,7 @@ struct naru_frame {
 
 /* HELLO's payload: 8 bytes "naru/1\0\0", u32 version, u32 header size, u64 largest message this end
  * takes, u32 pid, u32 flags. */
-enum { HELLO_INHERITED = 1u, HELLO_ADOPTED = 2u };
+enum { HELLO_INHERITED = 1u };
 
 struct naru_hello {
     uint32_t version, header, pid, flags;
