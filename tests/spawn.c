@@ -43,7 +43,9 @@ static int child_stream(void)
         return 1;
     if (naru_stream_read_all(s, buf, 4, 5 * NARU_S, NULL) < 0)
         return 2;
-    return naru_stream_write_all(s, buf, 4, 5 * NARU_S, NULL) < 0 ? 3 : 0;
+    int r = naru_stream_write_all(s, buf, 4, 5 * NARU_S, NULL);
+    naru_stream_close(s);
+    return r < 0 ? 3 : 0;
 }
 
 /* ---- cases ---- */
