@@ -61,8 +61,8 @@ static size_t greeting_and_message(uint8_t *bytes)
     const struct naru_hello hello = {FRAME_VERSION, FRAME_HEADER, 1, 0, NARU_MESSAGE_MAX};
     naru__hello_encode(&hello, bytes);
     size_t n = FRAME_HEADER + FRAME_HELLO_SIZE;
-    naru__frame_encode(&(struct naru_frame){.kind = FRAME_WHOLE, .type = 1, .size = 3, .sequence = 1},
-                       bytes + n);
+    naru__frame_encode(
+        &(struct naru_frame){.kind = FRAME_WHOLE, .type = 1, .size = 3, .sequence = 1}, bytes + n);
     memcpy(bytes + n + FRAME_HEADER, "now", 3);
     return n + FRAME_HEADER + 3;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-frames.c - the bytes of messages, without any descriptor: headers, greetings, the sender's
- * cursor (wire.h), the receiver's inbox (inbox.h). What the one makes the other takes, at any cut. */
+ * cursor (wire.h), the receiver's inbox (inbox.h). What one makes the other takes, at any cut. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -183,7 +183,8 @@ static void another_version_is_named(void **state)
     assert_non_null(strstr(naru__why(), "version 1"));
     assert_int_equal(back.version, 0);
     naru__hello_encode(&(struct naru_hello){1, 32, 1, 2, 3}, bytes);
-    assert_int_equal(naru__hello_decode(bytes + FRAME_HEADER, FRAME_HELLO_SIZE - 1, &back), -EPROTO);
+    assert_int_equal(naru__hello_decode(bytes + FRAME_HEADER, FRAME_HELLO_SIZE - 1, &back),
+                     -EPROTO);
     assert_int_equal(naru__hello_decode(bytes + FRAME_HEADER, FRAME_HELLO_SIZE, &back), 0);
     assert_true(back.pid == 1 && back.flags == 2 && back.max_message == 3);
 }
@@ -211,7 +212,7 @@ static void every_size_arrives_at_every_cut(void **state)
     }
 }
 
-/* Whatever byte the sender stops at, what it owes makes the receiver forget, and the next arrives. */
+/* Whatever byte the sender stops at, what it owes makes the receiver forget; the next arrives. */
 static void a_send_given_up_at_any_byte_leaves_nothing(void **state)
 {
     (void)state;
@@ -259,7 +260,8 @@ static void a_message_of_many_pieces_can_be_given_up(void **state)
 static void empty_pieces_are_no_end(void **state)
 {
     (void)state;
-    struct iovec pieces[] = {{NULL, 0}, {pattern, 5}, {pattern + 5, 0}, {pattern + 5, 7}, {NULL, 0}};
+    struct iovec pieces[] = {
+        {NULL, 0}, {pattern, 5}, {pattern + 5, 0}, {pattern + 5, 7}, {NULL, 0}};
     struct iovec vector[WIRE_VECTOR];
     struct naru_wire wire;
     struct naru_inbox in;
@@ -342,8 +344,7 @@ static void nothing_comes_behind_a_foreign_greeting(void **state)
     struct naru_item item;
     naru__inbox_init(&in, false, NARU_MESSAGE_MAX, greet, &in);
     naru__hello_encode(&(struct naru_hello){2, 40, 1, 0, 3}, stream);
-    size_t n =
-        put_message(FRAME_HEADER + FRAME_HELLO_SIZE, 1, 10, 4096, FRAME_PIECE, 1, SIZE_MAX);
+    size_t n = put_message(FRAME_HEADER + FRAME_HELLO_SIZE, 1, 10, 4096, FRAME_PIECE, 1, SIZE_MAX);
     assert_int_equal(feed(&in, stream, n, STREAM_MAX), -EPROTO);
     assert_false(naru__inbox_take(&in, 0, &item));
     naru__inbox_deinit(&in);

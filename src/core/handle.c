@@ -5,8 +5,8 @@
  * one core and when it has not paid lately. A sleep is one ppoll on what the transport names plus
  * the handle's eventfd, through which naru_cancel speaks.
  *
- * Cancel: `cancelled` is set first, then the eventfds are written that exist; a waiter makes its own
- * first, then looks at `cancelled`, then sleeps. Both orders are sequentially consistent, so one of
+ * Cancel: `cancelled` is set first, then the eventfds that exist are written; a waiter makes its
+ * own first, then looks at `cancelled`, then sleeps. Both orders are sequentially consistent, so one of
  * the two sees the other. Each direction's thread has an eventfd of its own, for whoever drains one
  * takes the wake-up from everybody else who sleeps on it.
  *

@@ -388,7 +388,7 @@ static void resynchronise(struct naru_inbox *in)
     in->garbage += in->start - from;
 }
 
-/* A shared inbox passes over the whole of a frame that makes no sense here, for its payload may look
+/* A shared inbox passes over the whole of a frame that makes no sense here: its payload may look
  * like frames. 0: it is not all here yet. */
 static int pass_over(struct naru_inbox *in, const struct naru_frame *f, int code)
 {
