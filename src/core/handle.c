@@ -8,7 +8,7 @@
  * Cancel: `cancelled` is set first, then the eventfds that exist are written; a waiter makes its
  * own first, then looks at `cancelled`, then sleeps. Both orders are sequentially consistent, so
  * one of the two sees the other. Each direction's thread has an eventfd of its own, for whoever
- * drains one  * takes the wake-up from everybody else who sleeps on it.
+ * drains one takes the wake-up from everybody else who sleeps on it.
  *
  * naru_fd is an epoll set of the same descriptors and of the bell, an eventfd that says that
  * messages lie ready in memory. It is brought up to date at the end of each call, under `arm`. */
