@@ -199,7 +199,7 @@ static void print_row(struct table *table, const struct stop *stop, const struct
     const char *cells[] = {kind->title,
                            stop->url,
                            stop->noun,
-                           kind->unit,
+                           stream ? kind->unit : "message",
                            kind->direction,
                            stop->relation,
                            stream ? ""
@@ -293,7 +293,7 @@ static int visit(struct invocation *in, const struct cargo *cargo, struct result
 {
     static const char *const heads[] = {"kind",      "url",       "noun",     "unit",
                                         "direction", "processes", "messages", "MB",
-                                        "MB/s",      "p50 µs",    "ok",       ""};
+                                        "MB/s",      "p50 us",    "ok",       ""};
     struct table *table = table_new(heads, sizeof heads / sizeof *heads);
     struct digest *d = digest_new();
     char sha256[TOUR_HEX];
