@@ -28,7 +28,7 @@ struct result {
     double seconds;
     double p50_ns; /* one way, 0 if it was not measured */
     bool ok;
-    char note[200]; /* what was seen, or what went wrong */
+    char note[256]; /* what was seen, or what went wrong */
 };
 
 struct stop {

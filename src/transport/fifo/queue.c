@@ -656,7 +656,9 @@ static int new_queue(const char *name, const char *path, int role,
     if (!q)
         return -ENOMEM;
     int directions = (role & NARU_RECV ? NARU_IN : 0) | (role & NARU_SEND ? NARU_OUT : 0);
-    q->in = q->out = q->watch = NARU__NO_FD;
+    q->in = NARU__NO_FD;
+    q->out = NARU__NO_FD;
+    q->watch = NARU__NO_FD;
     pthread_mutex_init(&q->rx, NULL);
     int r = naru__handle_init(&q->channel.handle, NARU__CHANNEL, &handle_ops, name, directions);
     if (r == 0)
