@@ -806,12 +806,18 @@ static int say_hello(struct connection *c, uint32_t flags)
     if (r < 0)
         return r;
     r = pay_owed(c);
-    return r == -EAGAIN || r == -EPIPE ? 0 : r; /* later; or whoever writes next learns of it */
+    if (r == 0 || r == -EAGAIN || r == -EPIPE)
+        return 0; /* later; or whoever writes next learns of it */
+    return naru__fail(r, "%s: greeting failed: %s", name_of(c), naru__errno_text(r));
 }
 
 static int connection_adopt(struct naru_handle *h)
 {
     struct connection *c = of_handle(h);
+    if (!c->pair)
+        return naru__fail(-EOPNOTSUPP,
+                          "%s is this end's only holder's: it was inherited, not made as a pair",
+                          name_of(c));
     struct holders *holders = c->pair->shared;
     pthread_mutex_init(&c->rx, NULL); /* whoever held it at the fork is not here */
     c->sender = (uint32_t)getpid();

@@ -142,11 +142,13 @@ int naru__fifo_open(const char *name, const char *path, int flags)
 {
     struct stat st;
     int fd = naru__os_open(path, flags | O_NONBLOCK);
-    if (fd == -ENXIO)
+    if (fd == -ENXIO && (flags & O_ACCMODE) == O_WRONLY)
         return fd;
     if (fd < 0)
         return cannot(name, path, "opening", fd);
     int r = naru__os_fstat(fd, &st);
+    if (r < 0)
+        cannot(name, path, "looking at it", r);
     if (r == 0 && !S_ISFIFO(st.st_mode))
         r = naru__fail(-EINVAL, "%s: %s stands there, not a FIFO", name, what_is(st.st_mode));
     if (r < 0) {

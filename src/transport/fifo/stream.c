@@ -31,6 +31,7 @@ struct fifo_stream {
     int claim;                /* two-way: holds this side */
     _Atomic int watch;        /* inotify while the writer waits for a reader */
     bool until_hangup, single;
+    bool made_back; /* two-way: this handle created the second FIFO */
     _Atomic bool ended, out_finished;
     _Atomic int held_byte; /* a byte read while looking whether a writer is there; -1: none */
     struct naru_capacity capacity;
@@ -271,7 +272,10 @@ static int new_stream(const char *name, int mode, const struct naru_stream_optio
         return r;
     }
     f->stream.ops = &stream_ops;
-    f->in = f->out = f->claim = f->watch = NARU__NO_FD;
+    f->in = NARU__NO_FD;
+    f->out = NARU__NO_FD;
+    f->claim = NARU__NO_FD;
+    f->watch = NARU__NO_FD;
     f->held_byte = -1;
     f->until_hangup = o->flags & NARU_UNTIL_HANGUP;
     f->single = o->flags & NARU_SINGLE && mode == (NARU_READ | NARU_WRITE);
@@ -324,6 +328,7 @@ static int open_two_way(struct fifo_stream *f, const char *path, const struct fi
     int r = naru__fifo_ensure(name_of(f), back, wish);
     if (r < 0)
         return r;
+    f->made_back = r > 0;
     const char *in = back, *out = path; /* the first opener writes into path */
     r = claim_side(f, back);
     if (r == -EAGAIN) {
@@ -374,6 +379,17 @@ static int open_ends(struct fifo_stream *f, int mode, const char *path,
     return 0;
 }
 
+/* An opening that fails takes along what it created. */
+static void unmake(const char *path, bool made, bool made_back)
+{
+    char back[PATH_MAX];
+    snprintf(back, sizeof back, "%s" FIFO_BACK, path);
+    if (made)
+        (void)naru__os_unlink(path);
+    if (made_back)
+        (void)naru__os_unlink(back);
+}
+
 int naru__fifo_stream_open(const struct naru_url *url, int mode,
                            const struct naru_stream_options *o, int64_t deadline,
                            naru_stream **ret_s)
@@ -389,8 +405,7 @@ int naru__fifo_stream_open(const struct naru_url *url, int mode,
         return created;
     r = new_stream(url->text, mode, o, &f);
     if (r < 0) {
-        if (created)
-            (void)naru__os_unlink(path);
+        unmake(path, created, false);
         return r;
     }
     r = open_ends(f, mode, path, &wish);
@@ -401,9 +416,9 @@ int naru__fifo_stream_open(const struct naru_url *url, int mode,
         r = await_writer(f, deadline);
     if (r < 0) {
         bool waited = r == -ETIMEDOUT || r == -ECANCELED; /* the FIFO stays for who comes later */
+        if (!waited)
+            unmake(path, created, f->made_back);
         fifo_free(f);
-        if (created && !waited)
-            (void)naru__os_unlink(path);
         return r;
     }
     *ret_s = &f->stream;
