@@ -57,22 +57,30 @@ NARU_API int naru_channel_recv_struct(naru_channel *channel, uint32_t type, uint
                                       void *ret_data, size_t size, struct naru_info *ret_info,
                                       int64_t timeout);
 
+/* A program need not use all that NARU_STRUCT yields. */
+#if defined(__GNUC__)
+#define NARU_MAYBE_UNUSED_ __attribute__((unused))
+#else
+#define NARU_MAYBE_UNUSED_
+#endif
+
 /* NARU_STRUCT - declares message type number to be the struct ctype, and yields
  *
  *   int name_send(naru_channel *, const ctype *, int64_t timeout);
  *   int name_recv(naru_channel *, ctype *ret, struct naru_info *ret_info, int64_t timeout);
  */
 #define NARU_STRUCT(name, number, ctype)                                                           \
-    static inline uint32_t name##_signature(void)                                                  \
+    NARU_MAYBE_UNUSED_ static inline uint32_t name##_signature(void)                               \
     {                                                                                              \
         return naru_signature(#ctype, sizeof(ctype), NARU_ALIGNOF_(ctype));                        \
     }                                                                                              \
-    static inline int name##_send(naru_channel *channel, const ctype *value, int64_t timeout)      \
+    NARU_MAYBE_UNUSED_ static inline int name##_send(naru_channel *channel, const ctype *value,    \
+        int64_t timeout)                                                                           \
     {                                                                                              \
         return naru_channel_send_struct(channel, number, name##_signature(), value, sizeof *value, \
                                         timeout);                                                  \
     }                                                                                              \
-    static inline int name##_recv(naru_channel *channel, ctype *ret_value,                         \
+    NARU_MAYBE_UNUSED_ static inline int name##_recv(naru_channel *channel, ctype *ret_value,      \
                                   struct naru_info *ret_info, int64_t timeout)                     \
     {                                                                                              \
         return naru_channel_recv_struct(channel, number, name##_signature(), ret_value,            \

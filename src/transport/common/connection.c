@@ -405,7 +405,7 @@ static int why_closed(struct connection *c)
     do
         r = pull(c);
     while (r > 0 && c->inbox.held <= c->stash);
-    /* a dying process closes one descriptor after the other: the end of file may be still to come */
+    /* a dying process closes one descriptor after the other: the end of file may yet come */
     bool died = c->rx_end ? c->rx_end == -ECONNRESET : !peer_is_foreign(c) && !peer_finished(c);
     r = died ? -ECONNRESET : -EPIPE;
     uint32_t holder = c->holder;
