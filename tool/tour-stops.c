@@ -730,7 +730,8 @@ static void killed_sender(const struct cargo *cargo, const char *directory, stru
     r->messages = report.messages;
     r->ok = came && strcmp(report.sha256, word) == 0 && !r->note[0];
     if (r->ok)
-        snprintf(r->note, sizeof r->note, "the next sender's record came whole %.1f ms after; %.100s",
+        snprintf(r->note, sizeof r->note,
+                 "the next record came whole %.1f ms after; %.100s",
                  (report.ended - killed) * 1e3, report.why);
     else if (!r->note[0])
         snprintf(r->note, sizeof r->note, "%s", report.why);
