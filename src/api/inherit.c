@@ -40,7 +40,7 @@ static int parse_fd(const char *text, int access, int *ret_fd)
 int naru__inherited(const char *name, const char *noun, struct naru_inherited *ret_end)
 {
     struct naru_inherited end;
-    char is[16], scheme[24], in[16], out[16];
+    char is[16], scheme[24], in[16], out[16], more;
     if (!naru__end_name_ok(name))
         return naru__fail(-EINVAL, "an end's name is 1 to %d of A-Z, a-z, 0-9 and _",
                           NARU__END_NAME_MAX);
@@ -51,15 +51,17 @@ int naru__inherited(const char *name, const char *noun, struct naru_inherited *r
                           "this process was given no end named %s: there is no %s in its "
                           "environment",
                           name, end.variable);
-    if (sscanf(value, "%15[a-z]:%23[a-z+-]:%15[0-9-]:%15[0-9-]", is, scheme, in, out) != 4)
+    if (sscanf(value, "%15[a-z]:%23[a-z+-]:%15[0-9-]:%15[0-9-]%c", is, scheme, in, out,
+               &more) != 4)
         return naru__fail(-EPROTO, "%s=%.100s is not what naru_spawn writes", end.variable, value);
     if (strcmp(is, noun) != 0)
         return naru__fail(-EINVAL, "the end named %s is a %s, not a %s", name, is, noun);
     end.transport = naru__transport(scheme);
     if (!end.transport)
         return naru__fail(-EPROTO, "%s: this build has no %s:", end.variable, scheme);
+    bool one_way = strcmp(noun, "stream") == 0; /* one descriptor is enough; one twice is not */
     if (parse_fd(in, O_RDONLY, &end.fds[0]) < 0 || parse_fd(out, O_WRONLY, &end.fds[1]) < 0 ||
-        (end.fds[0] < 0 && end.fds[1] < 0))
+        end.fds[0] == end.fds[1] || (!one_way && (end.fds[0] < 0 || end.fds[1] < 0)))
         return naru__fail(-EPROTO,
                           "%s=%.100s: these descriptors are not open here as they should be",
                           end.variable, value);
