@@ -356,7 +356,8 @@ static void announced_memory_is_not_taken(void **state)
     for (int i = 0; i < 5; i++) {
         connection(0);
         put_hello();
-        put_frame((struct naru_frame){FRAME_FIRST, 1, 100, NARU_MESSAGE_MAX - 100, 0, 5, 1}, zeroes);
+        put_frame((struct naru_frame){FRAME_FIRST, 1, 100, NARU_MESSAGE_MAX - 100, 0, 5, 1},
+            zeroes);
         send_wire();
         ssize_t r = receive(NARU_MS);
         assert_true(r == -ETIMEDOUT || r == -ENOMEM);
@@ -455,7 +456,8 @@ static void damaged_inherit_variables_are_refused(void **state)
     naru_channel *c;
     naru_stream *s;
     static const char *const forms[] = {
-        "", ":", "channel", "channel:pipe", "channel:pipe:%d", "channel:pipe:%d:", "channel:pipe:%d:-",
+        "", ":", "channel", "channel:pipe", "channel:pipe:%d", "channel:pipe:%d:",
+            "channel:pipe:%d:-",
         "channel:pipe:-:%d", "channel:pipe:-:-", "channel:pipe:%d:%d", "channel:nothing:%d:%d",
         "channel:fifo:%d:%d", "stream:pipe:%d:9999999", "stream:pipe:99999999999999999999:%d",
         "stream:pipe:1:2", "stream:pipe:-1:-1", "stream:pipe:%d:%d:more", "lock:pipe:%d:%d",
