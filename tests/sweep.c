@@ -131,6 +131,7 @@ static struct {
     naru_stream *s[2];
     naru_channel *c[2];
     naru_child *child;
+    bool sleeps;
     struct naru_message m[4];
     size_t taken;
     void *room;
@@ -328,6 +329,11 @@ static void pairs(void)
 static void a_child(void)
 {
     need(naru_spawn((char *[]){"true", NULL}, NULL, &w.child));
+}
+static void a_living_child(void)
+{
+    need(naru_spawn((char *[]){"sleep", "600", NULL}, NULL, &w.child));
+    w.sleeps = true;
 }
 
 /* ---- the operations ---- */
@@ -844,7 +850,7 @@ static const struct operation {
     {"naru_stats", channel_pair, stats, false},
     {"spawn", pairs, spawn, false},
     {"child wait", a_child, child_wait, false},
-    {"child signal", a_child, child_signal, false},
+    {"child signal", a_living_child, child_signal, false},
     {"channel shutdown, inherited", inherited_and_open, shutdown_channel, false},
     {"channel close, inherited", inherited_and_open, close_channel, false},
     {"stream inherit", inherited_stream, inherit_stream, false},
@@ -884,6 +890,8 @@ static void clean_up(void)
     }
     if (w.child) {
         int pid = naru_child_pid(w.child);
+        if (w.sleeps) /* naru may have been told that it is gone */
+            kill(pid, SIGKILL);
         naru_child_wait(w.child, NARU_S, NULL);
         naru_child_close(w.child);
         while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) /* if naru was told it is gone */

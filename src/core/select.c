@@ -10,8 +10,8 @@
 
 int naru__select_check(int64_t select)
 {
-    int64_t t = select < 0 ? -select : select & ~EXCEPT_BIT;
-    if (select == INT64_MIN || t > NARU_TYPE_MAX || (select & EXCEPT_BIT && select > 0 && t == 0))
+    uint64_t t = select < 0 ? 0 - (uint64_t)select : (uint64_t)(select & ~EXCEPT_BIT);
+    if (t > NARU_TYPE_MAX || (select & EXCEPT_BIT && select > 0 && t == 0))
         return naru__fail(-EINVAL,
                           "select %" PRId64 " is none of 0, t, -t, NARU_EXCEPT(t) with t from 1 "
                           "to %d",

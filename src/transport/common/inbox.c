@@ -493,7 +493,7 @@ static int parse_frame(struct naru_inbox *in, const struct naru_frame *f)
             return 0;
         r = in->control ? in->control(in->context, f, payload) : 0;
         if (r < 0)
-            return r;
+            return pass_over(in, f, r);
         break;
     }
     in->start += FRAME_HEADER + f->size;
