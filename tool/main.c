@@ -2,6 +2,7 @@
 /* main.c - the command `naru`: finds the subcommand. */
 #include "tool/command.h"
 #include "tool/pump.h"
+#include "tool/tour.h"
 
 #include <naru/naru.h>
 
@@ -43,6 +44,8 @@ int main(int argc, char **argv)
     }
     if (strcmp(argv[1], PUMP_ARGUMENT) == 0)
         return pump_main(argc, argv);
+    if (strcmp(argv[1], TOUR_ARGUMENT) == 0)
+        return tour_part_main(argc, argv);
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         overview(stdout);
         return 0;

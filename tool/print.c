@@ -4,7 +4,9 @@
 
 #include "tool/command.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <libsmartcols/libsmartcols.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -93,4 +95,21 @@ bool is_text(const void *data, size_t n)
     json_t *text = json_stringn(data, n); /* refuses what is not UTF-8 */
     json_decref(text);
     return text != NULL;
+}
+
+void empty_directory(const char *path)
+{
+    DIR *d = opendir(path);
+    const struct dirent *e;
+    while (d && (e = readdir(d)))
+        if (e->d_name[0] != '.')
+            unlinkat(dirfd(d), e->d_name, 0);
+    if (d)
+        closedir(d);
+}
+
+void remove_directory(const char *path)
+{
+    empty_directory(path);
+    rmdir(path);
 }

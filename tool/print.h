@@ -20,6 +20,10 @@ void json_line(const json_t *);
 /* All n bytes in as few writes as it takes; 0 or -errno. */
 int write_all(int fd, const void *data, size_t n);
 
+/* A directory without directories in it: the files and then itself. */
+void empty_directory(const char *path);
+void remove_directory(const char *path);
+
 /* Is this text for people to look at, and may it move and glow? */
 bool is_live(int fd);
 

@@ -1,383 +1,338 @@
 /* SPDX-License-Identifier: MIT */
-/* tour.c - naru tour: carries real data through every kind between real processes, checks it, and
- * prints the table of kinds with what was measured. The rows are in tour-stops.c. */
-#include "tool/tour-stops.h"
-
+/* tour.c - naru tour: carries a real input through every kind in this build, between real
+ * processes, and tells what came out. */
 #include "tool/command.h"
-#include "tool/plot.h"
+#include "tool/page.h"
 #include "tool/print.h"
+#include "tool/stop.h"
+#include "tool/tour-guide.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-/* ---- the cargo ---- */
+static const struct scene *const all_scenes[] = {pipe_scenes, fifo_scenes};
+static const struct role *const all_roles[] = {pipe_roles, fifo_roles};
 
-static char largest[PATH_MAX];
-static off_t largest_size;
+enum {
+    KINDS = sizeof all_scenes / sizeof *all_scenes,
+    ROWS_MAX = 128,
+    CELLS = 11,
+    GENERATED = 64 << 20
+};
 
-static int look_at(const char *path, const struct stat *st, int kind)
+static const char *const heads[CELLS] = {"kind",     "url", "unit", "direction", "relation", "what",
+                                         "messages", "MB",  "MB/s", "p50 us",    "ok"};
+
+const struct role *find_role(const char *name)
 {
-    const char *dot = strrchr(path, '.');
-    bool text =
-        dot && (strcmp(dot, ".c") == 0 || strcmp(dot, ".md") == 0 || strcmp(dot, ".h") == 0);
-    if (kind == FTW_F && text && st->st_size > largest_size && strlen(path) < sizeof largest) {
-        largest_size = st->st_size;
-        strcpy(largest, path);
-    }
-    return 0;
+    for (size_t k = 0; k < KINDS; k++)
+        for (const struct role *r = all_roles[k]; r->name; r++)
+            if (strcmp(r->name, name) == 0)
+                return r;
+    return NULL;
 }
 
-/* The project's own largest text, if the command still lies in its build directory. */
-static const char *default_file(void)
+/* ---- output ---- */
+
+static const char *unit_of(const struct row *row)
 {
-    char exe[PATH_MAX], root[PATH_MAX + 8];
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
-    for (int up = 0; n > 0 && up < 3; up++) {
-        while (n > 0 && exe[--n] != '/')
-            ;
-    }
-    if (n <= 0)
-        return NULL;
-    exe[n] = '\0';
-    snprintf(root, sizeof root, "%s/src", exe);
-    if (access(root, R_OK) < 0)
-        return NULL;
-    ftw(root, look_at, 16);
-    return largest_size ? largest : NULL;
+    bool stream = row->scene->noun == NARU_NOUN_STREAM;
+    return row->scene->unit ? row->scene->unit : stream ? row->kind->unit : "message";
 }
 
-static uint64_t next_random(uint64_t *state) /* xorshift64* (Vigna 2016) */
+/* The URL without the tour's own directory. */
+static const char *short_url(const struct row *row, char *buf, size_t n)
 {
-    *state ^= *state >> 12;
-    *state ^= *state << 25;
-    *state ^= *state >> 27;
-    return *state * UINT64_C(2685821657736338717);
+    const char *name = strrchr(row->url, '/');
+    snprintf(buf, n, "%.*s%s%s", (int)strcspn(row->url, ":") + 1, row->url, name ? "..." : "",
+             name ? name : "");
+    return buf;
 }
 
-/* Sizes from 1 byte to 256 KiB, each power of two as likely as the next. */
-static uint32_t *cut(size_t size, size_t *ret_n)
+static void set_digest(json_t *o, const char *key, bool has, const uint8_t digest[DIGEST])
 {
-    uint64_t state = 20260101;
-    size_t n = 0, room = 0;
-    uint32_t *cuts = NULL;
-    while (size > 0) {
-        if (n == room && !(cuts = realloc(cuts, (room = room ? room * 2 : 1024) * sizeof *cuts)))
-            return NULL;
-        uint64_t r = next_random(&state);
-        size_t step = (r >> 8) % (UINT64_C(1) << (r % 19)) + 1;
-        cuts[n] = (uint32_t)(step < size ? step : size);
-        size -= cuts[n++];
-    }
-    *ret_n = n;
-    return cuts;
+    char text[2 * DIGEST + 1];
+    digest_hex(digest, text);
+    if (has)
+        json_object_set_new(o, key, json_string(text));
 }
 
-static int load(struct invocation *in, const char *path, uint8_t **data, size_t *size)
-{
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &st) < 0 || S_ISDIR(st.st_mode)) {
-        int r = fail(in, "%s: %s", path,
-                     fd < 0 ? strerror(errno) : "cannot be carried: is a directory");
-        if (fd >= 0)
-            close(fd);
-        return r;
-    }
-    size_t n = 0, room = 0;
-    ssize_t got = 1;
-    while (got > 0) {
-        if (n == room) {
-            uint8_t *grown = realloc(*data, room = room ? room * 2 : 1 << 20);
-            if (!grown) {
-                close(fd);
-                return fail(in, "no memory for %s", path);
-            }
-            *data = grown;
-        }
-        got = read(fd, *data + n, room - n);
-        n += got > 0 ? (size_t)got : 0;
-    }
-    int r = got < 0 ? fail(in, "%s: %s", path, strerror(errno)) : 0;
-    close(fd);
-    *size = n;
-    return r;
-}
-
-/* FILE and then what is generated. */
-static int make_cargo(struct invocation *in, struct cargo *cargo)
-{
-    const char *path = in->n_arguments ? in->arguments[0] : default_file();
-    size_t extra = (size_t)option_number(in, "generated", 64 << 20), n = 0;
-    uint8_t *data = NULL, *grown;
-    uint64_t state = 7;
-    int r = path ? load(in, path, &data, &n) : 0;
-    if (r)
-        return r;
-    if (!(grown = realloc(data, n + extra + 8)))
-        return fail(in, "no memory for %zu bytes", n + extra);
-    data = grown;
-    for (size_t i = 0; i < extra; i += 8) {
-        uint64_t word = next_random(&state);
-        memcpy(data + n + i, &word, 8);
-    }
-    uint32_t *cuts = cut(n + extra, &cargo->n_cuts);
-    if (n + extra == 0)
-        return fail(in, "there is nothing to carry: give a FILE with something in it");
-    if (!cuts)
-        return fail(in, "no memory");
-    cargo->data = data;
-    cargo->size = n + extra;
-    cargo->cuts = cuts;
-    if (path && !wants_json(in))
-        fprintf(stderr, "carrying %s (%zu bytes) and %zu generated bytes, %zu messages\n", path, n,
-                extra, cargo->n_cuts);
-    return 0;
-}
-
-/* ---- reporting ---- */
-
-static const struct naru_kind *kind_of(const struct stop *stop)
-{
-    const struct naru_kind *kinds;
-    size_t n = naru_kinds(&kinds);
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(kinds[i].name, stop->kind) == 0)
-            return &kinds[i];
-    abort();
-}
-
-static double mb_s(const struct result *r)
-{
-    return r->seconds > 0 && r->bytes > 1000000 ? (double)r->bytes / r->seconds / 1e6 : 0;
-}
-
-static void print_json(const struct stop *stop, const struct result *r)
+static json_t *row_json(const struct row *row)
 {
     json_t *pids = json_array();
-    for (size_t i = 0; i < r->n_pids; i++)
-        json_array_append_new(pids, json_integer(r->pids[i]));
-    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:o, s:I}", "kind", stop->kind, "url", stop->url,
-                          "noun", stop->noun, "relation", stop->relation, "pids", pids, "bytes",
-                          (json_int_t)r->bytes);
-    if (strcmp(stop->noun, "stream") != 0)
-        json_object_set_new(o, "messages", json_integer((json_int_t)r->messages));
-    if (r->sent[0]) {
-        json_object_set_new(o, "sha256_sent", json_string(r->sent));
-        json_object_set_new(o, "sha256_received", json_string(r->received));
+    for (int i = 0; i < row->n_pids; i++)
+        json_array_append_new(pids, json_integer(row->pids[i]));
+    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o}", "kind", row->kind->name,
+                          "url", row->url, "noun", naru_noun_name(row->scene->noun), "unit",
+                          unit_of(row), "direction", row->scene->direction, "relation",
+                          row->scene->relation, "what", row->scene->shows, "pids", pids);
+    if (row->bytes)
+        json_object_set_new(o, "bytes", json_integer((json_int_t)row->bytes));
+    if (row->messages)
+        json_object_set_new(o, "messages", json_integer((json_int_t)row->messages));
+    set_digest(o, "sha256_sent", row->has_sent, row->sent);
+    set_digest(o, "sha256_received", row->has_received, row->received);
+    json_object_set_new(o, "ok", json_boolean(row->ok));
+    if (row->p50_ns)
+        json_object_set_new(o, "p50_ns", json_integer(row->p50_ns));
+    if (row->mb_s > 0)
+        json_object_set_new(o, "mb_s", json_real(row->mb_s));
+    if (row->saw[0])
+        json_object_set_new(o, "saw", json_string(row->saw));
+    return o;
+}
+
+struct cells {
+    char text[CELLS][64];
+    const char *at[CELLS];
+};
+
+/* An empty cell: does not apply. */
+static void fill_cells(struct cells *c, const struct row *row)
+{
+    *c = (struct cells){.at = {row->kind->title, c->text[1], unit_of(row), row->scene->direction,
+                               row->scene->relation, row->scene->shows, c->text[6], c->text[7],
+                               c->text[8], c->text[9], row->ok ? "yes" : "NO"}};
+    short_url(row, c->text[1], sizeof c->text[1]);
+    if (row->messages)
+        snprintf(c->text[6], sizeof c->text[6], "%llu", (unsigned long long)row->messages);
+    if (row->bytes)
+        snprintf(c->text[7], sizeof c->text[7], "%.3g", (double)row->bytes / 1e6);
+    if (row->mb_s > 0)
+        snprintf(c->text[8], sizeof c->text[8], "%.0f", row->mb_s);
+    if (row->p50_ns)
+        snprintf(c->text[9], sizeof c->text[9], "%.1f", (double)row->p50_ns / 1e3);
+}
+
+static bool toured(const struct row *rows, int n, const struct naru_kind *kind)
+{
+    for (int i = 0; i < n; i++)
+        if (rows[i].kind == kind)
+            return true;
+    return false;
+}
+
+static void each_cells(const struct row *rows, int n, void (*put)(void *, const char *const *cells),
+                       void *to)
+{
+    const struct naru_kind *kinds;
+    size_t m = naru_kinds(&kinds);
+    struct cells c;
+    for (int i = 0; i < n; i++) {
+        fill_cells(&c, &rows[i]);
+        put(to, c.at);
     }
-    json_object_set_new(o, "ok", json_boolean(r->ok));
-    if (r->p50_ns > 0)
-        json_object_set_new(o, "p50_ns", json_real(r->p50_ns));
-    if (mb_s(r) > 0)
-        json_object_set_new(o, "mb_s", json_real(mb_s(r)));
-    if (r->note[0])
-        json_object_set_new(o, "note", json_string(r->note));
-    json_line(o);
-    fflush(stdout);
-    json_decref(o);
+    for (size_t k = 0; k < m; k++) {
+        const char *const later[CELLS] = {kinds[k].title,
+                                          "",
+                                          kinds[k].unit,
+                                          kinds[k].direction,
+                                          "",
+                                          "not in this build",
+                                          "",
+                                          "",
+                                          "",
+                                          "",
+                                          ""};
+        if (!toured(rows, n, &kinds[k]))
+            put(to, later);
+    }
 }
 
-static const char *number(char *buf, size_t n, const char *format, double value)
+static void put_row(void *table, const char *const *cells)
 {
-    snprintf(buf, n, format, value);
-    return value > 0 ? buf : "";
-}
-
-static void print_row(struct table *table, const struct stop *stop, const struct result *r)
-{
-    char messages[24], megabytes[24], rate[24], latency[24];
-    const struct naru_kind *kind = kind_of(stop);
-    bool stream = strcmp(stop->noun, "stream") == 0;
-    const char *cells[] = {kind->title,
-                           stop->url,
-                           stop->noun,
-                           stream ? kind->unit : "message",
-                           kind->direction,
-                           stop->relation,
-                           stream ? ""
-                                  : number(messages, sizeof messages, "%.0f", (double)r->messages),
-                           number(megabytes, sizeof megabytes, "%.1f", (double)r->bytes / 1e6),
-                           number(rate, sizeof rate, "%.0f", mb_s(r)),
-                           number(latency, sizeof latency, "%.1f", r->p50_ns / 1e3),
-                           r->ok ? "yes" : "NO",
-                           r->note};
     table_row(table, cells);
 }
 
-static void print_absent(struct table *table)
+static int print_table(const struct tour *tour, const struct row *rows, int n)
 {
-    const struct naru_kind *kinds;
-    size_t n = naru_kinds(&kinds);
-    for (size_t i = 0; i < n; i++) {
-        bool shown = false;
-        for (size_t k = 0; k < tour_stops_count; k++)
-            shown |= strcmp(tour_stops[k].kind, kinds[i].name) == 0;
-        if (!shown)
-            table_row(table,
-                      (const char *[]){kinds[i].title, "", "", kinds[i].unit, kinds[i].direction,
-                                       kinds[i].reach, "", "", "", "", "-", "not in this build"});
+    struct table *table = table_new(heads, CELLS);
+    each_cells(rows, n, put_row, table);
+    printf("each row carries %s and generated bytes: %.1f MB in messages of mixed sizes\n\n",
+           tour->input.name, (double)tour->input.size / 1e6);
+    int status = table_end(table, true);
+    bool any = false;
+    for (int i = 0; i < n; i++) {
+        char url[64];
+        if (!rows[i].saw[0])
+            continue;
+        printf("%s%s, %s: %s%s\n", any ? "" : "\n", short_url(&rows[i], url, sizeof url),
+               rows[i].scene->shows, rows[i].ok ? "" : "FAILED: ", rows[i].saw);
+        any = true;
     }
-}
-
-static int write_html(struct invocation *in, const char *path, const struct result *results)
-{
-    FILE *out = fopen(path, "w");
-    char script[8192];
-    if (!out)
-        return fail(in, "%s: %s", path, strerror(errno));
-    html_begin(out, "naru tour");
-    fputs(
-        "<table><tr><th>kind</th><th>url</th><th>noun</th><th>relation</th><th>MB</th><th>MB/s</th>"
-        "<th>p50 one way, µs</th><th>ok</th><th></th></tr>\n",
-        out);
-    size_t n = (size_t)snprintf(script, sizeof script,
-                                "set terminal svg size 900,420\nset style fill solid 0.7\n"
-                                "set boxwidth 0.7\nunset key\nset xtics rotate by -25\n"
-                                "set title 'throughput, MB/s'\nset yrange [0:*]\n"
-                                "plot '-' using 0:2:xtic(1) with boxes\n");
-    for (size_t i = 0; i < tour_stops_count; i++) {
-        const struct result *r = &results[i];
-        fprintf(out, "<tr><td>%s</td><td>%s</td><td>%s</td><td>", kind_of(&tour_stops[i])->title,
-                tour_stops[i].url, tour_stops[i].noun);
-        html_text(out, tour_stops[i].relation);
-        fprintf(out,
-                "</td><td class=n>%.1f</td><td class=n>%.0f</td><td class=n>%.1f</td>"
-                "<td class=%s>%s</td><td>",
-                (double)r->bytes / 1e6, mb_s(r), r->p50_ns / 1e3, r->ok ? "good" : "bad",
-                r->ok ? "yes" : "NO");
-        html_text(out, r->note);
-        fputs("</td></tr>\n", out);
-        if (mb_s(r) > 0 && n < sizeof script)
-            n += (size_t)snprintf(script + n, sizeof script - n, "\"%s %s, %s\" %.1f\n",
-                                  tour_stops[i].url, tour_stops[i].noun, tour_stops[i].relation,
-                                  mb_s(r));
-    }
-    fputs("</table>\n", out);
-    if (n < sizeof script)
-        snprintf(script + n, sizeof script - n, "e\n");
-    html_plot(out, script);
-    return html_end(out) < 0 ? fail(in, "%s: it could not be written whole", path) : 0;
-}
-
-/* ---- the tour ---- */
-
-static char directory[64];
-
-static void remove_directory(void)
-{
-    static const char *const names[] = {"stream", "shell", "both", "both.back", "queue", "victim"};
-    for (size_t i = 0; directory[0] && i < sizeof names / sizeof *names; i++) {
-        char path[128];
-        snprintf(path, sizeof path, "%s/%s", directory, names[i]);
-        unlink(path);
-    }
-    if (directory[0])
-        rmdir(directory);
-}
-
-static void on_signal(int signal)
-{
-    remove_directory(); /* the workers die with this process */
-    _exit(128 + signal);
-}
-
-static int visit(struct invocation *in, const struct cargo *cargo, struct result *results)
-{
-    static const char *const heads[] = {"kind",      "url",       "noun",     "unit",
-                                        "direction", "processes", "messages", "MB",
-                                        "MB/s",      "p50 us",    "ok",       ""};
-    struct table *table = table_new(heads, sizeof heads / sizeof *heads);
-    struct digest *d = digest_new();
-    char sha256[TOUR_HEX];
-    int status = 0;
-    digest_add(d, cargo->data, cargo->size);
-    digest_end(d, sha256);
-    for (size_t i = 0; i < tour_stops_count; i++) {
-        const struct stop *stop = &tour_stops[i];
-        struct result *r = &results[i];
-        if (is_live(STDERR_FILENO))
-            fprintf(stderr, "\r\033[K%zu/%zu %s %s, %s", i + 1, tour_stops_count, stop->url,
-                    stop->noun, stop->relation);
-        memcpy(r->sent, sha256, sizeof sha256);
-        stop->run(cargo, directory, r);
-        if (wants_json(in))
-            print_json(stop, r);
-        else
-            print_row(table, stop, r);
-        if (!r->ok)
-            status = EXIT_FAILED;
-    }
-    if (is_live(STDERR_FILENO))
-        fputs("\r\033[K", stderr);
-    print_absent(table);
-    table_end(table, !wants_json(in));
-    for (size_t i = 0; i < tour_stops_count; i++)
-        if (!results[i].ok)
-            fail(in, "%s as %s, %s: %s", tour_stops[i].url, tour_stops[i].noun,
-                 tour_stops[i].relation, results[i].note);
     return status;
+}
+
+/* ---- page ---- */
+
+static void put_cells(void *page, const char *const *cells)
+{
+    page_row(page, cells, CELLS);
+}
+
+static void plot(struct page *page, const char *title, const char *label, const struct row *rows,
+                 int n, double (*value)(const struct row *))
+{
+    struct plot *p = plot_new(title, label);
+    for (int i = 0; i < n; i++) {
+        char name[160], url[64];
+        snprintf(name, sizeof name, "%s %s", short_url(&rows[i], url, sizeof url),
+                 rows[i].scene->shows);
+        if (value(&rows[i]) > 0)
+            plot_bar(p, name, value(&rows[i]));
+    }
+    page_plot(page, p);
+}
+
+static double speed(const struct row *row)
+{
+    return row->mb_s;
+}
+
+static double latency(const struct row *row)
+{
+    return (double)row->p50_ns / 1e3;
+}
+
+static int write_page(const struct invocation *in, const struct row *rows, int n)
+{
+    const char *path = option_text(in, "html", NULL);
+    struct page *page = path ? page_new("naru tour") : NULL;
+    if (!path)
+        return 0;
+    page_text(page, "Each row was carried between the processes that its relation names; an empty "
+                    "cell does not apply. p50: one way, 64 bytes.");
+    page_table(page, heads, CELLS);
+    each_cells(rows, n, put_cells, page);
+    page_table_end(page);
+    plot(page, "throughput", "MB/s", rows, n, speed);
+    plot(page, "latency, one way, p50", "µs", rows, n, latency);
+    return page_end(page, in, path);
+}
+
+/* ---- running ---- */
+
+static void progress(const struct scene *scene, int done)
+{
+    if (!is_live(STDERR_FILENO))
+        return;
+    fprintf(stderr, "\r\033[K");
+    if (scene)
+        fprintf(stderr, "%d  %.*s: %s, %s", done + 1, (int)strcspn(scene->url, ":"), scene->url,
+                scene->relation, scene->shows);
+}
+
+/* -1: interrupted. */
+static int run_scenes(struct tour *tour, struct row *rows, bool json)
+{
+    int n = 0;
+    for (size_t k = 0; k < KINDS; k++) {
+        for (const struct scene *s = all_scenes[k]; s->url && n < ROWS_MAX; s++) {
+            progress(s, n);
+            if (!guide_run(tour, s, &rows[n]))
+                return -1;
+            if (json) {
+                json_t *o = row_json(&rows[n]);
+                json_line(o);
+                json_decref(o);
+                fflush(stdout);
+            }
+            n++;
+        }
+    }
+    progress(NULL, n);
+    return n;
+}
+
+static int guide(struct invocation *in)
+{
+    static struct row rows[ROWS_MAX];
+    struct tour tour;
+    int64_t generated = option_number(in, "generated", GENERATED);
+    if (guide_begin(&tour, in->n_arguments ? in->arguments[0] : NULL, (size_t)generated) < 0)
+        return EXIT_FAILED;
+    int n = run_scenes(&tour, rows, wants_json(in));
+    guide_end(&tour);
+    if (n < 0)
+        return 128 + stopped();
+    int status = wants_json(in) ? 0 : print_table(&tour, rows, n);
+    if (status == 0)
+        status = write_page(in, rows, n);
+    for (int i = 0; i < n; i++)
+        if (!rows[i].ok)
+            status = EXIT_FAILED;
+    return status;
+}
+
+/* This process stays behind only to pass signals on; the guide's children are the tour's alone. */
+_Noreturn static void stand_by(pid_t child, const sigset_t *set)
+{
+    int status, signal;
+    for (;;) {
+        if (sigwait(set, &signal) != 0)
+            continue;
+        if (signal != SIGCHLD)
+            kill(child, signal);
+        else if (waitpid(child, &status, WNOHANG) == child)
+            _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+    }
 }
 
 static int run(struct invocation *in)
 {
-    struct cargo cargo = {.data = NULL};
-    const char *base = getenv("TMPDIR"), *html = option_text(in, "html", NULL);
-    struct result *results = calloc(tour_stops_count, sizeof *results);
-    if (!results)
-        return fail(in, "no memory");
-    int status = make_cargo(in, &cargo);
-    if (status)
-        return status;
-    snprintf(directory, sizeof directory, "%.40s/naru-tour-XXXXXX", base ? base : "/tmp");
-    if (!mkdtemp(directory)) {
-        directory[0] = '\0';
-        return fail(in, "no directory for the FIFOs in %s: %s", base ? base : "/tmp",
-                    strerror(errno));
-    }
-    signal(SIGINT, on_signal);
-    signal(SIGTERM, on_signal);
-    signal(SIGHUP, on_signal);
-    status = visit(in, &cargo, results);
-    if (html) {
-        int r = write_html(in, html, results);
-        status = status ? status : r;
-    }
-    remove_directory();
-    free((void *)(uintptr_t)cargo.data);
-    free((void *)(uintptr_t)cargo.cuts);
-    free(results);
-    return status;
+    sigset_t set, before;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, &before);
+    signal(SIGCHLD, SIG_DFL);
+    pid_t child = fork();
+    if (child < 0)
+        return fail(in, "fork: %s", strerror(errno));
+    if (child > 0)
+        stand_by(child, &set);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    stop_on_signals(NULL);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return guide(in);
 }
 
 static const struct option_row options[] = {
     {.name = "generated",
      .argument = "BYTES",
      .kind = OPTION_SIZE,
-     .min = 0,
-     .max = INT64_C(1) << 32,
+     .min = 16 << 20, /* what is killed midway must have something left */
+     .max = 1 << 30,
      .help = "how much to generate beside FILE (default 64m)"},
     {.name = "html",
-     .argument = "PAGE",
+     .argument = "FILE",
      .kind = OPTION_TEXT,
-     .help = "also write a self-contained page with plots"},
+     .help = "write a self-contained page with the table and plots"},
     {0},
 };
 
 const struct command tour_command = {
     "tour",
-    "carries data through every kind between real processes, and checks it",
+    "carries real data through every kind in this build",
     "[FILE]",
-    "For each kind: starts sender and receiver in the relation that the kind is for, carries FILE "
-    "(by default the project's own largest text) and generated messages of mixed sizes across, "
-    "compares SHA-256 digests made on both sides, and measures. A wrong byte is exit status 1.",
+    "For each kind it starts sender and receiver as processes in the relation that the kind is "
+    "for, "
+    "carries FILE (without it: the project's own largest text) and 64 MiB of generated messages of "
+    "mixed sizes across, compares SHA-256 digests of what was sent and what came, and measures.\n"
+    "The receiver computes its digest in its own process. Where several receivers share the "
+    "messages, a digest is the sum, modulo 2 to the 256th, of the digests of the single messages. "
+    "The latency is one way for 64 bytes: half a round trip, or where there is no way back the "
+    "time "
+    "by the clock of both processes. Some rows kill a process; they are ok when the survivors saw "
+    "what the kind promises. Exit status 1 when anything was not as expected.",
     0,
     1,
     options,

@@ -1,0 +1,101 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# The tour carries what it says that it carries, and leaves nothing behind.
+
+setup_file() {
+    export naru="$B/tool/naru"
+    head -c 3000017 /dev/urandom >"$TMPDIR/file"
+    "$naru" tour "$TMPDIR/file" --json --html "$TMPDIR/page.html" >"$TMPDIR/rows" 2>"$TMPDIR/said"
+    echo $? >"$TMPDIR/status"
+}
+
+teardown_file() {
+    rm -f "$TMPDIR"/file "$TMPDIR"/page.html "$TMPDIR"/rows "$TMPDIR"/said "$TMPDIR"/status \
+        "$TMPDIR"/out
+}
+
+rows() {
+    jq -es "$@" "$TMPDIR/rows"
+}
+
+@test "every row of a tour with random bytes is ok" {
+    [ "$(cat "$TMPDIR/status")" = 0 ]
+    rows 'length > 0 and all(.ok)'
+}
+
+@test "each cell that this build has is toured, and no other" {
+    "$naru" kinds --urls --json |
+        jq -r 'to_entries[] | select(.value == "yes") | .key' | sort -u >"$TMPDIR/out"
+    diff "$TMPDIR/out" <(jq -r .noun "$TMPDIR/rows" | sort -u)
+    "$naru" kinds --urls --json | jq -r 'select([.[]] | any(. == "yes")) | .scheme' | sort \
+        >"$TMPDIR/out"
+    diff "$TMPDIR/out" <(jq -r '.url | split(":")[0]' "$TMPDIR/rows" | sort -u)
+}
+
+@test "parent and child, siblings and unrelated processes are there" {
+    rows 'map(.relation) | unique == ["parent-child", "siblings", "unrelated"]'
+}
+
+@test "digests are SHA-256, equal on both sides, and of the file and 64 MiB" {
+    rows 'map(select(.sha256_sent)) | length >= 10 and
+          all(.sha256_sent == .sha256_received and (.sha256_sent | test("^[0-9a-f]{64}$")))'
+    # one sender, one receiver and the whole input: the same digest whoever carried it
+    rows 'map(select(.bytes == 3000017 + 64 * 1048576 and (.pids | length) <= 3).sha256_received) |
+          length >= 8 and (unique | length) == 1'
+}
+
+@test "each row names two processes or more" {
+    rows 'all(.pids | length >= 2 and all(type == "number" and . > 1) and unique == sort)'
+}
+
+@test "throughput and latency are measured, and absent where nobody measured them" {
+    rows 'map(select(.mb_s)) | length >= 8 and all(.mb_s > 1)'
+    rows 'map(select(.p50_ns)) | length >= 5 and all(.p50_ns > 100)'
+    rows 'all([.[] | select(. == null)] | length == 0)'
+}
+
+@test "the survivors of a killed process say what they saw" {
+    rows 'map(select(.what | test("killed"))) | length >= 4 and all(.ok and (.saw | length > 10))'
+}
+
+@test "the page holds the table and plots, and needs nothing from elsewhere" {
+    grep -q '<table>' "$TMPDIR/page.html"
+    [ "$(grep -c 'data:image/svg+xml;base64,' "$TMPDIR/page.html")" -ge 2 ]
+    ! grep -Eq '(src|href)="?(https?:|/)' "$TMPDIR/page.html"
+}
+
+@test "an input that cannot be read is a sentence and exit status 1" {
+    run "$naru" tour "$TMPDIR/no-such-file"
+    [ "$status" = 1 ]
+    [[ $output == *no-such-file*"No such file"* ]]
+    run "$naru" tour "$TMPDIR"
+    [ "$status" = 1 ]
+    [[ $output == *"Is a directory"* ]]
+}
+
+@test "an input that is a pipe, and an empty one" {
+    head -c 70000 /dev/zero | "$naru" tour /dev/stdin --json >"$TMPDIR/out"
+    jq -es 'all(.ok)' "$TMPDIR/out"
+    "$naru" tour /dev/null --json >"$TMPDIR/out"
+    jq -es 'all(.ok)' "$TMPDIR/out"
+}
+
+@test "ended by a signal it leaves no process and no file" {
+    for signal in TERM HUP; do
+        "$naru" tour --json >"$TMPDIR/out" &
+        tour=$!
+        sleep 0.7
+        kill -$signal $tour
+        status=0
+        wait $tour || status=$?
+        [ "$status" -gt 128 ]
+        [ -z "$(ls -d "$TMPDIR"/naru-* 2>/dev/null)" ]
+    done
+    # what is still there of them would be this suite's to answer for: the runner looks
+}
+
+@test "the table names the kinds that are not in this build" {
+    "$naru" tour /dev/null >"$TMPDIR/out"
+    grep -q 'shared memory.*not in this build' "$TMPDIR/out"
+    ! grep -q $'\033' "$TMPDIR/out"
+}
