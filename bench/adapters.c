@@ -8,11 +8,63 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+const char *bench_directory = "/tmp";
+
+/* ---- the floor: one cache line travels, and its 8 bytes are the message ---- */
+
+static _Atomic uint64_t *line; /* [side]: written by that side; both in one line */
+static uint64_t last_seen;
+static int own;
+
+static int line_setup(void)
+{
+    line = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (line == MAP_FAILED)
+        return bench_say("mmap: %s", strerror(errno));
+    atomic_store(&line[0], UINT64_MAX); /* no message's number */
+    atomic_store(&line[1], UINT64_MAX);
+    return 0;
+}
+
+static int line_attach(int side)
+{
+    own = side;
+    last_seen = UINT64_MAX;
+    return 0;
+}
+
+static int line_send(const void *buf, size_t n)
+{
+    uint64_t number;
+    memcpy(&number, buf, n);
+    atomic_store_explicit(&line[own], number, memory_order_release); /* pairs with line_recv */
+    return 0;
+}
+
+static int line_recv(void *buf, size_t n)
+{
+    uint64_t number;
+    do /* acquire: pairs with line_send */
+        number = atomic_load_explicit(&line[!own], memory_order_acquire);
+    while (number == last_seen);
+    last_seen = number;
+    memcpy(buf, &number, n);
+    return 0;
+}
+
+static void line_detach(int side)
+{
+    (void)side;
+    munmap((void *)line, 4096);
+}
 
 /* ---- raw pipes and FIFOs ---- */
 
@@ -30,8 +82,7 @@ static int raw_pipe_setup(void)
 
 static void fifo_path(char *path, size_t n, int i)
 {
-    const char *base = getenv("TMPDIR");
-    snprintf(path, n, "%s/naru-bench-%d-%d", base ? base : "/tmp", (int)getpid(), i);
+    snprintf(path, n, "%s/%d-%d", bench_directory, (int)getpid(), i);
 }
 
 static int raw_fifo_setup(void)
@@ -58,6 +109,28 @@ static int raw_attach(int side)
     return 0;
 }
 
+/* Looks again instead of sleeping, as naru does first: what is left of naru's cost beside this is
+ * its own. */
+static int spin_attach(int side)
+{
+    raw_attach(side);
+    return fcntl(in, F_SETFL, O_NONBLOCK) < 0 ? bench_say("fcntl: %s", strerror(errno)) : 0;
+}
+
+static int spin_recv(void *buf, size_t n)
+{
+    for (char *p = buf; n > 0;) {
+        ssize_t r = read(in, p, n);
+        if (r < 0 && errno == EAGAIN)
+            continue;
+        if (r <= 0)
+            return bench_say("read: %s", r ? strerror(errno) : "the end");
+        p += r;
+        n -= (size_t)r;
+    }
+    return 0;
+}
+
 static int raw_send(const void *buf, size_t n)
 {
     for (const char *p = buf; n > 0;) {
@@ -80,6 +153,29 @@ static int raw_recv(void *buf, size_t n)
         n -= (size_t)r;
     }
     return 0;
+}
+
+/* What gathering alone brings: one write a batch, reads of what there is, no frames. Not what
+ * naru's batches are beside, but as much as they could reach. */
+static int raw_send_batch(const void *buf, size_t n, int count)
+{
+    return raw_send(buf, n * (size_t)count);
+}
+
+static int raw_recv_batch(void *buf, size_t n, int most)
+{
+    char *p = buf;
+    size_t got = 0;
+    do { /* to a message's end */
+        ssize_t r = read(in, p + got, n * (size_t)most - got);
+        if (r <= 0)
+            return bench_say("read: %s", r ? strerror(errno) : "the end");
+        got += (size_t)r;
+    } while (got % n);
+    for (size_t i = 0; i < got; i += n)
+        if (bench_check(p + i, n))
+            return -1;
+    return (int)(got / n);
 }
 
 static void raw_detach(int side)
@@ -227,23 +323,103 @@ static void fifo_stream_detach(int side)
     naru_remove(urls[side]);
 }
 
-static const struct adapter raw_pipe = {"raw pipe", "pipe:",  NULL, raw_pipe_setup, raw_attach,
-                                        raw_send,   raw_recv, NULL, NULL,           raw_detach};
-static const struct adapter naru_connection = {
-    "naru connection", "pipe:",      "raw pipe",         connection_setup,   connection_attach,
-    channel_send,      channel_recv, channel_send_batch, channel_recv_batch, connection_detach};
-static const struct adapter naru_pipe_stream = {
-    "naru stream", "pipe:",     "raw pipe", stream_setup, stream_attach,
-    stream_send,   stream_recv, NULL,       NULL,         stream_detach};
-static const struct adapter raw_fifo = {"raw FIFO", "fifo:",  NULL, raw_fifo_setup, raw_attach,
-                                        raw_send,   raw_recv, NULL, NULL,           raw_detach};
-static const struct adapter naru_queue = {
-    "naru queue", "fifo:",      "raw FIFO",         queue_setup,        queue_attach,
-    channel_send, channel_recv, channel_send_batch, channel_recv_batch, queue_detach};
-static const struct adapter naru_fifo_stream = {
-    "naru FIFO stream", "fifo:",     "raw FIFO", queue_setup, fifo_stream_attach,
-    stream_send,        stream_recv, NULL,       NULL,        fifo_stream_detach};
+static const struct adapter cache_line = {.name = "cache line",
+                                          .setup = line_setup,
+                                          .attach = line_attach,
+                                          .send = line_send,
+                                          .recv = line_recv,
+                                          .detach = line_detach,
+                                          .max_size = 8,
+                                          .modes = 1u << BENCH_LATENCY};
+static const struct adapter raw_pipe = {.name = "raw pipe",
+                                        .url = "pipe:",
+                                        .setup = raw_pipe_setup,
+                                        .attach = raw_attach,
+                                        .send = raw_send,
+                                        .recv = raw_recv,
+                                        .detach = raw_detach};
+static const struct adapter spinning_pipe = {.name = "raw pipe, spinning",
+                                             .url = "pipe:",
+                                             .setup = raw_pipe_setup,
+                                             .attach = spin_attach,
+                                             .send = raw_send,
+                                             .recv = spin_recv,
+                                             .detach = raw_detach,
+                                             .modes = 1u << BENCH_LATENCY};
+static const struct adapter gathered_pipe = {.name = "raw pipe, gathered",
+                                             .url = "pipe:",
+                                             .setup = raw_pipe_setup,
+                                             .attach = raw_attach,
+                                             .send = raw_send,
+                                             .recv = raw_recv,
+                                             .send_batch = raw_send_batch,
+                                             .recv_batch = raw_recv_batch,
+                                             .detach = raw_detach,
+                                             .modes = 1u << BENCH_BATCH};
+static const struct adapter raw_fifo = {.name = "raw FIFO",
+                                        .url = "fifo:",
+                                        .setup = raw_fifo_setup,
+                                        .attach = raw_attach,
+                                        .send = raw_send,
+                                        .recv = raw_recv,
+                                        .detach = raw_detach};
+static const struct adapter spinning_fifo = {.name = "raw FIFO, spinning",
+                                             .url = "fifo:",
+                                             .setup = raw_fifo_setup,
+                                             .attach = spin_attach,
+                                             .send = raw_send,
+                                             .recv = spin_recv,
+                                             .detach = raw_detach,
+                                             .modes = 1u << BENCH_LATENCY};
+static const struct adapter gathered_fifo = {.name = "raw FIFO, gathered",
+                                             .url = "fifo:",
+                                             .setup = raw_fifo_setup,
+                                             .attach = raw_attach,
+                                             .send = raw_send,
+                                             .recv = raw_recv,
+                                             .send_batch = raw_send_batch,
+                                             .recv_batch = raw_recv_batch,
+                                             .detach = raw_detach,
+                                             .modes = 1u << BENCH_BATCH};
+static const struct adapter naru_connection = {.name = "naru connection",
+                                               .url = "pipe:",
+                                               .reference = "raw pipe",
+                                               .setup = connection_setup,
+                                               .attach = connection_attach,
+                                               .send = channel_send,
+                                               .recv = channel_recv,
+                                               .send_batch = channel_send_batch,
+                                               .recv_batch = channel_recv_batch,
+                                               .detach = connection_detach};
+static const struct adapter naru_pipe_stream = {.name = "naru stream",
+                                                .url = "pipe:",
+                                                .reference = "raw pipe",
+                                                .setup = stream_setup,
+                                                .attach = stream_attach,
+                                                .send = stream_send,
+                                                .recv = stream_recv,
+                                                .detach = stream_detach};
+static const struct adapter naru_queue = {.name = "naru queue",
+                                          .url = "fifo:",
+                                          .reference = "raw FIFO",
+                                          .setup = queue_setup,
+                                          .attach = queue_attach,
+                                          .send = channel_send,
+                                          .recv = channel_recv,
+                                          .send_batch = channel_send_batch,
+                                          .recv_batch = channel_recv_batch,
+                                          .detach = queue_detach};
+static const struct adapter naru_fifo_stream = {.name = "naru FIFO stream",
+                                                .url = "fifo:",
+                                                .reference = "raw FIFO",
+                                                .setup = queue_setup,
+                                                .attach = fifo_stream_attach,
+                                                .send = stream_send,
+                                                .recv = stream_recv,
+                                                .detach = fifo_stream_detach};
 
 const struct adapter *const bench_adapters[] = {
-    &raw_pipe, &naru_connection, &naru_pipe_stream, &raw_fifo, &naru_queue, &naru_fifo_stream, NULL,
+    &cache_line,      &raw_pipe,         &spinning_pipe,    &gathered_pipe,
+    &naru_connection, &naru_pipe_stream, &raw_fifo,         &spinning_fifo,
+    &gathered_fifo,   &naru_queue,       &naru_fifo_stream, NULL,
 };

@@ -2,7 +2,10 @@
 /* harness.c - two fresh processes a repetition; see harness.h. */
 #include "bench/harness.h"
 
+#include "tool/stop.h"
+
 #include <math.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -12,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -38,6 +42,26 @@ static double now(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* What a round trip is timed with; its unit is found by the clock over the whole repetition. */
+static inline uint64_t ticks(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    return __builtin_ia32_rdtsc();
+#else
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+#endif
+}
+
+bool bench_can(const struct adapter *a, enum bench_mode mode, size_t size)
+{
+    if ((a->max_size && size > a->max_size) || (a->modes && !(a->modes & 1u << mode)))
+        return false;
+    /* raw calls have no batches: one by one is what naru's are beside */
+    return mode != BENCH_BATCH || ((!a->reference || a->send_batch) && size <= 65536);
 }
 
 int bench_say(const char *format, ...)
@@ -113,29 +137,38 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static void round_trip(const struct adapter *a, size_t n, unsigned char *buf, uint64_t number)
+{
+    put(buf, n, number);
+    if (a->send(buf, n) || a->recv(buf, n) || bench_check(buf, n))
+        give_up();
+}
+
 static void ping(const struct adapter *a, size_t n, unsigned char *buf, double seconds)
 {
     static double half[SAMPLES];
     size_t count = 0;
-    double began = now(), timed = 0;
-    for (uint64_t i = 0;; i++) {
-        bool warm = timed > 0, last = warm && (count == SAMPLES - 1 || now() - timed > seconds);
-        double t = now();
-        put(buf, n, i | (last ? LAST : 0));
-        if (a->send(buf, n) || a->recv(buf, n) || bench_check(buf, n))
-            give_up();
-        if (warm)
-            half[count++] = (now() - t) * 1e9 / 2;
-        else if (i >= 2000 || (i > 20 && t - began > 0.05))
-            timed = now();
-        if (last)
-            break;
+    uint64_t i = 0, most = 0;
+    double began = now();
+    for (uint64_t c = ticks(); i < 2000 && (i < 20 || now() - began < 0.05); i++) {
+        round_trip(a, n, buf, i);
+        most = (uint64_t)((double)(ticks() - c) * seconds / (now() - began));
     }
+    double timed = now();
+    uint64_t first = ticks(), before = first;
+    for (bool last = false; !last; i++) {
+        last = count == SAMPLES - 1 || (count > 20 && before - first > most);
+        round_trip(a, n, buf, i | (last ? LAST : 0));
+        uint64_t after = ticks();
+        half[count++] = (double)(after - before);
+        before = after;
+    }
+    double took = now() - timed, unit = took * 1e9 / (double)(before - first) / 2;
     qsort(half, count, sizeof *half, compare);
-    control->sample.p50 = half[count / 2];
-    control->sample.p99 = half[count * 99 / 100];
-    control->sample.p999 = half[count * 999 / 1000];
-    control->sample.rate = (double)count / (now() - timed);
+    control->sample.p50 = half[count / 2] * unit;
+    control->sample.p99 = half[count * 99 / 100] * unit;
+    control->sample.p999 = half[count * 999 / 1000] * unit;
+    control->sample.rate = (double)count / took;
 }
 
 static void pong(const struct adapter *a, size_t n, unsigned char *buf)
@@ -249,13 +282,37 @@ static _Noreturn void lead(const struct cell *cell, const struct bench_times *ti
     setpgid(0, 0);
     if (cell->adapter->setup())
         give_up();
-    pid_t other = fork();
+    pid_t self = getpid(), other = fork();
     if (other < 0)
         give_up();
+    if (other == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != self)
+            give_up();
+    }
     run_side(cell, times, other == 0);
     if (other > 0)
         waitpid(other, NULL, 0);
     _exit(0);
+}
+
+/* Asleep meanwhile: what runs beside the two sides is measured too. */
+static bool ended_in_time(pid_t pid, int *ret_status)
+{
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    struct pollfd p = {fd, POLLIN, 0};
+    double end = now() + TIMEOUT_S, left;
+    bool gone = false;
+    while (!gone && !stopped() && (left = end - now()) > 0) {
+        if (fd < 0) /* no pidfds here */
+            usleep(1000);
+        else
+            poll(&p, 1, (int)(left * 1e3) + 1);
+        gone = waitpid(pid, ret_status, WNOHANG) == pid;
+    }
+    if (fd >= 0)
+        close(fd);
+    return gone;
 }
 
 void bench_repeat(struct cell *cell, const struct bench_times *times)
@@ -278,8 +335,8 @@ void bench_repeat(struct cell *cell, const struct bench_times *times)
     setpgid(pid, pid);
     int status = -1;
     bool gone = false;
-    for (double began = now(); pid > 0 && !gone && now() - began < TIMEOUT_S; usleep(500))
-        gone = waitpid(pid, &status, WNOHANG) == pid;
+    if (pid > 0)
+        gone = ended_in_time(pid, &status);
     if (pid > 0)
         kill(-pid, SIGKILL); /* this repetition's own group */
     if (pid > 0 && !gone)
@@ -287,6 +344,7 @@ void bench_repeat(struct cell *cell, const struct bench_times *times)
     if (!gone || status != 0 || atomic_load(&control->failed)) {
         snprintf(cell->error, sizeof cell->error, "%s",
                  control->error[0] ? control->error
+                 : stopped()       ? "interrupted"
                  : gone            ? "a side died"
                                    : "no end in 30 s");
         return;
@@ -338,21 +396,31 @@ struct spread bench_spread(const struct cell *cell, size_t which)
     return spread_of(values, n ? n : cell->n, near);
 }
 
-struct spread bench_ratio(const struct cell *cell, const struct cell *reference, size_t which)
+/* The ratios of the repetitions in which both had this placement. */
+static int pairs(const struct cell *cell, const struct cell *reference, size_t which, bool near,
+                 double *ret_values)
 {
-    double values[BENCH_REPETITIONS_MAX];
-    bool near = mostly_near(reference);
     int n = 0, most = cell->n < reference->n ? cell->n : reference->n;
     for (int i = 0; i < most; i++) {
         const struct sample *a = &cell->samples[i], *b = &reference->samples[i];
         if (!a->mixed && !b->mixed && a->near == near && b->near == near && figure(b, which) > 0)
-            values[n++] = figure(a, which) / figure(b, which);
+            ret_values[n++] = figure(a, which) / figure(b, which);
     }
-    struct spread s = spread_of(values, n, near);
+    return n;
+}
+
+struct spread bench_ratio(const struct cell *cell, const struct cell *reference, size_t which)
+{
+    double values[2][BENCH_REPETITIONS_MAX];
+    int far_n = pairs(cell, reference, which, false, values[0]);
+    int near_n = pairs(cell, reference, which, true, values[1]);
+    bool near = near_n > far_n;
+    int n = near ? near_n : far_n;
+    struct spread s = spread_of(values[near], n, near);
     if (n >= 6) { /* median's interval: ranks (n +- 1.96 sqrt n) / 2 */
         int low = (int)floor((n - 1.96 * sqrt(n)) / 2), high = n - 1 - low;
-        s.low = values[low < 0 ? 0 : low];
-        s.high = values[high];
+        s.low = values[near][low < 0 ? 0 : low];
+        s.high = values[near][high];
     }
     return s;
 }

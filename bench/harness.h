@@ -20,7 +20,7 @@ enum { BENCH_BATCH_SIZE = 32, BENCH_REPETITIONS_MAX = 64 };
  * detach; failures return -1 with bench_say. Side 0 sends first. */
 struct adapter {
     const char *name;      /* "naru connection" */
-    const char *url;       /* "pipe:", whose raw system calls `reference` measures */
+    const char *url;       /* "pipe:", whose raw system calls `reference` measures; NULL: no kind */
     const char *reference; /* name of the raw adapter of the same kind; NULL: it is one */
     int (*setup)(void);
     int (*attach)(int side);
@@ -29,9 +29,16 @@ struct adapter {
     int (*send_batch)(const void *buf, size_t n, int count); /* NULL: one by one */
     int (*recv_batch)(void *buf, size_t n, int most); /* how many; each is checked by `check` */
     void (*detach)(int side);
+    size_t max_size; /* 0: any */
+    unsigned modes;  /* bits 1 << enum bench_mode; 0: all that its functions allow */
 };
 
+bool bench_can(const struct adapter *, enum bench_mode, size_t size);
+
 extern const struct adapter *const bench_adapters[]; /* NULL at the end */
+
+/* Where adapters make their names: mode 0700, the caller's to make and to remove. */
+extern const char *bench_directory;
 
 int bench_say(const char *format, ...) __attribute__((format(printf, 1, 2))); /* -1 */
 /* For recv_batch: checks one message in place. */

@@ -3,19 +3,23 @@
  * The measuring is in bench/. */
 #include "bench/harness.h"
 #include "tool/command.h"
-#include "tool/plot.h"
+#include "tool/page.h"
 #include "tool/print.h"
+#include "tool/stop.h"
 
 #include <naru/naru.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { SIZES_MAX = 16 };
+enum { SIZES_MAX = 16, COLUMNS = 8 };
 static const char *const mode_name[BENCH_MODES] = {"latency", "stream", "batch"};
 
 struct run {
@@ -24,6 +28,7 @@ struct run {
     size_t n;
     size_t sizes[SIZES_MAX];
     size_t n_sizes;
+    bool modes[BENCH_MODES];
 };
 
 static size_t figure_of(enum bench_mode mode)
@@ -49,10 +54,26 @@ static int parse_sizes(struct run *run, const char *text)
     return 0;
 }
 
+static int parse_modes(struct run *run, const char *text)
+{
+    while (*text) {
+        size_t length = strcspn(text, ",");
+        int mode = 0;
+        while (mode < BENCH_MODES &&
+               (strncmp(text, mode_name[mode], length) != 0 || strlen(mode_name[mode]) != length))
+            mode++;
+        if (mode == BENCH_MODES)
+            return usage(run->in, "--modes wants some of latency,stream,batch, not \"%s\"", text);
+        run->modes[mode] = true;
+        text += length + (text[length] == ',');
+    }
+    return 0;
+}
+
 static bool wanted(const struct invocation *in, const struct adapter *a)
 {
     for (int i = 0; i < in->n_arguments; i++)
-        if (strncmp(in->arguments[i], a->url, strlen(a->url)) == 0)
+        if (a->url && strncmp(in->arguments[i], a->url, strlen(a->url)) == 0)
             return true;
     return in->n_arguments == 0;
 }
@@ -62,7 +83,7 @@ static int check_urls(struct invocation *in)
     for (int i = 0; i < in->n_arguments; i++) {
         bool known = false;
         for (const struct adapter *const *a = bench_adapters; *a; a++)
-            known |= strncmp(in->arguments[i], (*a)->url, strlen((*a)->url)) == 0;
+            known |= (*a)->url && strncmp(in->arguments[i], (*a)->url, strlen((*a)->url)) == 0;
         if (!known)
             return usage(in, "%s cannot be measured in this build; pipe: and fifo: can",
                          in->arguments[i]);
@@ -77,13 +98,11 @@ static int make_cells(struct run *run)
         return fail(run->in, "no memory");
     for (int mode = 0; mode < BENCH_MODES; mode++)
         for (size_t s = 0; s < run->n_sizes; s++)
-            for (const struct adapter *const *a = bench_adapters; *a; a++) {
-                bool batch = mode != BENCH_BATCH || !(*a)->reference || (*a)->send_batch;
-                bool fits = mode != BENCH_BATCH || run->sizes[s] <= 65536;
-                if (wanted(run->in, *a) && batch && fits)
+            for (const struct adapter *const *a = bench_adapters; *a; a++)
+                if (run->modes[mode] && wanted(run->in, *a) &&
+                    bench_can(*a, (enum bench_mode)mode, run->sizes[s]))
                     run->cells[run->n++] = (struct cell){
                         .adapter = *a, .size = run->sizes[s], .mode = (enum bench_mode)mode};
-            }
     return 0;
 }
 
@@ -110,7 +129,11 @@ static void size_text(char *buf, size_t n, size_t bytes)
         snprintf(buf, n, "%zu B", bytes);
 }
 
-static void print_cell(const struct run *run, const struct cell *cell, struct table *table)
+static const char *const heads[COLUMNS] = {"mode",   "size",        "adapter",       "median",
+                                           "spread", "p99 / p99.9", "to raw (95 %)", "placed"};
+
+static void each_cell(const struct run *run, const struct cell *cell,
+                      void (*put)(void *, const char *const *cells), void *to)
 {
     const struct cell *reference = reference_of(run, cell);
     struct spread s = bench_spread(cell, figure_of(cell->mode));
@@ -126,21 +149,25 @@ static void print_cell(const struct run *run, const struct cell *cell, struct ta
                  bench_spread(cell, offsetof(struct sample, p999)).median / 1e3);
     if (reference && reference->n > 0) {
         struct spread r = bench_ratio(cell, reference, figure_of(cell->mode));
-        snprintf(ratio, sizeof ratio, "%.2f (%.2f..%.2f)", r.median, r.low, r.high);
+        if (r.n > 0)
+            snprintf(ratio, sizeof ratio, "%.2f (%.2f..%.2f)", r.median, r.low, r.high);
+        else
+            snprintf(ratio, sizeof ratio, "no pair of one placement");
     }
     snprintf(placed, sizeof placed, "%s %d/%d", s.placement, s.n, cell->n);
-    table_row(table, (const char *[]){mode_name[cell->mode], size, cell->adapter->name,
-                                      cell->n ? main_text : cell->error, cell->n ? range : "", tail,
-                                      ratio, cell->n ? placed : ""});
+    put(to, (const char *[]){mode_name[cell->mode], size, cell->adapter->name,
+                             cell->n ? main_text : cell->error, cell->n ? range : "", tail, ratio,
+                             cell->n ? placed : ""});
 }
 
 static json_t *cell_json(const struct run *run, const struct cell *cell)
 {
     const struct cell *reference = reference_of(run, cell);
     struct spread s = bench_spread(cell, figure_of(cell->mode));
-    json_t *o = json_pack("{s:s, s:I, s:s, s:s}", "mode", mode_name[cell->mode], "size",
-                          (json_int_t)cell->size, "adapter", cell->adapter->name, "url",
-                          cell->adapter->url);
+    json_t *o = json_pack("{s:s, s:I, s:s}", "mode", mode_name[cell->mode], "size",
+                          (json_int_t)cell->size, "adapter", cell->adapter->name);
+    if (cell->adapter->url)
+        json_object_set_new(o, "url", json_string(cell->adapter->url));
     if (cell->error[0])
         json_object_set_new(o, "error", json_string(cell->error));
     if (cell->n == 0)
@@ -162,98 +189,149 @@ static json_t *cell_json(const struct run *run, const struct cell *cell)
     }
     if (reference && reference->n > 0) {
         struct spread r = bench_ratio(cell, reference, figure_of(cell->mode));
-        json_object_set_new(o, "ratio",
-                            json_pack("{s:s, s:f, s:f, s:f, s:i}", "to", reference->adapter->name,
-                                      "median", r.median, "low", r.low, "high", r.high, "pairs",
-                                      r.n));
+        json_t *ratio = json_pack("{s:s, s:i}", "to", reference->adapter->name, "pairs", r.n);
+        if (r.n > 0)
+            json_object_update_new(ratio, json_pack("{s:f, s:f, s:f}", "median", r.median, "low",
+                                                    r.low, "high", r.high));
+        json_object_set_new(o, "ratio", ratio);
     }
     return o;
+}
+
+/* What git says in the directory of the sources; NULL if there is no git, or they are no checkout.
+ */
+static json_t *commit_of_sources(void)
+{
+    char *argv[] = {"git",     "-C",          NARU_SOURCE_DIR, "describe", "--always",
+                    "--dirty", "--abbrev=40", "--exclude=*",   NULL};
+    char line[80] = "";
+    int out = memfd_create("git", MFD_CLOEXEC), none = open("/dev/null", O_RDWR | O_CLOEXEC);
+    struct naru_spawn_end ends[] = {
+        {"stdin", NULL, none}, {"stdout", NULL, out}, {"stderr", NULL, none}};
+    struct naru_spawn_options o = {.size = sizeof o, .ends = ends, .n_ends = 3};
+    struct naru_exit e = {-1, 0};
+    naru_child *git = NULL;
+    if (naru_spawn(argv, &o, &git) == 0)
+        naru_child_wait(git, 10 * NARU_S, &e);
+    naru_child_close(git);
+    ssize_t n = e.code == 0 ? pread(out, line, sizeof line - 1, 0) : -1;
+    line[strcspn(line, "\n")] = '\0';
+    close(out);
+    close(none);
+    return n > 0 ? json_string(line) : NULL;
+}
+
+static json_t *command_line(void)
+{
+    char text[4096];
+    FILE *f = fopen("/proc/self/cmdline", "re");
+    size_t n = f ? fread(text, 1, sizeof text, f) : 0;
+    if (f)
+        fclose(f);
+    json_t *words = json_array();
+    for (size_t at = 0; at < n; at += strnlen(text + at, n - at) + 1)
+        json_array_append_new(words, json_stringn(text + at, strnlen(text + at, n - at)));
+    return words;
+}
+
+static json_t *processor(void)
+{
+    char line[256];
+    json_t *name = NULL;
+    FILE *f = fopen("/proc/cpuinfo", "re");
+    while (f && !name && fgets(line, sizeof line, f)) {
+        const char *colon = strchr(line, ':');
+        line[strcspn(line, "\n")] = '\0';
+        if (colon && strncmp(line, "model name", 10) == 0)
+            name = json_string(colon + 2);
+    }
+    if (f)
+        fclose(f);
+    return name;
 }
 
 static int write_results(const struct run *run, const char *path)
 {
     struct utsname u;
+    char date[32];
+    time_t t = time(NULL);
+    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", gmtime(&t));
     uname(&u);
     json_t *cells = json_array();
     for (size_t i = 0; i < run->n; i++)
         json_array_append_new(cells, cell_json(run, &run->cells[i]));
     json_t *all =
-        json_pack("{s:s, s:s, s:s, s:i, s:b, s:o}", "naru", naru_version(), "kernel", u.release,
-                  "machine", u.machine, "processors", (int)sysconf(_SC_NPROCESSORS_ONLN), "pinned",
-                  bench_pinned(), "cells", cells);
+        json_pack("{s:s, s:o*, s:o, s:s, s:s, s:s, s:o*, s:i, s:b, s:o}", "naru", naru_version(),
+                  "commit", commit_of_sources(), "command", command_line(), "date", date, "kernel",
+                  u.release, "machine", u.machine, "processor", processor(), "processors",
+                  (int)sysconf(_SC_NPROCESSORS_ONLN), "pinned", bench_pinned(), "cells", cells);
     int r = json_dump_file(all, path, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
     json_decref(all);
     return r ? fail(run->in, "%s: %s", path, strerror(errno)) : 0;
 }
 
-static void plot_mode(const struct run *run, FILE *out, enum bench_mode mode)
+/* One line an adapter: its figure, or its ratio to raw, over the sizes. */
+static void plot_mode(const struct run *run, struct page *page, enum bench_mode mode, bool ratios)
 {
-    static char script[1 << 16];
     bool lat = mode == BENCH_LATENCY;
-    size_t n = (size_t)snprintf(script, sizeof script,
-                                "set terminal svg size 900,480\nset logscale xy\nset key outside\n"
-                                "set xlabel 'message size, bytes'\nset title '%s: %s'\nplot ",
-                                mode_name[mode], lat ? "one way, µs" : "million messages a second");
-    const char *comma = "";
-    for (const struct adapter *const *a = bench_adapters; *a; a++)
-        for (size_t i = 0; i < run->n; i++)
-            if (run->cells[i].adapter == *a && run->cells[i].mode == mode && run->cells[i].n) {
-                n += (size_t)snprintf(script + n, sizeof script - n,
-                                      "%s'-' with linespoints title '%s'", comma, (*a)->name);
-                comma = ", ";
-                break;
-            }
-    n += (size_t)snprintf(script + n, sizeof script - n, "\n");
+    char title[80];
+    snprintf(title, sizeof title, "%s%s", mode_name[mode], ratios ? ", naru over raw" : "");
+    struct plot *plot = plot_new(title, ratios ? "ratio"
+                                        : lat  ? "µs one way"
+                                               : "million messages/s");
     for (const struct adapter *const *a = bench_adapters; *a; a++) {
-        size_t before = n;
+        bool named = false;
         for (size_t i = 0; i < run->n; i++) {
-            const struct cell *c = &run->cells[i];
-            if (c->adapter == *a && c->mode == mode && c->n)
-                n +=
-                    (size_t)snprintf(script + n, sizeof script - n, "%zu %g\n", c->size,
-                                     bench_spread(c, figure_of(mode)).median * (lat ? 1e-3 : 1e-6));
+            const struct cell *c = &run->cells[i], *reference = reference_of(run, c);
+            if (c->adapter != *a || c->mode != mode || !c->n ||
+                (ratios && (!reference || !reference->n)))
+                continue;
+            struct spread s = ratios ? bench_ratio(c, reference, figure_of(mode))
+                                     : bench_spread(c, figure_of(mode));
+            if (s.n == 0)
+                continue;
+            double unit = ratios ? 1 : lat ? 1e-3 : 1e-6;
+            if (!named)
+                plot_line(plot, (*a)->name);
+            named = true;
+            plot_point(plot, (double)c->size, s.median * unit, s.low * unit, s.high * unit);
         }
-        if (n > before)
-            n += (size_t)snprintf(script + n, sizeof script - n, "e\n");
     }
-    if (*comma)
-        html_plot(out, script);
+    page_plot(page, plot);
+}
+
+static void put_cells(void *page, const char *const *cells)
+{
+    page_row(page, cells, COLUMNS);
 }
 
 static int write_html(const struct run *run, const char *path)
 {
-    FILE *out = fopen(path, "w");
-    if (!out)
-        return fail(run->in, "%s: %s", path, strerror(errno));
-    html_begin(out, "naru bench");
-    for (int mode = 0; mode < BENCH_MODES; mode++)
-        plot_mode(run, out, (enum bench_mode)mode);
-    fputs(
-        "<table><tr><th>mode</th><th>size</th><th>adapter</th><th>median</th><th>ratio to raw</th>"
-        "<th>placement</th></tr>\n",
-        out);
-    for (size_t i = 0; i < run->n; i++) {
-        const struct cell *c = &run->cells[i], *reference = reference_of(run, c);
-        struct spread s = bench_spread(c, figure_of(c->mode));
-        bool lat = c->mode == BENCH_LATENCY;
-        fprintf(
-            out,
-            "<tr><td>%s</td><td class=n>%zu</td><td>%s</td><td class=n>%.4g %s</td><td class=n>",
-            mode_name[c->mode], c->size, c->adapter->name, s.median * (lat ? 1e-3 : 1e-6),
-            lat ? "µs" : "M/s");
-        if (reference && reference->n)
-            fprintf(out, "%.2f", bench_ratio(c, reference, figure_of(c->mode)).median);
-        fprintf(out, "</td><td>%s</td></tr>\n", s.placement);
+    struct page *page = page_new("naru bench");
+    page_text(page,
+              "One way, between two fresh processes a repetition; naru and the raw system calls "
+              "take turns. Ratios are naru over raw, pair by pair: below 1 is better for "
+              "latency, above 1 for streams and batches. Bars: latency and rate, the whole "
+              "spread; ratios, the 95 % interval of the median.");
+    for (int mode = 0; mode < BENCH_MODES; mode++) {
+        plot_mode(run, page, (enum bench_mode)mode, false);
+        plot_mode(run, page, (enum bench_mode)mode, true);
     }
-    fputs("</table>\n", out);
-    return html_end(out) < 0 ? fail(run->in, "%s: it could not be written whole", path) : 0;
+    page_table(page, heads, COLUMNS);
+    for (size_t i = 0; i < run->n; i++)
+        each_cell(run, &run->cells[i], put_cells, page);
+    page_table_end(page);
+    return page_end(page, run->in, path);
+}
+
+static void put_row(void *table, const char *const *cells)
+{
+    table_row(table, cells);
 }
 
 static int print_run(struct run *run)
 {
-    static const char *const heads[] = {"mode",   "size",        "adapter",       "median",
-                                        "spread", "p99 / p99.9", "to raw (95 %)", "placed"};
-    struct table *table = table_new(heads, sizeof heads / sizeof *heads);
+    struct table *table = table_new(heads, COLUMNS);
     int status = 0;
     for (size_t i = 0; i < run->n; i++) {
         if (wants_json(run->in)) {
@@ -261,7 +339,7 @@ static int print_run(struct run *run)
             json_line(o);
             json_decref(o);
         } else {
-            print_cell(run, &run->cells[i], table);
+            each_cell(run, &run->cells[i], put_row, table);
         }
         if (run->cells[i].error[0])
             status = fail(run->in, "%s, %zu bytes: %s", run->cells[i].adapter->name,
@@ -269,6 +347,34 @@ static int print_run(struct run *run)
     }
     table_end(table, !wants_json(run->in));
     return status;
+}
+
+static void repeat_all(struct run *run, const struct bench_times *times, int repetitions)
+{
+    for (int r = 0; r < repetitions; r++)
+        for (size_t k = 0; k < run->n && !stopped(); k++) {
+            size_t i = r % 2 ? run->n - 1 - k : k; /* both directions, against drift */
+            if (is_live(STDERR_FILENO))
+                fprintf(stderr, "\r\033[K%d/%d %s %s %zu", r + 1, repetitions,
+                        mode_name[run->cells[i].mode], run->cells[i].adapter->name,
+                        run->cells[i].size);
+            bench_repeat(&run->cells[i], times);
+        }
+}
+
+/* In a directory of its own, which is gone afterwards, whatever was in it. */
+static int measure(struct run *run, const struct bench_times *times, int repetitions)
+{
+    const char *base = getenv("TMPDIR");
+    char path[96];
+    snprintf(path, sizeof path, "%.64s/naru-bench-XXXXXX", base ? base : "/tmp");
+    if (!mkdtemp(path))
+        return fail(run->in, "no directory in %s: %s", base ? base : "/tmp", strerror(errno));
+    bench_directory = path;
+    stop_on_signals(NULL);
+    repeat_all(run, times, repetitions);
+    remove_directory(path);
+    return stopped() ? 128 + stopped() : 0;
 }
 
 static int run_bench(struct invocation *in)
@@ -282,15 +388,11 @@ static int run_bench(struct invocation *in)
         status =
             parse_sizes(&run, option_text(in, "sizes", quick ? "8,1k,64k" : "8,64,1k,16k,64k,1m"));
     if (status == 0)
+        status = parse_modes(&run, option_text(in, "modes", "latency,stream,batch"));
+    if (status == 0)
         status = make_cells(&run);
-    for (int r = 0; r < repetitions && status == 0; r++)
-        for (size_t i = 0; i < run.n; i++) {
-            if (is_live(STDERR_FILENO))
-                fprintf(stderr, "\r\033[K%d/%d %s %s %zu", r + 1, repetitions,
-                        mode_name[run.cells[i].mode], run.cells[i].adapter->name,
-                        run.cells[i].size);
-            bench_repeat(&run.cells[i], &times);
-        }
+    if (status == 0)
+        status = measure(&run, &times, repetitions);
     if (is_live(STDERR_FILENO))
         fputs("\r\033[K", stderr);
     if (status == 0)
@@ -316,6 +418,10 @@ static const struct option_row options[] = {
      .argument = "LIST",
      .kind = OPTION_TEXT,
      .help = "message sizes such as 8,64,1k,1m"},
+    {.name = "modes",
+     .argument = "LIST",
+     .kind = OPTION_TEXT,
+     .help = "some of latency,stream,batch (default all)"},
     {.name = "output",
      .argument = "FILE",
      .kind = OPTION_TEXT,

@@ -1,0 +1,60 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# The form of what naru bench prints. Figures are never asserted.
+
+setup_file() {
+    export naru="$B/tool/naru"
+    "$naru" bench --quick --repetitions 2 --sizes 8,4096 --json --output "$TMPDIR/results" \
+        --html "$TMPDIR/page.html" >"$TMPDIR/cells" 2>"$TMPDIR/said"
+    echo $? >"$TMPDIR/status"
+}
+
+teardown_file() {
+    rm -f "$TMPDIR"/results "$TMPDIR"/page.html "$TMPDIR"/cells "$TMPDIR"/said "$TMPDIR"/status
+}
+
+@test "every cell was measured, and none was corrupt" {
+    [ "$(cat "$TMPDIR/status")" = 0 ]
+    jq -es 'length > 10 and all(has("error") | not) and all(.repetitions == 2)' "$TMPDIR/cells"
+}
+
+@test "each naru cell stands beside the raw one of its kind, size and mode" {
+    jq -es '. as $all | map(select(.adapter | startswith("naru"))) | length > 5 and
+            all(. as $c | any($all[]; .adapter == $c.ratio.to and .size == $c.size and
+                              .mode == $c.mode and .url == $c.url))' "$TMPDIR/cells"
+}
+
+@test "latency has its tail, and every cell its placement" {
+    jq -es 'map(select(.mode == "latency")) |
+            all(.p50_ns > 0 and .p99_ns >= .p50_ns and .p999_ns >= .p99_ns)' "$TMPDIR/cells"
+    jq -es 'all(.placement | IN("near", "far", "unpinned"))' "$TMPDIR/cells"
+}
+
+@test "the results say what was measured, where and when" {
+    jq -e '(.command | index("--quick")) and (.date | fromdate > 0) and .kernel and .processors and
+           has("pinned") and (.cells | length > 10)' "$TMPDIR/results"
+}
+
+@test "the page has plots, and needs nothing from elsewhere" {
+    [ "$(grep -c 'data:image/svg+xml;base64,' "$TMPDIR/page.html")" -ge 3 ]
+    ! grep -Eq '(src|href)="?(https?:|/)' "$TMPDIR/page.html"
+}
+
+@test "a URL restricts, and one that cannot be measured is refused" {
+    "$naru" bench --quick --repetitions 1 --sizes 8 --json fifo: |
+        jq -es 'length > 2 and all(.url == "fifo:")'
+    run "$naru" bench tcp:
+    [ "$status" = 2 ]
+    [[ $output == *"tcp:"* ]]
+}
+
+@test "a run that is ended leaves nothing" {
+    "$naru" bench --json >/dev/null &
+    bench=$!
+    sleep 0.5
+    kill -TERM $bench
+    status=0
+    wait $bench || status=$?
+    [ "$status" -gt 128 ]
+    [ -z "$(ls -d "$TMPDIR"/naru-* 2>/dev/null)" ]
+}
