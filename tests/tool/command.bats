@@ -150,22 +150,3 @@ teardown() {
     [ "$status" -eq 1 ]
     [[ $output == *"uid 0"*"0600"*"uid 65534"* ]]
 }
-
-@test "the tour carries everything, also a file of one's own" {
-    head -c 300000 /dev/urandom >data
-    "$NARU" tour data --generated 1m --json --html page.html >out
-    [ "$(jq -s 'map(.ok)|all' out)" = true ]
-    [ "$(jq -s 'length' out)" -ge 11 ]
-    [ "$(jq -s 'map(select(.sha256_sent and .sha256_sent != .sha256_received))|length' out)" -eq 0 ]
-    grep -q '<svg' page.html
-    run "$NARU" tour no-such-file
-    [ "$status" -eq 1 ]
-    [[ $output == *"no-such-file"* ]]
-}
-
-@test "the bench measures naru beside raw and writes well-formed results" {
-    "$NARU" bench pipe: --quick --sizes 64 --repetitions 1 --json --output all.json --html page.html >out
-    [ "$(jq -s 'map(select(.ratio))|length' out)" -ge 3 ]
-    jq -e '.cells|length >= 6' all.json
-    grep -q '<svg' page.html
-}
