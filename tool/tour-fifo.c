@@ -217,7 +217,6 @@ static void one_of_senders(struct part *p)
 {
     int index = p->detail[0] - '0', of = p->detail[2] - '0';
     bool dies = p->detail[3] == '!', ok;
-    static uint8_t copy[sizeof(uint64_t) + (256 << 10)];
     struct cut cut = cut_begin(p->input.size);
     struct piece piece;
     naru_channel *c;
@@ -230,9 +229,7 @@ static void one_of_senders(struct part *p)
         const struct iovec v[] = {{&at, sizeof at}, {(void *)(p->input.data + at), piece.size}};
         ok = part_naru(p, "sending", naru_channel_send_vector(c, piece.type, v, 2, TOUR_TIMEOUT));
         uint8_t digest[DIGEST];
-        memcpy(copy, &at, sizeof at);
-        memcpy(copy + sizeof at, v[1].iov_base, v[1].iov_len);
-        digest_of(copy, sizeof at + piece.size, digest);
+        placed_digest(&p->input, &piece, digest);
         digest_add(p->report.digest, digest);
         p->report.bytes += piece.size;
         p->report.messages++;

@@ -171,6 +171,16 @@ void digest_add(uint8_t sum[DIGEST], const uint8_t digest[DIGEST])
     }
 }
 
+void placed_digest(const struct input *in, const struct piece *piece, uint8_t ret_digest[DIGEST])
+{
+    struct sha256_ctx ctx;
+    uint64_t at = piece->at;
+    sha256_init(&ctx);
+    sha256_update(&ctx, sizeof at, (const uint8_t *)&at);
+    sha256_update(&ctx, piece->size, in->data + at);
+    sha256_digest(&ctx, DIGEST, ret_digest);
+}
+
 void digest_hex(const uint8_t digest[DIGEST], char ret_text[2 * DIGEST + 1])
 {
     for (int i = 0; i < DIGEST; i++)

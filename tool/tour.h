@@ -51,6 +51,8 @@ struct cut cut_begin(size_t limit);
 bool cut_next(struct cut *, struct piece *ret_piece);
 
 void digest_of(const void *data, size_t n, uint8_t ret_digest[DIGEST]);
+/* Of a message that begins with its place in the input, as queues carry it. */
+void placed_digest(const struct input *, const struct piece *, uint8_t ret_digest[DIGEST]);
 void digest_add(uint8_t sum[DIGEST], const uint8_t digest[DIGEST]); /* modulo 2^256 */
 void digest_hex(const uint8_t digest[DIGEST], char ret_text[2 * DIGEST + 1]);
 bool digest_parse(const char *text, uint8_t ret_digest[DIGEST]);
