@@ -243,8 +243,8 @@ static bool died_reading(struct stage *st, uint64_t sent, uint64_t sent_messages
         if (memcmp(sum, row->sent, DIGEST) != 0)
             continue;
         snprintf(row->saw, sizeof row->saw,
-                 "the survivors went on; each of the %llu messages sent came once, but number %llu, "
-                 "which the killed receiver had begun to read",
+                 "the survivors went on; each of the %llu messages sent came once, but number "
+                 "%llu, which the killed receiver had begun to read",
                  (unsigned long long)sent_messages, (unsigned long long)piece.number);
         return true;
     }
