@@ -170,6 +170,8 @@ static void queue_goes_on(void)
         good += r == 4 || r == 5;
     }
     assert_int_equal(good, 2);
+    ssize_t r = receive(NARU_NOWAIT); /* what was skipped is told of behind the good ones */
+    assert_true(r == -EPROTO || r == -EAGAIN);
     assert_int_equal(receive(NARU_NOWAIT), -EAGAIN);
     end();
 }
@@ -230,6 +232,24 @@ static void bad_frames_end_a_connection(void **state)
     put_frame((struct naru_frame){FRAME_FIRST, 1, 10, 10, 0, 5, 1}, "0123456789");
     put_frame((struct naru_frame){FRAME_MORE, 1, 9, 0, 0, 5, 1}, "012345678");
     is_refused("length");
+}
+
+/* Once, and never instead of a good record. */
+static void queue_tells_of_garbage(void **state)
+{
+    (void)state;
+    queue();
+    put_whole("good");
+    send_wire();
+    assert_int_equal(receive(NARU_S), 4);
+    put("garbage, and a record in the same write", 39);
+    put_whole("again");
+    send_wire();
+    assert_int_equal(receive(NARU_S), 5);
+    assert_int_equal(receive(NARU_NOWAIT), -EPROTO);
+    assert_non_null(strstr(naru_why(), "no naru frame"));
+    assert_int_equal(receive(NARU_NOWAIT), -EAGAIN);
+    end();
 }
 
 static void bad_frames_do_not_end_a_queue(void **state)
@@ -357,7 +377,7 @@ static void announced_memory_is_not_taken(void **state)
         connection(0);
         put_hello();
         put_frame((struct naru_frame){FRAME_FIRST, 1, 100, NARU_MESSAGE_MAX - 100, 0, 5, 1},
-            zeroes);
+                  zeroes);
         send_wire();
         ssize_t r = receive(NARU_MS);
         assert_true(r == -ETIMEDOUT || r == -ENOMEM);
@@ -406,7 +426,7 @@ static void flip(bool on_queue, long flips)
         if (on_queue)
             queue();
         else
-            connection(1 << 20); /* AddressSanitizer does touch memory that is announced */
+            connection(1 << 20);       /* AddressSanitizer does touch memory that is announced */
         for (int k = 0; k < 40; k++) { /* many conversations a victim, as long as it lives */
             n_wire = 0;
             put_conversation(!on_queue);
@@ -456,11 +476,24 @@ static void damaged_inherit_variables_are_refused(void **state)
     naru_channel *c;
     naru_stream *s;
     static const char *const forms[] = {
-        "", ":", "channel", "channel:pipe", "channel:pipe:%d", "channel:pipe:%d:",
-            "channel:pipe:%d:-",
-        "channel:pipe:-:%d", "channel:pipe:-:-", "channel:pipe:%d:%d", "channel:nothing:%d:%d",
-        "channel:fifo:%d:%d", "stream:pipe:%d:9999999", "stream:pipe:99999999999999999999:%d",
-        "stream:pipe:1:2", "stream:pipe:-1:-1", "stream:pipe:%d:%d:more", "lock:pipe:%d:%d",
+        "",
+        ":",
+        "channel",
+        "channel:pipe",
+        "channel:pipe:%d",
+        "channel:pipe:%d:",
+        "channel:pipe:%d:-",
+        "channel:pipe:-:%d",
+        "channel:pipe:-:-",
+        "channel:pipe:%d:%d",
+        "channel:nothing:%d:%d",
+        "channel:fifo:%d:%d",
+        "stream:pipe:%d:9999999",
+        "stream:pipe:99999999999999999999:%d",
+        "stream:pipe:1:2",
+        "stream:pipe:-1:-1",
+        "stream:pipe:%d:%d:more",
+        "lock:pipe:%d:%d",
     };
     assert_int_equal(pipe2(p, O_CLOEXEC), 0);
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
@@ -503,6 +536,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_frames_end_a_connection),
         cmocka_unit_test(bad_frames_do_not_end_a_queue),
+        cmocka_unit_test(queue_tells_of_garbage),
         cmocka_unit_test(queue_receivers_with_company_go_on_too),
         cmocka_unit_test(greeting_of_another_version_names_both),
         cmocka_unit_test(greeting_that_never_ends_is_waited_for_no_longer_than_asked),

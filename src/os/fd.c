@@ -87,6 +87,12 @@ ssize_t naru__os_write(int fd, const void *buf, size_t n)
     return naru__os_writev(fd, &one, 1);
 }
 
+ssize_t naru__os_tee(int from, int to, size_t n)
+{
+    int fault = naru__fault_at("tee");
+    return fault < 0 ? fault : RETRY(tee(from, to, n, SPLICE_F_NONBLOCK));
+}
+
 int naru__os_pipe(int ret_fds[2])
 {
     int fault = naru__fault_at("pipe2");

@@ -16,9 +16,12 @@ ssize_t naru__os_readv(int fd, const struct iovec *vector, int n);
 
 /* Writes and never raises SIGPIPE: a pipe without reader is -EPIPE. Where the kernel lacks
  * RWF_NOSIGNAL (before 6.18) SIGPIPE is blocked in this thread around the write and taken away if
- * the write raised it: two system calls more. */
+ * the write raised it: three system calls more. */
 ssize_t naru__os_write(int fd, const void *buf, size_t n);
 ssize_t naru__os_writev(int fd, const struct iovec *vector, int n);
+
+/* Copies up to n bytes from one pipe to another and leaves them in the first. */
+ssize_t naru__os_tee(int from, int to, size_t n);
 
 /* Two descriptors, O_CLOEXEC | O_NONBLOCK. */
 int naru__os_pipe(int ret_fds[2]);

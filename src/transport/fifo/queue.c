@@ -7,10 +7,12 @@
  * mix either (short ones may come between; they carry their sender, and receivers sort them out).
  *
  * Receivers hold lock TURN while they read a record. One that is alone (nobody else holds HERE)
- * reads as much as there is; else each reads one record and lets go. A receiver that dies in its
- * turn loses what it had read (the kernel has handed it out); the next one skips the rest of a
- * record whose beginning is gone. A sender that dies, or gives up, in a long record lets go of
- * LONG; the receiver that waits for the rest sees that on its next look (50 ms) and drops the part.
+ * reads as much as there is; else each reads one record and lets go. It looks at a frame's header
+ * through tee(2) and takes the frame in one read, so that one that is killed never leaves a part of
+ * a frame. A receiver that dies in its turn loses what it had read (the kernel has handed it out);
+ * the next one skips the rest of a record whose beginning is gone. A sender that dies, or gives up,
+ * in a long record lets go of LONG; the receiver that waits for the rest sees that on its next look
+ * (50 ms) and drops the part.
  *
  * The locks are open file description locks on the FIFO itself. A forked child shares the parent's
  * descriptions, and would keep a dead parent's turn; so it closes its copies at once, in an atfork
@@ -22,6 +24,7 @@
 #include "base/text.h"
 #include "os/fd.h"
 #include "os/file.h"
+#include "os/limit.h"
 #include "os/process.h"
 #include "transport/common/bytes.h"
 #include "transport/common/inbox.h"
@@ -49,10 +52,14 @@ struct fifo_queue {
     struct naru_inbox inbox;
     bool turn;          /* this receiver holds TURN */
     bool turn_is_other; /* there is something to read, and somebody else's turn */
+    bool fresh;         /* nothing read yet: one that was alone may have died in a frame */
+    bool garbage;       /* what is no frame was skipped, and nobody has been told */
+    int look[2];        /* a pipe, for the next header */
     int64_t armed_select;
     bool armed;
 
-    _Atomic int out; /* sending half */
+    _Atomic int out;        /* sending half */
+    _Atomic bool abandoned; /* no receiver has it open: `out` keeps what lies in it for the next */
     _Atomic int watch;
     uint32_t sender;
     uint64_t sequence;
@@ -172,23 +179,76 @@ static int stuck(struct fifo_queue *q)
     if (naru__os_unread(q->in) > 0) /* it came just now */
         return 0;
     uint64_t dropped = q->inbox.dropped;
-    size_t bytes = q->inbox.end - q->inbox.start;
     naru__inbox_drop(&q->inbox);
     naru__count(&q->channel.handle.counts.dropped, q->inbox.dropped - dropped);
     end_turn(q);
-    if (part)
-        return naru__fail(-EPROTO,
-                          "%s: %zu bytes came that are no naru frame: somebody else writes into "
-                          "this FIFO; they are skipped",
-                          name_of(q), bytes);
+    q->garbage |= part;
     return -EAGAIN;
 }
 
+/* Said once for what was skipped, when what came before and behind it has been received. */
+static int say_garbage(struct fifo_queue *q)
+{
+    q->garbage = false;
+    return naru__fail(-EPROTO,
+                      "%s: bytes came that are no naru frame: somebody else writes into this FIFO, "
+                      "or a receiver died while it read; they were skipped",
+                      name_of(q));
+}
+
+static int make_look(struct fifo_queue *q)
+{
+    if (q->look[0] >= 0)
+        return 0;
+    int r = naru__os_pipe(q->look);
+    if (r < 0)
+        return naru__fail(r, "%s: no pipe to look ahead with: %s%s", name_of(q),
+                          naru__errno_text(r), naru__limit_of_files(r).text);
+    (void)naru__os_set_pipe_capacity(q->look[0], 2 * PIPE_BUF); /* a header may touch two pages */
+    return 0;
+}
+
+/* Bytes of the frame that comes next; 0 if there is none now. */
+static ssize_t next_frame(struct fifo_queue *q)
+{
+    uint8_t header[FRAME_HEADER];
+    struct naru_frame frame;
+    if (q->inbox.end > q->inbox.start)
+        return (ssize_t)naru__inbox_need(&q->inbox); /* it has begun when this one was alone */
+    int r = make_look(q);
+    if (r < 0)
+        return r;
+    ssize_t n = naru__os_tee(q->in, q->look[1], sizeof header);
+    if (n > 0)
+        n = naru__os_read(q->look[0], header, (size_t)n);
+    if (n == -EAGAIN)
+        return 0;
+    if (n < 0)
+        return reading_failed(q, (int)n);
+    if (n < FRAME_HEADER || naru__frame_decode(header, &frame) < 0)
+        return n;
+    return FRAME_HEADER + (ssize_t)frame.size;
+}
+
+/* Were those the last bytes of a frame that a receiver had begun to read when it was killed? */
+static bool remainder_of_dead(const struct fifo_queue *q, bool fresh, size_t before)
+{
+    bool good_behind = q->inbox.count > before || q->inbox.join.active;
+    return fresh && good_behind && q->inbox.garbage < PIPE_BUF;
+}
+
 /* One read; what it brought is parsed. 0, -EAGAIN, or an error. */
-static int read_some(struct fifo_queue *q, size_t limit)
+static int read_some(struct fifo_queue *q, bool alone)
 {
     struct iovec room[2];
-    int n = naru__inbox_room(&q->inbox, room, limit);
+    size_t before = q->inbox.count;
+    bool fresh = q->fresh;
+    ssize_t limit = alone ? 0 : next_frame(q);
+    if (limit < 0)
+        return (int)limit;
+    if (limit == 0 && !alone)
+        return naru__inbox_midway(&q->inbox) ? stuck(q) : -EAGAIN;
+    int n = naru__inbox_room(&q->inbox, room, (size_t)limit);
     if (n < 0)
         return n;
     ssize_t got = naru__os_readv(q->in, room, n);
@@ -199,6 +259,11 @@ static int read_some(struct fifo_queue *q, size_t limit)
         return reading_failed(q, (int)got);
     uint64_t dropped = q->inbox.dropped;
     int r = naru__inbox_fed(&q->inbox, (size_t)got);
+    q->fresh = false;
+    if (r == -EPROTO) {
+        q->garbage |= !remainder_of_dead(q, fresh, before);
+        r = 0;
+    }
     naru__count(&q->channel.handle.counts.dropped, q->inbox.dropped - dropped);
     return r;
 }
@@ -210,11 +275,11 @@ static int refill(struct fifo_queue *q)
     int r = take_turn(q);
     if (r <= 0)
         return r < 0 ? reading_failed(q, r) : -EAGAIN;
-    int others = naru__os_lock_held(q->in, LOCK_HERE);
+    int others = naru__os_lock_held(q->in, LOCK_HERE); /* an error: as if there were some */
     size_t before = q->inbox.count;
     int reads = 0;
     do /* after so many reads the caller looks at the clock */
-        r = read_some(q, others ? naru__inbox_need(&q->inbox) : 0);
+        r = read_some(q, others == 0);
     while (r == 0 && naru__inbox_midway(&q->inbox) && q->inbox.count == before &&
            ++reads < READS_MAX);
     if (!naru__inbox_midway(&q->inbox))
@@ -242,8 +307,8 @@ static int receive_once(struct fifo_queue *q, int64_t select, struct naru_item *
             return 0;
         if (q->inbox.count > 0 && q->inbox.held > q->stash)
             return stash_full(q, select);
-        int r = refill(q);
-        if (r < 0)
+        int r = q->garbage ? say_garbage(q) : refill(q);
+        if (r < 0 && !(r == -EAGAIN && q->garbage))
             return r;
     }
 }
@@ -349,9 +414,11 @@ static void queue_give_back(naru_channel *channel, struct naru_message *message)
 /* Somebody has it open for reading, or the time passes. */
 static int connected(struct fifo_queue *q, struct naru_wait *wait)
 {
-    if (q->out >= 0)
+    if (q->out >= 0 && !q->abandoned)
         return 0;
     int r = naru__fifo_connect(wait, q->path, &q->out, &q->watch);
+    if (r == 0)
+        q->abandoned = false;
     if (r == 0 && q->capacity.asked)
         q->capacity = naru__capacity_ask(q->out, q->capacity.asked);
     return r;
@@ -371,7 +438,7 @@ static int write_frames(struct fifo_queue *q, struct naru_wait *wait, const stru
         if (w >= 0)
             return 0;
         if (w == -EPIPE) {
-            naru__replace_fd(&q->channel.handle, &q->out, NARU__NO_FD);
+            q->abandoned = true;
             return -EPIPE;
         }
         if (w != -EAGAIN)
@@ -432,11 +499,11 @@ static int send_record(struct fifo_queue *q, const struct naru_outgoing *out,
             return r;
         naru__wire_init(&wire, out, PIPE_BUF, PIECE, q->sender, q->sequence + 1);
         r = send_wire(q, &wire, wait);
-        if (is_long && q->out >= 0)
+        if (is_long)
             (void)naru__os_unlock(q->out, LOCK_LONG);
-        if (r < 0 && r != -EPIPE && naru__wire_begun(&wire)) {
+        if (r < 0 && naru__wire_begun(&wire)) {
             q->sequence++; /* what went of it must not meet another record of this number */
-            naru__count(&q->channel.handle.counts.dropped, 1);
+            naru__count(&q->channel.handle.counts.dropped, r != -EPIPE);
         }
     } while (r == -EPIPE);
     return r;
@@ -580,7 +647,7 @@ static int queue_watch(struct naru_handle *h, int events, struct naru_watch *ret
             ret_watch->again = naru__now() + LOOK_NS;
         pthread_mutex_unlock(&q->rx);
     }
-    if (events & NARU_OUT && q->out >= 0) {
+    if (events & NARU_OUT && q->out >= 0 && !q->abandoned) {
         ret_watch->fds[n++] = (struct pollfd){.fd = q->out, .events = POLLOUT};
     } else if (events & NARU_OUT && q->watch >= 0) {
         ret_watch->fds[n++] = (struct pollfd){.fd = q->watch, .events = POLLIN};
@@ -596,7 +663,7 @@ static bool queue_ready(struct naru_handle *h, int events)
     pthread_mutex_lock(&q->rx);
     bool in = events & NARU_IN && naru__inbox_has(&q->inbox, q->armed ? q->armed_select : 0);
     pthread_mutex_unlock(&q->rx);
-    return in || (events & NARU_OUT && q->out < 0 && q->watch < 0);
+    return in || (events & NARU_OUT && (q->out < 0 || q->abandoned) && q->watch < 0);
 }
 
 static void queue_stats(struct naru_handle *h, struct naru_stats *stats)
@@ -610,6 +677,8 @@ static void queue_free(struct fifo_queue *q)
     naru__os_close(q->in); /* its locks go with it */
     naru__os_close(q->out);
     naru__os_close(q->watch);
+    naru__os_close(q->look[0]);
+    naru__os_close(q->look[1]);
     naru__inbox_deinit(&q->inbox);
     pthread_mutex_destroy(&q->rx);
     free(q->batch);
@@ -659,6 +728,8 @@ static int new_queue(const char *name, const char *path, int role,
     q->in = NARU__NO_FD;
     q->out = NARU__NO_FD;
     q->watch = NARU__NO_FD;
+    q->look[0] = q->look[1] = NARU__NO_FD;
+    q->fresh = true;
     pthread_mutex_init(&q->rx, NULL);
     int r = naru__handle_init(&q->channel.handle, NARU__CHANNEL, &handle_ops, name, directions);
     if (r == 0)
