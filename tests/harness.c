@@ -107,6 +107,8 @@ static _Noreturn void in_child(void (*run)(void))
     exit(0); /* so that the leak checker looks */
 }
 
+#define SKIPPED "skipped: "
+
 bool run_case(const char *name, void (*run)(void), int seconds, char *why, size_t size)
 {
     const char *base = getenv("TMPDIR");
@@ -148,8 +150,18 @@ bool run_case(const char *name, void (*run)(void), int seconds, char *why, size_
     return false;
 }
 
+_Noreturn void test_skip(const char *why)
+{
+    snprintf(reason, 4096, "%s%s", SKIPPED, why);
+    _exit(0);
+}
+
 void tap_result(bool ok, const char *name, const char *why)
 {
+    if (strncmp(why, SKIPPED, strlen(SKIPPED)) == 0) {
+        tap_skip(name, why + strlen(SKIPPED));
+        return;
+    }
     printf("%sok %d - %s\n", ok ? "" : "not ", ++results, name);
     if (!ok) {
         printf("# %s\n", why);

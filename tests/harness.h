@@ -54,6 +54,9 @@ _Noreturn void test_failed(const char *file, int line, const char *format, ...)
          ? (void)0                                                                                 \
          : test_failed(__FILE__, __LINE__, "\"%s\" does not say \"%s\"", naru_why(), (text)))
 
+/* In a case: it cannot be shown here, and why. */
+_Noreturn void test_skip(const char *why);
+
 /* A child process of a case: runs body, exits 0. end_child fails the case if it did not. */
 pid_t start_child(void (*body)(void *), void *context);
 void end_child(pid_t);

@@ -295,9 +295,32 @@ static void the_next_receiver_gets_it(void **state)
     tear_down();
 }
 
+/* One that selects would put aside what the others could take. */
+static void several_receivers_do_not_select(void **state)
+{
+    naru_channel *out, *one, *two;
+    char byte;
+    (void)state;
+    set_up();
+    assert_int_equal(naru_queue_open(url, NARU_RECV, NULL, &one), 0);
+    assert_int_equal(naru_queue_open(url, NARU_RECV, NULL, &two), 0);
+    assert_int_equal(naru_queue_open(url, NARU_SEND, NULL, &out), 0);
+    assert_int_equal(naru_channel_send(out, 2, "x", 1, NARU_S), 0);
+    assert_int_equal(naru_channel_recv(one, 2, &byte, 1, NULL, NARU_S), -EOPNOTSUPP);
+    assert_non_null(strstr(naru_why(), "several receivers"));
+    assert_int_equal(naru_channel_recv(two, 0, &byte, 1, NULL, NARU_S), 1);
+    naru_channel_close(two);
+    assert_int_equal(naru_channel_send(out, 2, "y", 1, NARU_S), 0);
+    assert_int_equal(naru_channel_recv(one, 2, &byte, 1, NULL, NARU_S), 1);
+    naru_channel_close(one);
+    naru_channel_close(out);
+    tear_down();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(several_receivers_do_not_select),
         cmocka_unit_test(the_next_receiver_gets_it),
         cmocka_unit_test(nobody_killed),
         cmocka_unit_test(senders_killed),

@@ -47,7 +47,8 @@ struct naru_exit {
 /* naru_spawn - starts a program
  *
  * argv[0] is looked up in PATH. The child gets descriptors 0, 1, 2 and the ends named, and none
- * else. Handles given as ends must be ends of a pair that this process made.
+ * else. Handles given as ends must be ends of a pair that this process made; one two-way stream can
+ * be stdin and stdout.
  *
  * ret_child: owned by the caller, naru_child_close.
  * Returns: 0 once the program runs: the handles given are then closed here, and their pointers

@@ -59,6 +59,7 @@ static const struct naru_handle_ops child_ops = {
 
 struct plan {
     struct naru_handle *handles[ENDS_MAX]; /* to be closed here once it runs */
+    bool standard[ENDS_MAX]; /* that handle is 0, 1 or 2, and can be another of them as well */
     size_t n_handles;
     int blocking[3]; /* ends that become 0, 1, 2: foreign programs expect them to block */
     size_t n_blocking;
@@ -134,6 +135,16 @@ static int plan_named(struct plan *plan, const struct naru_spawn_end *end,
     return 0;
 }
 
+static int plan_handle(struct plan *plan, struct naru_handle *h, bool standard)
+{
+    for (size_t i = 0; i < plan->n_handles; i++)
+        if (plan->handles[i] == h)
+            return standard && plan->standard[i] ? 0 : -EINVAL;
+    plan->standard[plan->n_handles] = standard;
+    plan->handles[plan->n_handles++] = h;
+    return 0;
+}
+
 static int plan_end(struct plan *plan, const struct naru_spawn_end *end)
 {
     struct naru_passage passage = {.noun = NULL};
@@ -152,10 +163,12 @@ static int plan_end(struct plan *plan, const struct naru_spawn_end *end)
         r = h->ops->pass(h, &passage);
         if (r < 0)
             return r;
-        for (size_t i = 0; i < plan->n_handles; i++)
-            if (plan->handles[i] == h)
-                return naru__fail(-EINVAL, "%s: this end is given twice", end->name);
-        plan->handles[plan->n_handles++] = h;
+        r = plan_handle(plan, h, number >= 0);
+        if (r < 0)
+            return naru__fail(r,
+                              "%s: this end is given twice; only stdin, stdout and stderr can "
+                              "be one two-way stream",
+                              end->name);
     } else if (number < 0) {
         return naru__fail(-EINVAL, "%s: a plain descriptor can only be stdin, stdout or stderr",
                           end->name);

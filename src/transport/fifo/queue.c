@@ -268,14 +268,26 @@ static int read_some(struct fifo_queue *q, bool alone)
     return r;
 }
 
+/* What a receiver put aside would be kept from the others. */
+static int cannot_select(struct fifo_queue *q)
+{
+    end_turn(q);
+    return naru__fail(-EOPNOTSUPP,
+                      "%s: a FIFO with several receivers hands each the next record and cannot "
+                      "select by type: receive with select 0, or use sysv-mq:",
+                      name_of(q));
+}
+
 /* Reads what there is: one record if there are other receivers, else what fits. 1: a message came,
  * perhaps while a long one is still coming; -EAGAIN; an error. */
-static int refill(struct fifo_queue *q)
+static int refill(struct fifo_queue *q, int64_t select)
 {
     int r = take_turn(q);
     if (r <= 0)
         return r < 0 ? reading_failed(q, r) : -EAGAIN;
     int others = naru__os_lock_held(q->in, LOCK_HERE); /* an error: as if there were some */
+    if (others && select && !naru__inbox_midway(&q->inbox))
+        return cannot_select(q);
     size_t before = q->inbox.count;
     int reads = 0;
     do /* after so many reads the caller looks at the clock */
@@ -307,7 +319,7 @@ static int receive_once(struct fifo_queue *q, int64_t select, struct naru_item *
             return 0;
         if (q->inbox.count > 0 && q->inbox.held > q->stash)
             return stash_full(q, select);
-        int r = q->garbage ? say_garbage(q) : refill(q);
+        int r = q->garbage ? say_garbage(q) : refill(q, select);
         if (r < 0 && !(r == -EAGAIN && q->garbage))
             return r;
     }
