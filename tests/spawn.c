@@ -199,6 +199,14 @@ static void no_leak(void)
     close(fd);
     for (int i = 0; i < 100; i++)
         expect_code(4, listed(0));
+    naru_child *child;
+    struct naru_exit e;
+    setenv("NARU_FD_mine", "stream:pipe:0:-", 1); /* this process's own end is not the child's */
+    expect_ok(naru_spawn((char *[]){"sh", "-c", "test -z \"$NARU_FD_mine\"", NULL}, NULL, &child));
+    unsetenv("NARU_FD_mine");
+    expect_ok(naru_child_wait(child, 5 * NARU_S, &e));
+    expect(e.code == 0);
+    naru_child_close(child);
 }
 
 static void second_user(void)

@@ -46,6 +46,7 @@ static const struct {
     {"read", {EIO, EAGAIN, ENOMEM}},
     {"readv", {EIO, EAGAIN, ENOMEM}},
     {"writev", {EIO, EAGAIN, EPIPE, ENOMEM, ENOSPC}},
+    {"tee", {ENOMEM, EAGAIN}},
     {"pipe2", {EMFILE, ENFILE, ENOMEM}},
     {"F_GETPIPE_SZ", {EBADF}},
     {"F_SETPIPE_SZ", {EPERM, EBUSY, ENOMEM}},
@@ -150,11 +151,17 @@ static void wrong_if(bool condition, const char *what)
         w.wrong = what;
 }
 
-static long kept(long r, const void *out)
+static long check_kept(long r, const void *out)
 {
     wrong_if(r < 0 && out != POISON, "an out-parameter was touched");
     return r;
 }
+/* The call first, then the pointer: arguments of a function have no order. */
+#define kept(call, pointer)                                                                        \
+    __extension__({                                                                                \
+        long result_ = (call);                                                                     \
+        check_kept(result_, (pointer));                                                            \
+    })
 
 static void need(long r)
 {
@@ -243,6 +250,15 @@ static void queue_with_long(void)
 {
     queue();
     need(naru_channel_send(w.c[0], 1, big, LONG, soon));
+}
+
+static void queue_with_company(void) /* another receiver holds the lock that says so */
+{
+    const struct flock here = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 1, .l_len = 1};
+    queue_with_message();
+    w.raw[0] = open(w.path, O_RDWR | O_CLOEXEC);
+    need(w.raw[0]);
+    need(fcntl(w.raw[0], F_OFD_SETLK, &here));
 }
 
 static void queue_of_nobody(void) /* the sender must look for a receiver */
@@ -571,6 +587,16 @@ static long recv_small(void)
 {
     return recv_size(big_text, sizeof big_text);
 }
+static long recv_any(void)
+{
+    memset(buffer, 0, sizeof big_text);
+    long r = naru_channel_recv(w.c[1], 0, buffer, sizeof buffer, NULL, soon);
+    disarm();
+    long n = r < 0 ? naru_channel_recv(w.c[1], 0, buffer, sizeof buffer, NULL, 20 * soon) : r;
+    wrong_if(n != sizeof big_text || memcmp(buffer, big_text, sizeof big_text) != 0,
+             "the message was lost");
+    return r;
+}
 static long recv_half(void)
 {
     return recv_size(big, BIG / 2);
@@ -835,6 +861,7 @@ static const struct operation {
     {"queue send_many", queue, send_many, false},
     {"queue send, receiver sought", queue_of_nobody, send_small, false},
     {"queue recv", queue_with_message, recv_small, false},
+    {"queue recv in company", queue_with_company, recv_any, false},
     {"queue recv long", queue_with_long, recv_long, false},
     {"queue recv, nothing", queue, recv_nothing, false},
     {"queue take", queue_with_message, take, false},

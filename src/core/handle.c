@@ -351,9 +351,7 @@ void naru__rearm(struct naru_handle *h)
 {
     pthread_mutex_lock(&h->arm);
     /* what cannot be armed is rung: the owner calls again and meets the error there */
-#ifndef NARU_FAULT_lost_rearm
     (void)rearm_locked(h);
-#endif
     pthread_mutex_unlock(&h->arm);
 }
 

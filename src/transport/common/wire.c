@@ -151,11 +151,7 @@ size_t naru__wire_abort(struct naru_wire *w, uint8_t *out)
     end.size = 1;
     end.left = 0;
     naru__frame_encode(&end, bytes);
-#ifdef NARU_FAULT_given_up_counts
-    bytes[FRAME_HEADER] = 0;
-#else
     bytes[FRAME_HEADER] = 1; /* given up */
-#endif
     memcpy(out + n, bytes + at, sizeof bytes - at);
     w->done = true;
     return n + sizeof bytes - at;
