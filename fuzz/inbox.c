@@ -54,6 +54,17 @@ static void touch(const struct naru_item *item)
         abort();
 }
 
+static void take_some(struct naru_inbox *in, int64_t select, bool give_back)
+{
+    struct naru_message m[3];
+    size_t sum = 0, bytes, n = naru__inbox_take_messages(in, select, in, m, 3, &bytes);
+    for (size_t i = 0; i < n; i++)
+        sum += m[i].size;
+    if (sum != bytes)
+        abort();
+    naru__inbox_end_messages(in, m, n, give_back);
+}
+
 static void look(struct naru_inbox *in, unsigned flags, unsigned x)
 {
     static const int64_t selects[] = {0, 1, 2, -2, -1000, NARU_EXCEPT(1)};
@@ -61,6 +72,8 @@ static void look(struct naru_inbox *in, unsigned flags, unsigned x)
     int64_t select = flags & SELECT ? selects[x % 6] : 0;
     if (naru__inbox_has(in, select) != (naru__inbox_peek(in, select) != NULL))
         abort();
+    if (x % 7 == 0)
+        take_some(in, select, x % 2);
     if ((flags & HOLD && x % 3) || !naru__inbox_take(in, select, &item))
         return;
     touch(&item);

@@ -316,12 +316,27 @@ static int take(naru_channel *channel, int64_t select, int64_t deadline,
     return r;
 }
 
-static void release(naru_channel *channel, struct naru_message *m, bool back)
+/* Only what lies in memory already: no system call to be told of nothing. */
+static size_t take_ready(naru_channel *channel, int64_t select, struct naru_message *ret_messages,
+                         size_t n)
 {
-    (back ? channel->ops->give_back : channel->ops->release)(channel, m);
-    channel->taken--;
-    m->data = NULL;
-    m->internal[2] = 0;
+    unsigned room = channel->max_taken - channel->taken;
+    n = n < room ? n : room;
+    if (n == 0 || !channel->ops->take_ready)
+        return 0;
+    n = channel->ops->take_ready(channel, select, ret_messages, n);
+    channel->taken += (unsigned)n;
+    return n;
+}
+
+static void release(naru_channel *channel, struct naru_message *m, size_t n, bool back)
+{
+    (back ? channel->ops->give_back : channel->ops->release)(channel, m, n);
+    channel->taken -= (unsigned)n;
+    for (size_t i = 0; i < n; i++) {
+        m[i].data = NULL;
+        m[i].internal[2] = 0;
+    }
 }
 
 /* For transports without a recv of their own. */
@@ -336,7 +351,7 @@ static ssize_t recv_by_take(naru_channel *channel, int64_t select, void *buf, si
     bool fits = m.size <= cap;
     if (fits && m.size)
         memcpy(buf, m.data, m.size);
-    (fits ? channel->ops->release : channel->ops->give_back)(channel, &m);
+    (fits ? channel->ops->release : channel->ops->give_back)(channel, &m, 1);
     return fits ? (ssize_t)m.size : -EMSGSIZE;
 }
 
@@ -384,18 +399,14 @@ ssize_t naru_channel_take_many(naru_channel *channel, int64_t select,
         r = naru__fail(-EINVAL, "%s: room for no messages", h->name);
     if (r < 0)
         return r;
-    size_t got = 0;
-    int64_t deadline = naru__deadline(timeout);
-    while (got < n) {
-        /* after the first only what lies in memory already: no system call to be told of nothing */
-        if (got > 0 &&
-            (channel->taken >= channel->max_taken || !channel->ops->at_hand(channel, select)))
-            break;
+    size_t got = take_ready(channel, select, ret_messages, n);
+    if (got == 0) {
         struct naru_message m;
-        r = take(channel, select, got ? NARU__AT_ONCE : deadline, &m);
-        if (r < 0)
-            break;
-        ret_messages[got++] = m;
+        r = take(channel, select, naru__deadline(timeout), &m);
+        if (r == 0) {
+            ret_messages[0] = m;
+            got = 1 + take_ready(channel, select, ret_messages + 1, n - 1);
+        }
     }
     naru__leave(h);
     return got ? (ssize_t)got : r;
@@ -412,8 +423,8 @@ static int end_taken(naru_channel *channel, struct naru_message *messages, size_
                               "%s: message %zu was not taken from this channel, or is released "
                               "already",
                               channel->handle.name, i);
-    for (size_t i = 0; i < n; i++)
-        release(channel, &messages[i], back);
+    if (n)
+        release(channel, messages, n, back);
     naru__leave(&channel->handle);
     return 0;
 }
@@ -527,7 +538,7 @@ int naru_channel_recv_struct(naru_channel *channel, uint32_t type, uint32_t sign
                 " has come: build both sides from one definition; it stays",
                 channel->handle.name, type, size, signature, m.info.type, m.size, theirs);
         }
-        release(channel, &m, !matches);
+        release(channel, &m, 1, !matches);
     }
     naru__leave(&channel->handle);
     return r;

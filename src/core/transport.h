@@ -55,15 +55,17 @@ struct naru_channel_ops {
     /* The next message that `select` wants, in place. The caller has checked max_taken. Leaves
      * .internal for its own use; internal[3] is the signature. Receiving thread, as all below. */
     int (*take)(naru_channel *, int64_t select, int64_t deadline, struct naru_message *ret_message);
-    /* Would take find one without a system call? */
-    bool (*at_hand)(naru_channel *, int64_t select);
+    /* As take, of what lies in memory already, up to n, without a system call. How many; NULL: the
+     * medium keeps nothing here. */
+    size_t (*take_ready)(naru_channel *, int64_t select, struct naru_message *ret_messages,
+                         size_t n);
     /* Copies the next message out at once; as take, and -EMSGSIZE with ret_info->size. NULL: take,
      * copy, release. ret_info is never NULL here. */
     ssize_t (*recv)(naru_channel *, int64_t select, void *buf, size_t cap,
                     struct naru_info *ret_info, int64_t deadline);
-    /* Ends a taken message: acknowledged, or given back to its place and marked. */
-    void (*release)(naru_channel *, struct naru_message *);
-    void (*give_back)(naru_channel *, struct naru_message *);
+    /* End taken messages: acknowledged, or given back to their places and marked. */
+    void (*release)(naru_channel *, struct naru_message *, size_t n);
+    void (*give_back)(naru_channel *, struct naru_message *, size_t n);
     /* Memory to fill in place. NULL: a buffer of the handle's (core/channel.c). Sending thread. */
     int (*reserve)(naru_channel *, size_t size, int64_t deadline, void **ret_data);
     int (*commit)(naru_channel *, void *data, size_t size, uint32_t type);

@@ -92,9 +92,9 @@ ssize_t naru__connection_recv(naru_channel *, int64_t select, void *buf, size_t 
                               struct naru_info *ret_info, int64_t deadline);
 int naru__connection_take(naru_channel *, int64_t select, int64_t deadline,
                           struct naru_message *ret_message);
-bool naru__connection_at_hand(naru_channel *, int64_t select);
-void naru__connection_release(naru_channel *, struct naru_message *);
-void naru__connection_give_back(naru_channel *, struct naru_message *);
+size_t naru__connection_take_ready(naru_channel *, int64_t select, struct naru_message *, size_t n);
+void naru__connection_release(naru_channel *, struct naru_message *, size_t n);
+void naru__connection_give_back(naru_channel *, struct naru_message *, size_t n);
 
 /* ---- sending.c ---- */
 

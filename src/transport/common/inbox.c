@@ -102,17 +102,22 @@ static struct naru_item item_of(const struct naru_inbox *in, const struct naru_f
                               .order = in->order};
 }
 
-/* Takes over one reference to block. Room was made by grow_items. */
+/* Takes over one reference to block. Room was made by grow_items. The fields are stored in place: a
+ * struct that is built and then copied waits for its own small stores. */
 static void push(struct naru_inbox *in, const struct naru_frame *f, struct naru_block *block,
                  uint8_t *data, size_t size)
 {
-    struct naru_item item = item_of(in, f);
-    in->order++;
-    item.block = block;
-    item.data = data;
-    item.size = size;
+    struct naru_item *item = item_at(in, in->count++);
+    item->block = block;
+    item->data = data;
+    item->size = size;
+    item->type = f->type;
+    item->flags = 0;
+    item->signature = f->signature;
+    item->sender = f->sender;
+    item->sequence = f->sequence;
+    item->order = in->order++;
     in->held += size + ITEM_COST;
-    *item_at(in, in->count++) = item;
 }
 
 /* Index of the message that select wants: the first; with -t the first of the lowest type. */
@@ -133,17 +138,22 @@ static size_t find(const struct naru_inbox *in, int64_t select)
     return best;
 }
 
+static void forget(struct naru_inbox *in, size_t i)
+{
+    in->held -= item_at(in, i)->size + ITEM_COST;
+    for (; i > 0; i--)
+        *item_at(in, i) = *item_at(in, i - 1);
+    in->head = (in->head + 1) & (in->room - 1);
+    in->count--;
+}
+
 bool naru__inbox_take(struct naru_inbox *in, int64_t select, struct naru_item *ret_item)
 {
     size_t i = find(in, select);
     if (i == in->count)
         return false;
     *ret_item = *item_at(in, i);
-    for (; i > 0; i--)
-        *item_at(in, i) = *item_at(in, i - 1);
-    in->head = (in->head + 1) & (in->room - 1);
-    in->count--;
-    in->held -= ret_item->size + ITEM_COST;
+    forget(in, i);
     return true;
 }
 
@@ -614,4 +624,28 @@ struct naru_item naru__item_of_message(const struct naru_message *m)
         .sequence = m->info.sequence,
         .order = m->internal[1],
     };
+}
+
+size_t naru__inbox_take_messages(struct naru_inbox *in, int64_t select, const void *owner,
+                                 struct naru_message *ret_messages, size_t n, size_t *ret_bytes)
+{
+    size_t got = 0, bytes = 0, i;
+    for (; got < n && (i = find(in, select)) < in->count; got++) {
+        const struct naru_item *item = item_at(in, i);
+        naru__item_to_message(item, owner, &ret_messages[got]);
+        bytes += item->size;
+        forget(in, i);
+    }
+    *ret_bytes = bytes;
+    return got;
+}
+
+void naru__inbox_end_messages(struct naru_inbox *in, const struct naru_message *m, size_t n,
+                              bool give_back)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct naru_item item = naru__item_of_message(&m[i]);
+        if (!give_back || naru__inbox_return(in, &item, true) < 0)
+            naru__item_release(in, &item);
+    }
 }

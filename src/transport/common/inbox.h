@@ -99,4 +99,10 @@ void naru__item_to_message(const struct naru_item *, const void *owner,
                            struct naru_message *ret_message);
 struct naru_item naru__item_of_message(const struct naru_message *);
 
+/* Up to n of the messages that are here and that select wants. How many, and their bytes. */
+size_t naru__inbox_take_messages(struct naru_inbox *, int64_t select, const void *owner,
+                                 struct naru_message *ret_messages, size_t n, size_t *ret_bytes);
+void naru__inbox_end_messages(struct naru_inbox *, const struct naru_message *, size_t n,
+                              bool give_back);
+
 #endif

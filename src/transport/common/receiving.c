@@ -203,10 +203,10 @@ static void release_item(struct connection *c, struct naru_item *item)
     pthread_mutex_unlock(&c->rx);
 }
 
-static void count_received(struct connection *c, size_t size)
+static void count_received(struct connection *c, size_t n, size_t bytes)
 {
-    naru__count(&c->channel.handle.counts.received, 1);
-    naru__count(&c->channel.handle.counts.bytes_received, size);
+    naru__count(&c->channel.handle.counts.received, n);
+    naru__count(&c->channel.handle.counts.bytes_received, bytes);
 }
 
 ssize_t naru__connection_recv(naru_channel *channel, int64_t select, void *buf, size_t cap,
@@ -228,7 +228,7 @@ ssize_t naru__connection_recv(naru_channel *channel, int64_t select, void *buf, 
         memcpy(buf, item.data, item.size);
     if (item.block)
         release_item(c, &item);
-    count_received(c, item.size);
+    count_received(c, 1, item.size);
     return (ssize_t)item.size;
 }
 
@@ -241,31 +241,36 @@ int naru__connection_take(naru_channel *channel, int64_t select, int64_t deadlin
     if (r < 0)
         return r;
     naru__item_to_message(&item, channel, ret_message);
-    count_received(c, item.size);
+    count_received(c, 1, item.size);
     return 0;
 }
 
-bool naru__connection_at_hand(naru_channel *channel, int64_t select)
+size_t naru__connection_take_ready(naru_channel *channel, int64_t select,
+                                   struct naru_message *ret_messages, size_t n)
+{
+    struct connection *c = of_channel(channel);
+    size_t bytes;
+    pthread_mutex_lock(&c->rx);
+    n = naru__inbox_take_messages(&c->inbox, select, channel, ret_messages, n, &bytes);
+    pthread_mutex_unlock(&c->rx);
+    count_received(c, n, bytes);
+    return n;
+}
+
+static void end_messages(naru_channel *channel, struct naru_message *m, size_t n, bool give_back)
 {
     struct connection *c = of_channel(channel);
     pthread_mutex_lock(&c->rx);
-    bool has = naru__inbox_has(&c->inbox, select);
+    naru__inbox_end_messages(&c->inbox, m, n, give_back);
     pthread_mutex_unlock(&c->rx);
-    return has;
 }
 
-void naru__connection_release(naru_channel *channel, struct naru_message *message)
+void naru__connection_release(naru_channel *channel, struct naru_message *m, size_t n)
 {
-    struct naru_item item = naru__item_of_message(message);
-    release_item(of_channel(channel), &item);
+    end_messages(channel, m, n, false);
 }
 
-void naru__connection_give_back(naru_channel *channel, struct naru_message *message)
+void naru__connection_give_back(naru_channel *channel, struct naru_message *m, size_t n)
 {
-    struct connection *c = of_channel(channel);
-    struct naru_item item = naru__item_of_message(message);
-    pthread_mutex_lock(&c->rx);
-    if (naru__inbox_return(&c->inbox, &item, true) < 0)
-        naru__item_release(&c->inbox, &item);
-    pthread_mutex_unlock(&c->rx);
+    end_messages(channel, m, n, true);
 }

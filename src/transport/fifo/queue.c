@@ -346,10 +346,10 @@ static int receive(struct fifo_queue *q, int64_t select, int64_t deadline,
     return r;
 }
 
-static void count_received(struct fifo_queue *q, size_t size)
+static void count_received(struct fifo_queue *q, size_t n, size_t bytes)
 {
-    naru__count(&q->channel.handle.counts.received, 1);
-    naru__count(&q->channel.handle.counts.bytes_received, size);
+    naru__count(&q->channel.handle.counts.received, n);
+    naru__count(&q->channel.handle.counts.bytes_received, bytes);
 }
 
 static void release_item(struct fifo_queue *q, struct naru_item *item)
@@ -359,10 +359,10 @@ static void release_item(struct fifo_queue *q, struct naru_item *item)
     pthread_mutex_unlock(&q->rx);
 }
 
-static void put_back(struct fifo_queue *q, struct naru_item *item, bool mark)
+static void put_back(struct fifo_queue *q, struct naru_item *item)
 {
     pthread_mutex_lock(&q->rx);
-    if (naru__inbox_return(&q->inbox, item, mark) < 0)
+    if (naru__inbox_return(&q->inbox, item, false) < 0)
         naru__item_release(&q->inbox, item);
     pthread_mutex_unlock(&q->rx);
 }
@@ -376,7 +376,7 @@ static int queue_take(naru_channel *channel, int64_t select, int64_t deadline,
     if (r < 0)
         return r;
     naru__item_to_message(&item, channel, ret_message);
-    count_received(q, item.size);
+    count_received(q, 1, item.size);
     return 0;
 }
 
@@ -390,35 +390,43 @@ static ssize_t queue_recv(naru_channel *channel, int64_t select, void *buf, size
         return r;
     naru__item_info(&item, ret_info);
     if (item.size > cap) {
-        put_back(q, &item, false);
+        put_back(q, &item);
         return -EMSGSIZE;
     }
     if (item.size)
         memcpy(buf, item.data, item.size);
     release_item(q, &item);
-    count_received(q, item.size);
+    count_received(q, 1, item.size);
     return (ssize_t)item.size;
 }
 
-static bool queue_at_hand(naru_channel *channel, int64_t select)
+static size_t queue_take_ready(naru_channel *channel, int64_t select,
+                               struct naru_message *ret_messages, size_t n)
 {
     struct fifo_queue *q = of_channel(channel);
+    size_t bytes;
     pthread_mutex_lock(&q->rx);
-    bool has = naru__inbox_has(&q->inbox, select);
+    n = naru__inbox_take_messages(&q->inbox, select, channel, ret_messages, n, &bytes);
     pthread_mutex_unlock(&q->rx);
-    return has;
+    count_received(q, n, bytes);
+    return n;
 }
 
-static void queue_release(naru_channel *channel, struct naru_message *message)
+static void end_messages(struct fifo_queue *q, struct naru_message *m, size_t n, bool give_back)
 {
-    struct naru_item item = naru__item_of_message(message);
-    release_item(of_channel(channel), &item);
+    pthread_mutex_lock(&q->rx);
+    naru__inbox_end_messages(&q->inbox, m, n, give_back);
+    pthread_mutex_unlock(&q->rx);
 }
 
-static void queue_give_back(naru_channel *channel, struct naru_message *message)
+static void queue_release(naru_channel *channel, struct naru_message *m, size_t n)
 {
-    struct naru_item item = naru__item_of_message(message);
-    put_back(of_channel(channel), &item, true);
+    end_messages(of_channel(channel), m, n, false);
+}
+
+static void queue_give_back(naru_channel *channel, struct naru_message *m, size_t n)
+{
+    end_messages(of_channel(channel), m, n, true);
 }
 
 /* ---- sending ---- */
@@ -719,7 +727,7 @@ static const struct naru_channel_ops channel_ops = {
     .send = queue_send,
     .send_many = queue_send_many,
     .take = queue_take,
-    .at_hand = queue_at_hand,
+    .take_ready = queue_take_ready,
     .recv = queue_recv,
     .release = queue_release,
     .give_back = queue_give_back,
