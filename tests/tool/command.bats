@@ -48,6 +48,23 @@ teardown() {
     [[ $output == *"nobody has it open for reading"*"0 messages were accepted"* ]]
 }
 
+@test "dd at the other end of FIFOs and of pipes, in blocks that fit nothing" {
+    head -c 1000003 /dev/urandom >data
+    mkfifo f
+    timeout 10 dd if=f of=out bs=777 2>/dev/null 3>&- &
+    "$NARU" write "fifo:$D/f" --timeout 5 <data
+    wait $!
+    cmp data out
+    timeout 10 "$NARU" read "fifo:$D/f" >out 3>&- &
+    timeout 10 dd if=data of=f bs=4097 2>/dev/null
+    wait $!
+    cmp data out
+    "$NARU" run --via pipe "dd if=data bs=5000 status=none" "dd bs=4093 status=none" >out
+    cmp data out
+    dd if=data bs=3 status=none | "$NARU" run --via fifo "cat" "dd bs=65537 status=none" >out
+    cmp data out
+}
+
 @test "cat and printf at the other end of streams" {
     timeout 10 "$NARU" read "fifo:$D/f" >out 3>&- &
     while [ ! -p f ]; do sleep 0.01; done
