@@ -77,15 +77,6 @@ teardown() {
     [ "$(cat out2)" = "to the shell" ]
 }
 
-@test "dd moves a megabyte through a FIFO unharmed" {
-    head -c 1000000 /dev/urandom >in
-    timeout 20 "$NARU" read "fifo:$D/f" >out 3>&- &
-    while [ ! -p f ]; do sleep 0.01; done
-    dd if=in of=f bs=7777 status=none
-    wait $!
-    cmp in out
-}
-
 @test "a killed receiver: the sender goes on with the next" {
     timeout 20 "$NARU" recv "fifo:$D/q" >/dev/null 3>&- &
     victim=$!
