@@ -4,7 +4,6 @@
 #include "tool/pump.h"
 
 #include "tool/command.h"
-#include "tool/print.h"
 
 #include <naru/naru.h>
 
@@ -12,17 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 enum { CHUNK = 65536, TYPE = 1 };
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 static int failed(const char *link)
 {
@@ -30,33 +20,13 @@ static int failed(const char *link)
     return EXIT_FAILED;
 }
 
-/* Throughput of the link on a terminal, four times a second. */
-static void progress(const char *link, uint64_t bytes, bool end)
-{
-    static double began, shown;
-    double now = seconds();
-    if (!is_live(STDERR_FILENO))
-        return;
-    if (began == 0)
-        began = shown = now;
-    if (!end && now - shown < 0.25)
-        return;
-    shown = now;
-    fprintf(stderr, "\rlink %s: %.1f MB, %.1f MB/s%s", link, (double)bytes / 1e6,
-            now > began ? (double)bytes / 1e6 / (now - began) : 0.0, end ? "\n" : "   ");
-}
-
 static int pump_in(naru_stream *s, naru_channel *c, const char *link)
 {
     static char buf[CHUNK];
-    uint64_t bytes = 0;
     ssize_t n;
-    while ((n = naru_stream_read(s, buf, sizeof buf, NARU_FOREVER)) > 0) {
+    while ((n = naru_stream_read(s, buf, sizeof buf, NARU_FOREVER)) > 0)
         if (naru_channel_send(c, TYPE, buf, (size_t)n, NARU_FOREVER) < 0)
             return failed(link);
-        progress(link, bytes += (uint64_t)n, false);
-    }
-    progress(link, bytes, true);
     if (n < 0 || naru_channel_send(c, TYPE, NULL, 0, NARU_FOREVER) < 0 ||
         naru_channel_flush(c, NARU_FOREVER) < 0)
         return failed(link);

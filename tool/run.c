@@ -7,6 +7,7 @@
 #include "tool/command.h"
 #include "tool/print.h"
 #include "tool/pump.h"
+#include "tool/rate.h"
 #include "tool/stop.h"
 
 #include <naru/naru.h>
@@ -36,6 +37,7 @@ struct pipeline {
     double seconds[PROGRAMS_MAX];
     naru_child *pump[PUMPS_MAX];
     int n, n_pumps;
+    struct rate rate;
 };
 
 static double now(void)
@@ -191,6 +193,17 @@ static void signal_all(struct pipeline *p, int signal)
     }
 }
 
+/* The last program's output leaves the pipeline: its rate is nobody's link. */
+static void show(struct pipeline *p, bool end)
+{
+    int pids[PROGRAMS_MAX];
+    for (int i = 0; i < p->n - 1; i++) {
+        bool runs = p->child[i] && naru_child_wait(p->child[i], NARU_NOWAIT, NULL) == -EAGAIN;
+        pids[i] = runs ? naru_child_pid(p->child[i]) : 0;
+    }
+    rate_show(&p->rate, pids, p->n - 1, end);
+}
+
 /* Waits for the programs and then the pumps; a signal to naru is passed on once. */
 static void wait_all(struct pipeline *p)
 {
@@ -199,6 +212,7 @@ static void wait_all(struct pipeline *p)
         naru_child *child = i < p->n ? p->child[i] : p->pump[i - p->n];
         struct naru_exit e = {-1, 0};
         while (child && naru_child_wait(child, 50 * NARU_MS, &e) == -ETIMEDOUT) {
+            show(p, false);
             if (stopped() && !passed) {
                 signal_all(p, stopped());
                 passed = 1;
@@ -209,6 +223,8 @@ static void wait_all(struct pipeline *p)
             p->seconds[i] = now() - p->seconds[i];
         }
     }
+    if (p->rate.began > 0)
+        show(p, true);
 }
 
 static void clean(struct pipeline *p)
@@ -291,9 +307,9 @@ const struct command run_command = {
     "runs a pipeline over any kind",
     "PROGRAM [PROGRAM...]",
     "Standard output of each program goes to standard input of the next; each is run by sh. Over a "
-    "message kind processes of naru's turn bytes into messages and back, and show the throughput "
-    "on "
-    "a terminal. Exit status: that of the last program that failed, 128 + N if signal N ended it. "
+    "message kind processes of naru's turn bytes into messages and back. On a terminal what each "
+    "program writes is shown as it runs. Exit status: that of the last program that failed, 128 + "
+    "N if signal N ended it. "
     "With --json a summary of each program goes to standard error.",
     1,
     PROGRAMS_MAX,

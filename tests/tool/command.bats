@@ -104,6 +104,16 @@ teardown() {
     [ -z "$(ls "$D")" ]
 }
 
+@test "run shows on a terminal what each program writes, over every kind" {
+    for via in pipe fifo pipe:messages; do
+        out=$(TERM=xterm script -qec "'$NARU' run --via $via 'head -c 5000000 /dev/zero; sleep 0.5' \
+            'cat >/dev/null'" /dev/null 2>&1)
+        [[ $out == *"1: 5.0 MB, "*" MB/s"* ]]
+        out=$(NO_COLOR=1 TERM=xterm script -qec "'$NARU' run --via $via 'echo hi' cat" /dev/null)
+        [ "$out" = $'hi\r' ]
+    done
+}
+
 @test "run passes a signal on and leaves nothing" {
     TMPDIR=$D "$NARU" run --via fifo 'sleep 60' 'cat' 3>&- &
     sleep 0.2
