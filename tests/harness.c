@@ -53,7 +53,9 @@ const char *test_url(const char *form)
     static char urls[4][256];
     static int next;
     char *url = urls[next++ & 3];
-    snprintf(url, sizeof urls[0], form, test_directory);
+    /* the name of a queue has no directory */
+    const char *base = strncmp(form, "posix-mq:", 9) == 0 ? strrchr(test_directory, '/') + 1 : NULL;
+    snprintf(url, sizeof urls[0], form, base ? base : test_directory);
     return url;
 }
 
