@@ -119,7 +119,7 @@ static int get(struct naru_mq *q, int64_t select, bool block, struct naru_parcel
             return -ENOMEM;
         r = q->ops->get(q, select, p, block);
         naru__count(&q->channel.handle.counts.calls[0], 1);
-    } while (r == -E2BIG);
+    } while (r == -E2BIG || r == -EINTR);
     if (r < 0)
         return r;
     struct naru_parcel *p = q->spare;
@@ -155,13 +155,10 @@ static void remember_select(struct naru_mq *q, int64_t select)
 static int get_blocking(struct naru_mq *q, int64_t select, struct naru_wait *wait,
                         struct naru_parcel **ret_p)
 {
-    int r;
-    do {
-        r = naru__wait_deaf(wait);
-        if (r == 0)
-            r = get(q, select, true, ret_p);
-        naru__wait_hearing(wait);
-    } while (r == -EINTR);
+    int r = naru__wait_deaf(wait);
+    if (r == 0)
+        r = get(q, select, true, ret_p);
+    naru__wait_hearing(wait);
     return r;
 }
 
@@ -280,19 +277,20 @@ uint8_t *naru__mq_gather(struct naru_mq *q, const struct naru_outgoing *out, siz
 
 static int put(struct naru_mq *q, const struct naru_outgoing *out, bool block)
 {
-    naru__count(&q->channel.handle.counts.calls[1], 1);
-    return q->ops->put(q, out, block);
+    int r;
+    do {
+        r = q->ops->put(q, out, block);
+        naru__count(&q->channel.handle.counts.calls[1], 1);
+    } while (r == -EINTR);
+    return r;
 }
 
 static int put_blocking(struct naru_mq *q, const struct naru_outgoing *out, struct naru_wait *wait)
 {
-    int r;
-    do {
-        r = naru__wait_deaf(wait);
-        if (r == 0)
-            r = put(q, out, true);
-        naru__wait_hearing(wait);
-    } while (r == -EINTR);
+    int r = naru__wait_deaf(wait);
+    if (r == 0)
+        r = put(q, out, true);
+    naru__wait_hearing(wait);
     return r;
 }
 

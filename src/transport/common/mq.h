@@ -20,7 +20,7 @@ struct naru_parcel {
 
 struct naru_mq_ops {
     /* One message into parcel: its type and size. `block`: wait for ever if there is none. -EAGAIN;
-     * -E2BIG after raising mq->room: try again with so large a parcel. */
+     * to be tried again: -EINTR; -E2BIG after raising mq->room, with so large a parcel. */
     int (*get)(struct naru_mq *, int64_t select, struct naru_parcel *, bool block);
     int (*put)(struct naru_mq *, const struct naru_outgoing *, bool block);
     /* A step of the wait after -EAGAIN. */

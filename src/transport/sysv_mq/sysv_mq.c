@@ -129,7 +129,7 @@ static int mq_get(struct naru_mq *mq, int64_t select, struct naru_parcel *p, boo
         memcpy(&type, message, sizeof type);
         return got(q, p, type, (size_t)n);
     }
-    if (n == -ENOMSG) {
+    if (n == -ENOMSG && !block) {
         look_later(&q->again[0]);
         return -EAGAIN;
     }
@@ -164,7 +164,7 @@ static int mq_put(struct naru_mq *mq, const struct naru_outgoing *out, bool bloc
     int r = naru__os_msg_send(q->id, message, out->size, block ? 0 : IPC_NOWAIT);
     if (r == 0)
         look_at_once(&q->again[1]);
-    else if (r == -EAGAIN)
+    else if (r == -EAGAIN && !block)
         look_later(&q->again[1]);
     else if (r == -EINVAL)
         return refused(q, out->size);
