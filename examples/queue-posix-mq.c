@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* queue-posix-mq.c - a POSIX message queue: the highest type first, and any program may read it. */
+#include <fcntl.h>
 #include <mqueue.h>
 #include <naru/naru.h>
 #include <stdio.h>
