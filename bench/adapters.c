@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* adapters.c - naru beside the raw system calls of the same kind. A further kind is a few functions
  * and a row of the table at the end. */
+#include "bench/adapters-mq.h"
 #include "bench/harness.h"
 
 #include <naru/naru.h>
@@ -419,7 +420,8 @@ static const struct adapter naru_fifo_stream = {.name = "naru FIFO stream",
                                                 .detach = fifo_stream_detach};
 
 const struct adapter *const bench_adapters[] = {
-    &cache_line,      &raw_pipe,         &spinning_pipe,    &gathered_pipe,
-    &naru_connection, &naru_pipe_stream, &raw_fifo,         &spinning_fifo,
-    &gathered_fifo,   &naru_queue,       &naru_fifo_stream, NULL,
+    &cache_line,          &raw_pipe,          &spinning_pipe,      &gathered_pipe,
+    &naru_connection,     &naru_pipe_stream,  &raw_fifo,           &spinning_fifo,
+    &gathered_fifo,       &naru_queue,        &naru_fifo_stream,   &bench_raw_posix_mq,
+    &bench_naru_posix_mq, &bench_raw_sysv_mq, &bench_naru_sysv_mq, NULL,
 };

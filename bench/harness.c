@@ -341,6 +341,8 @@ void bench_repeat(struct cell *cell, const struct bench_times *times)
         kill(-pid, SIGKILL); /* this repetition's own group */
     if (pid > 0 && !gone)
         waitpid(pid, NULL, 0);
+    if (pid > 0 && cell->adapter->clean_up)
+        cell->adapter->clean_up(pid);
     if (!gone || status != 0 || atomic_load(&control->failed)) {
         snprintf(cell->error, sizeof cell->error, "%s",
                  control->error[0] ? control->error

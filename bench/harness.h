@@ -29,8 +29,10 @@ struct adapter {
     int (*send_batch)(const void *buf, size_t n, int count); /* NULL: one by one */
     int (*recv_batch)(void *buf, size_t n, int most); /* how many; each is checked by `check` */
     void (*detach)(int side);
-    size_t max_size; /* 0: any */
-    unsigned modes;  /* bits 1 << enum bench_mode; 0: all that its functions allow */
+    void (*clean_up)(int pid); /* in the parent when all is over: what setup in process pid named;
+                                * or NULL */
+    size_t max_size;           /* 0: any */
+    unsigned modes;            /* bits 1 << enum bench_mode; 0: all that its functions allow */
 };
 
 bool bench_can(const struct adapter *, enum bench_mode, size_t size);

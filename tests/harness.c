@@ -3,12 +3,14 @@
 #include "harness.h"
 
 #include <dirent.h>
+#include <mqueue.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/msg.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -53,7 +55,9 @@ const char *test_url(const char *form)
     static char urls[4][256];
     static int next;
     char *url = urls[next++ & 3];
-    snprintf(url, sizeof urls[0], form, test_directory);
+    /* the name of a queue has no directory */
+    const char *base = strncmp(form, "posix-mq:", 9) == 0 ? strrchr(test_directory, '/') + 1 : NULL;
+    snprintf(url, sizeof urls[0], form, base ? base : test_directory);
     return url;
 }
 
@@ -92,6 +96,22 @@ static int empty_directory(void)
     if (d)
         closedir(d);
     rmdir(test_directory);
+    return n;
+}
+
+/* Queues under the names that a case may use: "posix-mq:/%s-a" to z, "sysv-mq:%s#1" to 9. */
+static int remove_queues(void)
+{
+    char name[300];
+    int n = 0;
+    for (char c = 'a'; c <= 'z'; c++) {
+        snprintf(name, sizeof name, "%s-%c", strrchr(test_directory, '/'), c);
+        n += mq_unlink(name) == 0;
+    }
+    for (int i = 1; i <= 9; i++) {
+        int id = msgget(ftok(test_directory, i), 0);
+        n += id >= 0 && msgctl(id, IPC_RMID, NULL) == 0;
+    }
     return n;
 }
 
@@ -135,6 +155,7 @@ bool run_case(const char *name, void (*run)(void), int seconds, char *why, size_
     kill(-pid, SIGKILL); /* whatever of this case's group is left */
     if (!ended)
         waitpid(pid, NULL, 0);
+    int queues = remove_queues();
     int left = empty_directory();
     if (!ended)
         snprintf(why, size, "no end after %d s", seconds);
@@ -144,6 +165,8 @@ bool run_case(const char *name, void (*run)(void), int seconds, char *why, size_
         snprintf(why, size, "ended with status 0x%x", status);
     else if (left)
         snprintf(why, size, "%d files were left behind", left);
+    else if (queues)
+        snprintf(why, size, "%d message queues were left behind", queues);
     else
         return true;
     (void)name;

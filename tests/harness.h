@@ -29,7 +29,8 @@ void tap_skip(const char *name, const char *reason);
 int tap_end(void); /* prints the plan; the exit status */
 
 extern char test_directory[128];        /* of the running case */
-const char *test_url(const char *form); /* "fifo:%s/x" with the directory */
+const char *test_url(const char *form); /* "fifo:%s/x" with the directory; "posix-mq:/%s-x" with
+                                         * its last part */
 
 _Noreturn void test_failed(const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

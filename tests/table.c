@@ -12,8 +12,8 @@ static const struct {
 } expected[] = {
     {"pipe", "yy----l", "pipe:"},
     {"fifo", "y-y----", "fifo:/tmp/naru-no-such"},
-    {"posix-mq", "--l----", "posix-mq:/name"},
-    {"sysv-mq", "--l----", "sysv-mq:0x1234"},
+    {"posix-mq", "--y----", "posix-mq:/name"},
+    {"sysv-mq", "--y----", "sysv-mq:0x1234"},
     {"posix-shm", "----l--", "posix-shm:/name"},
     {"sysv-shm", "----l--", "sysv-shm:/tmp#1"},
     {"posix-sem", "-----l-", "posix-sem:/name"},
@@ -91,7 +91,7 @@ static void refused_cells(void)
                 expect(!strstr(strstr(naru_why(), "these can"), expected[i].url));
             }
         }
-    expect(tried == 20 * 7 - 4);
+    expect(tried == 20 * 7 - 6);
 }
 
 static void stream_cells(void)
@@ -128,13 +128,17 @@ static void channel_cells(void)
     expect_code(1, naru_channel_recv(b, 7, &byte, 1, NULL, NARU_S));
     naru_channel_close(a);
     naru_channel_close(b);
-    const char *url = test_url("fifo:%s/q");
-    expect_ok(naru_queue_open(url, NARU_SEND | NARU_RECV, NULL, &a)); /* both roles in one handle */
-    expect_ok(naru_channel_send(a, 7, "q", 1, NARU_S));
-    expect_code(1, naru_channel_recv(a, 7, &byte, 1, NULL, NARU_S));
-    expect(byte == 'q');
-    naru_channel_close(a);
-    expect_ok(naru_remove(url));
+    static const char *const forms[] = {"fifo:%s/q", "posix-mq:/%s-q", "sysv-mq:%s#1"};
+    for (int i = 0; i < 3; i++) {
+        const char *url = test_url(forms[i]);
+        expect_ok(naru_queue_open(url, NARU_SEND | NARU_RECV, NULL, &a)); /* both in one handle */
+        expect_ok(naru_channel_send(a, 7, "q", 1, NARU_S));
+        expect_code(1, naru_channel_recv(a, i == 1 ? 0 : 7, &byte, 1, NULL, NARU_S));
+        expect(byte == 'q');
+        naru_channel_close(a);
+        expect_ok(naru_remove(url));
+        expect_code(-ENOENT, naru_remove(url));
+    }
     expect_code(-EOPNOTSUPP, naru_channel_connect("pipe:", NULL, NARU_NOWAIT, &a));
     expect_says("naru_channel_pair");
 }
@@ -153,6 +157,18 @@ static void malformed(void)
     struct naru_stream_options o = {.size = 4};
     expect_code(-EINVAL, naru_stream_open("fifo:/tmp/x", NARU_READ, &o, NARU_NOWAIT, &s));
     expect_says("naru_stream_options.size");
+    static const char *const queues[] = {
+        "posix-mq:",       "posix-mq:name",    "posix-mq:/",      "posix-mq:/a/b",
+        "posix-mq:/..",    "sysv-mq:",         "sysv-mq:/tmp",    "sysv-mq:/tmp#0",
+        "sysv-mq:/tmp#01", "sysv-mq:/tmp#256", "sysv-mq:/tmp#1x", "sysv-mq:/tmp#-1",
+        "sysv-mq:0x",      "sysv-mq:0x0",      "sysv-mq:0x1g",    "sysv-mq:0x123456789",
+        "sysv-mq:tmp#1"};
+    for (size_t i = 0; i < sizeof queues / sizeof *queues; i++) {
+        naru_channel *c;
+        expect_code(-EINVAL, naru_queue_open(queues[i], NARU_RECV, NULL, &c));
+        expect_says(strchr(queues[i], '.') || strstr(queues[i], "a/b") ? "directories" : "write ");
+        expect_code(-EINVAL, naru_remove(queues[i]));
+    }
 }
 
 static void names(void)
@@ -173,6 +189,26 @@ static void names(void)
     expect_code(-ENOENT, naru_remove(url));
 }
 
+static void queue_names(void)
+{
+    naru_channel *c, *d;
+    struct naru_queue_options exclusive = {.size = sizeof exclusive, .flags = NARU_EXCLUSIVE};
+    struct naru_queue_options existing = {.size = sizeof existing, .flags = NARU_EXISTING};
+    struct naru_queue_options mode = {.size = sizeof mode, .mode = 0640};
+    static const char *const forms[] = {"fifo:%s/n", "posix-mq:/%s-n", "sysv-mq:%s#2"};
+    for (int i = 0; i < 3; i++) {
+        const char *url = test_url(forms[i]);
+        expect_code(-ENOENT, naru_queue_open(url, NARU_RECV, &existing, &c));
+        expect_ok(naru_queue_open(url, NARU_RECV, &exclusive, &c));
+        expect_code(-EEXIST, naru_queue_open(url, NARU_RECV, &exclusive, &d));
+        expect_code(-EEXIST, naru_queue_open(url, NARU_RECV, &mode, &d));
+        expect_says("0600");
+        expect_says("0640");
+        naru_channel_close(c);
+        expect_ok(naru_remove(url));
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const struct test_case cases[] = {
@@ -182,6 +218,7 @@ int main(int argc, char **argv)
         {"channel cells carry messages", channel_cells},
         {"malformed URLs and options", malformed},
         {"creating, finding, agreeing, removing", names},
+        {"creating, finding, agreeing, removing queues", queue_names},
     };
     return run_cases(cases, sizeof cases / sizeof *cases, argc, argv);
 }

@@ -66,13 +66,15 @@ static int run(struct invocation *in)
 {
     naru_channel *c;
     int64_t select = 0;
+    /* for signals */
+    const struct naru_queue_options o = {.size = sizeof o, .cancellable = true};
     int r = parse_select(in, &select);
     if (r)
         return r;
     if (option(in, "type")->given)
         select = option_number(in, "type", 0);
     r = option_flag(in, "topic") ? naru_topic_open(in->arguments[0], NARU_RECV, NULL, &c)
-                                 : naru_queue_open(in->arguments[0], NARU_RECV, NULL, &c);
+                                 : naru_queue_open(in->arguments[0], NARU_RECV, &o, &c);
     if (r < 0)
         return fail_naru(in);
     signal(SIGPIPE, SIG_IGN);

@@ -90,6 +90,17 @@ static int send_whole(struct sending *s)
     }
 }
 
+/* Does a message go with its last holder? Then it is not sent until somebody has it. */
+static bool must_flush(const char *url)
+{
+    const struct naru_url_form *forms;
+    size_t n = naru_url_forms(&forms), length = strcspn(url, ":");
+    for (size_t i = 0; i < n; i++)
+        if (strlen(forms[i].scheme) == length && strncmp(forms[i].scheme, url, length) == 0)
+            return strncmp(forms[i].promise.outlives, "yes", 3) != 0;
+    return true;
+}
+
 static int send_all(struct sending *s)
 {
     struct invocation *in = s->in;
@@ -99,7 +110,8 @@ static int send_all(struct sending *s)
     if (in->n_arguments == 1)
         status =
             option_number(in, "format", FORMAT_TEXT) == FORMAT_RAW ? send_whole(s) : send_lines(s);
-    if (status == 0 && naru_channel_flush(s->channel, s->timeout) < 0)
+    if (status == 0 && must_flush(in->arguments[0]) &&
+        naru_channel_flush(s->channel, s->timeout) < 0)
         status = failed(s);
     return status;
 }
@@ -107,9 +119,10 @@ static int send_all(struct sending *s)
 static int run(struct invocation *in)
 {
     struct sending s = {.in = in, .timeout = option_number(in, "timeout", NARU_FOREVER)};
+    const struct naru_queue_options o = {.size = sizeof o, .cancellable = true}; /* for signals */
     int r = option_flag(in, "topic")
                 ? naru_topic_open(in->arguments[0], NARU_SEND, NULL, &s.channel)
-                : naru_queue_open(in->arguments[0], NARU_SEND, NULL, &s.channel);
+                : naru_queue_open(in->arguments[0], NARU_SEND, &o, &s.channel);
     if (r < 0)
         return fail_naru(in);
     stop_on_signals(s.channel);

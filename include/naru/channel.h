@@ -5,11 +5,13 @@
  *   queue       N senders, M receivers    naru_queue_open
  *   topic       every subscriber sees all naru_topic_open
  *
- * A message is whole or absent. On pipes and FIFOs it is in the kernel when send returns.
+ * A message is whole or absent. On pipes, FIFOs and message queues it is in the kernel when send
+ * returns.
  *
  * Selecting: every receiving call takes `select`: 0 any message; t exactly type t; -t the lowest
  * type <= t; NARU_EXCEPT(t) any type but t. What is passed over waits in the handle's stash
- * (.stash bytes) and keeps its place.
+ * (.stash bytes) and keeps its place. On sysv-mq: the kernel selects, and it waits there; posix-mq:
+ * cannot select.
  *
  * Thread: one sending and one receiving thread at once, and naru_cancel from anywhere. */
 #ifndef NARU_CHANNEL_H
@@ -34,8 +36,8 @@ typedef struct naru_channel naru_channel;
 struct naru_info {
     uint32_t type, flags;
     uint64_t size;      /* of the message; on -EMSGSIZE the size needed */
-    uint64_t sequence;  /* per sender on queues, per direction on connections; from 1 */
-    uint64_t sender;    /* which sender: its own number while it has the channel open */
+    uint64_t sequence;  /* per sender on queues, per direction on connections; from 1; 0 unknown */
+    uint64_t sender;    /* which sender: its own number while it has the channel open; 0 unknown */
     uint64_t missed;    /* messages a lossy subscriber did not get before this one */
     uint64_t time;      /* ns since 1970 when it was sent, 0 unknown */
     uint64_t reserved[2];
@@ -66,6 +68,9 @@ struct naru_queue_options {
     unsigned max_taken;  /* as above */
     unsigned flags;      /* NARU_EXCLUSIVE, NARU_EXISTING */
     mode_t mode;         /* of an object that this call creates, 0: 0600 */
+    unsigned messages;   /* messages the queue should hold, 0: as capacity says. posix-mq: alone */
+    int cancellable;     /* sysv-mq: every wait can be cancelled, at the cost of looking again
+                          * after 1 ms, rising to 10 ms; other kinds always can */
 };
 
 struct naru_topic_options {
@@ -102,14 +107,23 @@ NARU_API int naru_channel_connect(const char *url, const struct naru_channel_opt
 
 /* naru_queue_open - opens, or creates and opens, a queue by its name
  *
- * url: "fifo:/path". role: NARU_SEND, NARU_RECV, or both. The first opener, in either role,
- * creates. Several senders never mix; several receivers take turns record by record. A FIFO's
- * receiver needs the right to read and to write it.
+ * url: "fifo:/path", "posix-mq:/name", "sysv-mq:/path#id" with an id from 1 to 255, or
+ * "sysv-mq:0xKEY". role: NARU_SEND, NARU_RECV, or both. The first opener, in either role, creates.
+ * Several senders never mix; several receivers take turns record by record. A FIFO's receiver needs
+ * the right to read and to write it.
+ *
+ * posix-mq: bytes as they are; the type, 1 to 32768, is the priority + 1, and the highest comes
+ * first. A new queue's mq_msgsize is .max_message, its mq_maxmsg .messages, or what .capacity
+ * needs. sysv-mq: bytes as they are; the type is mtype; .capacity is msg_qbytes. Whoever opens a
+ * queue that is there gives these as they are, or 0.
  *
  * ret_c: owned by the caller.
  * Returns: 0.
- * Errors: -EINVAL something else stands there (the sentence says what); -EACCES owner and mode in
- * the sentence; -EEXIST, -ENOENT as the flags ask; -EOPNOTSUPP the kind has no queues.
+ * Errors: -EINVAL something else stands there (the sentence says what), or a size is above a limit
+ * of the kernel's; -EACCES owner and mode in the sentence; -EEXIST, -ENOENT as the flags ask;
+ * -EEXIST it is there with another mode or size (both values in the sentence); -ENOSPC, -EMFILE,
+ * -EPERM a limit on queues, whose name and remedy the sentence has; -EOPNOTSUPP the kind has no
+ * queues.
  * Thread: any. Fork: works. Blocks: never. */
 NARU_API int naru_queue_open(const char *url, int role, const struct naru_queue_options *options,
                              naru_channel **ret_c);
@@ -133,8 +147,8 @@ NARU_API int naru_topic_open(const char *url, int role, const struct naru_topic_
  * Returns: 0.
  * Errors: -EMSGSIZE larger than the other end or the medium takes (the sentence names the limit);
  * with NARU_NOWAIT also larger than the medium can hold at once; -EPIPE the other end finished;
- * -ECONNRESET it died; -EAGAIN, -ETIMEDOUT full, or no receiver; -EINVAL type; -EOPNOTSUPP this end
- * only receives; -EBUSY a reservation is open; the common ones.
+ * -ECONNRESET it died; -EIDRM the queue was removed; -EAGAIN, -ETIMEDOUT full, or no receiver;
+ * -EINVAL type; -EOPNOTSUPP this end only receives; -EBUSY a reservation is open; the common ones.
  * Thread: one each way. Fork: -ECHILD. Blocks: up to timeout. */
 NARU_API int naru_channel_send(naru_channel *channel, uint32_t type, const void *data, size_t size,
                                int64_t timeout);
@@ -165,9 +179,9 @@ NARU_API ssize_t naru_channel_send_many(naru_channel *channel, const struct naru
  *
  * Returns: the message's size.
  * Errors: -EMSGSIZE buffer too small; -EPIPE the other end finished and all was read; -ECONNRESET
- * it died; -EPROTO what came is not naru's, or another version; -EAGAIN, -ETIMEDOUT; -ENOBUFS the
- * stash is full of other types; -EOPNOTSUPP this end only sends, or the medium cannot select; the
- * common ones.
+ * it died; -EIDRM the queue was removed; -EPROTO what came is not naru's, or another version;
+ * -EAGAIN, -ETIMEDOUT; -ENOBUFS the stash is full of other types; -EOPNOTSUPP this end only sends,
+ * or the medium cannot select; the common ones.
  * Thread: one each way. Fork: -ECHILD. Blocks: up to timeout. */
 NARU_API ssize_t naru_channel_recv(naru_channel *channel, int64_t select, void *buf, size_t cap,
                                    struct naru_info *ret_info, int64_t timeout);
@@ -204,7 +218,8 @@ NARU_API int naru_channel_release(naru_channel *channel, struct naru_message *me
 
 /* naru_channel_return - gives messages back: they are received again, at their place, marked
  *
- * On pipes and FIFOs they wait in this handle; on kinds that redeliver anybody may get them.
+ * On pipes, FIFOs and message queues they wait in this handle; on kinds that redeliver anybody may
+ * get them.
  *
  * Returns: 0.
  * Errors: -EINVAL one was not taken from this channel; the common ones.
@@ -241,8 +256,8 @@ NARU_API int naru_channel_abandon(naru_channel *channel, void *data);
 
 /* naru_channel_flush - waits until the receivers have taken everything sent
  *
- * On pipes and FIFOs: until the kernel holds no byte of it (looked at after 0.1 ms, rising to
- * 10 ms, for the kernel tells nobody).
+ * On pipes, FIFOs and message queues: until the kernel holds nothing (looked at after 0.1 ms,
+ * rising to 10 ms, for the kernel tells nobody).
  *
  * Returns: 0.
  * Errors: -EPIPE, -ECONNRESET the receiver left some behind; -EAGAIN, -ETIMEDOUT; the common ones.
@@ -259,7 +274,7 @@ NARU_API int naru_channel_shutdown(naru_channel *channel);
 /* naru_channel_wait_peers - waits until n participants are at the other side
  *
  * Connections have one. A FIFO queue's sender knows whether there is a receiver, not how many; its
- * receiver knows nothing of senders.
+ * receiver knows nothing of senders. Message queues tell nobody.
  *
  * Returns: 0.
  * Errors: -EAGAIN, -ETIMEDOUT; -EOPNOTSUPP more than the kind can count; the common ones.

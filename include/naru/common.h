@@ -174,7 +174,8 @@ NARU_API int naru_want(void *handle, int events);
  * Sticky: without a wait now, the next call that would wait ends with -ECANCELED.
  *
  * Returns: 0.
- * Errors: -EINVAL no handle; -EOPNOTSUPP the kind's wait cannot be ended.
+ * Errors: -EINVAL no handle; -EOPNOTSUPP a thread waits for ever on a System V queue that was
+ * opened without .cancellable: that wait is one system call, which nothing ends.
  * Thread: any, and from a signal handler. Fork: -ECHILD. Blocks: never. */
 NARU_API int naru_cancel(void *handle);
 
@@ -183,7 +184,7 @@ NARU_API int naru_cancel(void *handle);
  * ret_peer: its .size is set by the caller; filled with what the kind tells.
  *
  * Returns: 0.
- * Errors: -EOPNOTSUPP the kind does not know (pipes and FIFOs); the common ones.
+ * Errors: -EOPNOTSUPP the kind does not know (pipes, FIFOs, message queues); the common ones.
  * Thread: any. Fork: -ECHILD. Blocks: never. */
 NARU_API int naru_peer(void *handle, struct naru_peer *ret_peer);
 

@@ -66,8 +66,8 @@ int naru_peer(void *handle, struct naru_peer *ret_peer)
         return r;
     if (!h->ops->peer)
         return naru__fail(-EOPNOTSUPP,
-                          "%s: the kernel does not tell who has the other end of a pipe or "
-                          "FIFO; a unix: socket does",
+                          "%s: the kernel does not tell who has the other end of a pipe, "
+                          "FIFO or message queue; a unix: socket does",
                           h->name);
     return h->ops->peer(h, ret_peer);
 }

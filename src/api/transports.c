@@ -6,6 +6,8 @@
 #include "core/kinds.h"
 #include "transport/fifo/fifo.h"
 #include "transport/pipe/pipe.h"
+#include "transport/posix_mq/posix_mq.h"
+#include "transport/sysv_mq/sysv_mq.h"
 
 #include <errno.h>
 #include <string.h>
@@ -13,6 +15,8 @@
 static const struct naru_transport *const transports[] = {
     &naru__pipe_transport,
     &naru__fifo_transport,
+    &naru__posix_mq_transport,
+    &naru__sysv_mq_transport,
 };
 
 const struct naru_transport *naru__transport(const char *scheme)

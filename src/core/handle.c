@@ -255,6 +255,23 @@ int naru__wait_tick(struct naru_wait *w)
     return sleep_on(w, &(struct naru_watch){.again = now + w->tick});
 }
 
+/* `deaf` is set before looking at `cancelled`, and naru_cancel sets that before looking at `deaf`:
+ * one of the two sees the other, and whoever takes the mark away has the answer. */
+int naru__wait_deaf(struct naru_wait *w)
+{
+    struct naru_handle *h = w->handle;
+    atomic_store(&h->deaf[w->thread], true);
+    naru__count(&h->counts.sleeps[w->thread], 1);
+    if (take_cancel(h))
+        return naru__fail(-ECANCELED, "%s: the wait was cancelled", h->name);
+    return 0;
+}
+
+void naru__wait_hearing(struct naru_wait *w)
+{
+    atomic_store(&w->handle->deaf[w->thread], false);
+}
+
 void naru__wait_done(struct naru_wait *w)
 {
     if (w->spin_until == 0 || w->spin_until == 1)
@@ -431,6 +448,10 @@ int naru__handle_want(struct naru_handle *h, int events)
 int naru__handle_cancel(struct naru_handle *h)
 {
     atomic_store(&h->cancelled, 1);
+    if ((atomic_load(&h->deaf[0]) || atomic_load(&h->deaf[1])) && take_cancel(h))
+        return naru__fail_static(-EOPNOTSUPP,
+                                 "a wait for ever on this kind is one system call, which nothing "
+                                 "ends: wait with a timeout, or open with .cancellable");
     signal_if_made(&h->wake[0]);
     signal_if_made(&h->wake[1]);
     signal_if_made(&h->bell);

@@ -89,6 +89,7 @@ struct naru_handle {
                                * the first, else NARU__NO_FD; each drained by its thread alone */
     _Atomic int bell;         /* eventfd in the epoll set: look, though no descriptor tells */
     _Atomic bool touched;     /* naru_cancel has written the bell */
+    _Atomic bool deaf[2];     /* that thread is in a system call that naru_cancel cannot end */
     struct naru_spin spin[2]; /* in, out */
     struct naru_counts counts;
 
@@ -152,6 +153,10 @@ int naru__wait_step(struct naru_wait *);
 int naru__wait_sleep(struct naru_wait *);
 /* The same where the kernel tells nobody: sleeps 0.1 ms, rising to 10 ms. */
 int naru__wait_tick(struct naru_wait *);
+/* Around one system call that waits for ever and that nothing of naru's can end: naru_cancel says
+ * so meanwhile. 0, or -ECANCELED: it was told before. */
+int naru__wait_deaf(struct naru_wait *);
+void naru__wait_hearing(struct naru_wait *);
 /* The wait is over: learn whether spinning paid. */
 void naru__wait_done(struct naru_wait *);
 

@@ -4,11 +4,13 @@
 #include "os/limit.h"
 
 #include "base/text.h"
+#include "os/sysv.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -100,6 +102,80 @@ struct naru_limit_text naru__limit_of_inotify(int code)
     snprintf(out.text, sizeof out.text,
              " (fs.inotify.%s is %" PRId64 "; raise it with `sysctl -w fs.inotify.%s=N`)", name,
              naru__limit_sysctl(path), name);
+    return out;
+}
+
+/* Has the process no descriptor left, or was it another limit that answered EMFILE? */
+static bool descriptors_left(void)
+{
+    int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+    if (fd < 0 && errno == EBADF)
+        fd = open("/", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    close(fd);
+    return true;
+}
+
+static struct naru_limit_text over_limit(const char *sysctl, const char *name, int64_t asked)
+{
+    struct naru_limit_text out = {""};
+    snprintf(out.text, sizeof out.text,
+             " (fs.mqueue.%s is %" PRId64 " and %" PRId64
+             " are asked for; raise it with `sysctl -w fs.mqueue.%s=%" PRId64 "`)",
+             name, naru__limit_sysctl(sysctl), asked, name, asked);
+    return out;
+}
+
+/* Bytes of a queue as RLIMIT_MSGQUEUE counts them (ipc/mqueue.c): for each message its bytes, 48 of
+ * upkeep and 48 of the tree of priorities. */
+static struct naru_limit_text of_queue_bytes(int64_t messages, int64_t size)
+{
+    char use[80];
+    const int64_t upkeep = sizeof(long) == 8 ? 96 : 60;
+    snprintf(use, sizeof use, ", this queue needs %" PRId64 " of this user's",
+             messages * (size + upkeep));
+    return rlimit_text(RLIMIT_MSGQUEUE, "RLIMIT_MSGQUEUE", use,
+                       "raise it with `ulimit -q N` or `prlimit --msgqueue=N --pid PID`");
+}
+
+struct naru_limit_text naru__limit_of_mqueue(int code, int64_t messages, int64_t size)
+{
+    struct naru_limit_text out = {""};
+    if (code == -EMFILE && descriptors_left())
+        return of_queue_bytes(messages, size);
+    if (code == -EINVAL && messages > naru__limit_sysctl("fs/mqueue/msg_max"))
+        return over_limit("fs/mqueue/msg_max", "msg_max", messages);
+    if (code == -EINVAL && size > naru__limit_sysctl("fs/mqueue/msgsize_max"))
+        return over_limit("fs/mqueue/msgsize_max", "msgsize_max", size);
+    if (code == -ENOSPC) {
+        snprintf(out.text, sizeof out.text,
+                 " (fs.mqueue.queues_max is %" PRId64
+                 ", and as many queues are there; remove some or raise it with `sysctl -w "
+                 "fs.mqueue.queues_max=N`)",
+                 naru__limit_sysctl("fs/mqueue/queues_max"));
+        return out;
+    }
+    return naru__limit_of_files(code);
+}
+
+struct naru_limit_text naru__limit_of_msg(int code, size_t bytes)
+{
+    struct naru_limit_text out = {""};
+    struct naru_msg_use use;
+    if ((code != -ENOSPC && code != -EPERM) || naru__os_msg_use(&use) < 0)
+        return out;
+    if (code == -ENOSPC)
+        snprintf(out.text, sizeof out.text,
+                 " (kernel.msgmni is %" PRId64 ", %" PRId64
+                 " queues are there; remove some with `ipcrm -q ID` or raise it with `sysctl -w "
+                 "kernel.msgmni=N`)",
+                 use.msgmni, use.queues);
+    else if (bytes > (uint64_t)use.msgmnb)
+        snprintf(out.text, sizeof out.text,
+                 " (kernel.msgmnb is %" PRId64
+                 " and %zu bytes are asked for; raise it with `sysctl -w kernel.msgmnb=%zu`)",
+                 use.msgmnb, bytes, bytes);
     return out;
 }
 

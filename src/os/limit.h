@@ -15,6 +15,11 @@ struct naru_limit_text naru__limit_of_files(int code);
 struct naru_limit_text naru__limit_of_processes(int code);
 struct naru_limit_text naru__limit_of_inotify(int code);
 
+/* Creating a POSIX queue of so many messages of such a size: EINVAL, EMFILE, ENFILE, ENOSPC. */
+struct naru_limit_text naru__limit_of_mqueue(int code, int64_t messages, int64_t size);
+/* Creating a System V queue: ENOSPC; giving it so many bytes: EPERM. */
+struct naru_limit_text naru__limit_of_msg(int code, size_t bytes);
+
 /* Why a pipe got `granted` bytes where `asked` were wanted (code: what F_SETPIPE_SZ returned). */
 struct naru_limit_text naru__limit_of_pipe(size_t asked, size_t granted, int code);
 

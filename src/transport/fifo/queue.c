@@ -808,6 +808,9 @@ int naru__fifo_queue_open(const struct naru_url *url, int role, const struct nar
     struct fifo_queue *q = NULL;
     const char *path;
     int r = naru__fifo_path(url, &path);
+    if (r == 0 && o->messages)
+        r = naru__fail(-EINVAL, "%s: .messages is %u, and a FIFO counts bytes: use .capacity",
+                       url->text, o->messages);
     if (r < 0)
         return r;
     int created = naru__fifo_ensure(url->text, path, &wish);

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* sysv.h - System V message queues, each call thin. Results as in os/fd.h; -EINTR is handed on by
+ * the two that can wait. */
+#ifndef NARU_OS_SYSV_H
+#define NARU_OS_SYSV_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/msg.h>
+#include <sys/types.h>
+
+int naru__os_ftok(const char *path, int id, key_t *ret_key);
+int naru__os_msg_get(key_t key, int flags);
+/* message: a long with the type, then size bytes. flags: IPC_NOWAIT, MSG_EXCEPT. */
+int naru__os_msg_send(int id, const void *message, size_t size, int flags);
+ssize_t naru__os_msg_receive(int id, void *message, size_t room, long type, int flags);
+int naru__os_msg_stat(int id, struct msqid_ds *ret_ds); /* also without the right to read */
+int naru__os_msg_set(int id, struct msqid_ds *ds);
+int naru__os_msg_remove(int id);
+
+/* What the limits of this IPC namespace are, and what is in use. */
+struct naru_msg_use {
+    int64_t msgmax, msgmnb, msgmni, queues;
+};
+int naru__os_msg_use(struct naru_msg_use *ret_use);
+
+#endif
