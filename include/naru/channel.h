@@ -25,6 +25,7 @@ extern "C" {
 #endif
 
 typedef struct naru_channel naru_channel;
+typedef struct naru_channel_listener naru_channel_listener;
 
 #define NARU_TYPE_MAX INT32_MAX
 #define NARU_MESSAGE_MAX (UINT64_C(1) << 30) /* 1 GiB on pipes and FIFOs */
@@ -57,7 +58,9 @@ struct naru_channel_options {
     size_t max_message;  /* largest message this end takes, told to the other; 0: 1 GiB */
     size_t stash;        /* bytes that select may pass over and keep, 0: 1 MiB */
     unsigned max_taken;  /* messages taken and not yet released, 0: 1024 */
-    unsigned flags;
+    unsigned flags;      /* NARU_DELAY, NARU_ANY_USER */
+    int64_t keepalive;   /* TCP, as struct naru_stream_options says */
+    int64_t user_timeout;
 };
 
 struct naru_queue_options {
@@ -87,7 +90,7 @@ struct naru_topic_options {
 
 /* naru_channel_pair - two ends of a connection in this process
  *
- * kind: "pipe:". For a fork (naru_adopt) or for another program (naru_spawn).
+ * kind: "pipe:" or "unix:". For a fork (naru_adopt) or for another program (naru_spawn).
  *
  * ret_a, ret_b: each closed on its own.
  * Returns: 0.
@@ -98,12 +101,48 @@ NARU_API int naru_channel_pair(const char *kind, const struct naru_channel_optio
 
 /* naru_channel_connect - opens a connection to whoever listens at a URL
  *
+ * url: "unix:/path", "unix:@abstract", "unix:name", "tcp://host:port", as naru_stream_open. The
+ * first message waits, within its own timeout, until the other end has greeted.
+ *
  * ret_c: owned by the caller.
  * Returns: 0.
- * Errors: -EOPNOTSUPP the kind has no named connections, or not in this build; the common ones.
+ * Errors: -ECONNREFUSED nobody listens there; -ENOENT no such socket; -EAGAIN, -ETIMEDOUT; -EACCES,
+ * -EPERM, -EHOSTUNREACH, -EADDRNOTAVAIL as naru_stream_open; -EOPNOTSUPP the kind has no named
+ * connections, or not in this build; the common ones.
  * Thread: any. Fork: works. Blocks: up to timeout. */
 NARU_API int naru_channel_connect(const char *url, const struct naru_channel_options *options,
                                   int64_t timeout, naru_channel **ret_c);
+
+/* naru_channel_listen - lets others connect to a name
+ *
+ * url and options: as naru_stream_listen.
+ *
+ * ret_l: owned by the caller, naru_channel_listener_close. naru_fd on it tells of connections.
+ * Returns: 0.
+ * Errors: those of naru_stream_listen.
+ * Thread: any. Fork: works. Blocks: never, but for the resolver. */
+NARU_API int naru_channel_listen(const char *url, const struct naru_listen_options *options,
+                                 naru_channel_listener **ret_l);
+
+/* naru_channel_accept - takes the next connection
+ *
+ * It does not wait for the greeting: a peer that is slow with it, or no naru at all, keeps nobody
+ * waiting but who receives from it or sends to it (-EPROTO when something else comes).
+ *
+ * ret_c: owned by the caller, naru_channel_close.
+ * Returns: 0.
+ * Errors: those of naru_stream_accept.
+ * Thread: one. Fork: -ECHILD, but see naru_adopt. Blocks: up to timeout. */
+NARU_API int naru_channel_accept(naru_channel_listener *listener, int64_t timeout,
+                                 naru_channel **ret_c);
+
+/* naru_channel_listener_close - stops listening and frees the handle
+ *
+ * As naru_stream_listener_close.
+ *
+ * Returns: NULL. NULL is allowed.
+ * Thread: one. Fork: frees the child's copy. Blocks: never. */
+NARU_API naru_channel_listener *naru_channel_listener_close(naru_channel_listener *listener);
 
 /* naru_queue_open - opens, or creates and opens, a queue by its name
  *

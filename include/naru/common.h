@@ -65,6 +65,8 @@ extern "C" {
 #define NARU_EXISTING 2u     /* this call must not create it: -ENOENT if it is not there */
 #define NARU_UNTIL_HANGUP 4u /* FIFO reader: the last writer's leaving is the end (read gives 0) */
 #define NARU_SINGLE 8u       /* FIFO, both directions: O_RDWR on one FIFO instead of a pair */
+#define NARU_DELAY 16u       /* TCP: the kernel may gather small writes (Nagle); else it does not */
+#define NARU_ANY_USER 32u    /* unix:@abstract: also a peer that is neither this user nor root */
 
 /* The conditions that callers branch on, one row each: X(errno, short name, meaning). This one
  * table makes naru_strerror, the manual and every binding's exceptions. */
@@ -87,6 +89,9 @@ extern "C" {
     X(EEXIST, "exists", "it is there already, or is there with other options")                     \
     X(ENOENT, "not there", "no such object, and this call was not to create it")                   \
     X(ENXIO, "no peer", "nobody has the other end open")                                           \
+    X(ECONNREFUSED, "refused", "nobody listens or receives there")                                 \
+    X(EHOSTUNREACH, "unreachable", "no way leads to that host or network")                         \
+    X(EADDRNOTAVAIL, "no such address", "the name has no address, or it is not this host's")       \
     X(EACCES, "forbidden", "its owner or mode does not allow this user in")                        \
     X(EPERM, "not permitted", "the operation needs a right or a state that is not there")          \
     X(EBUSY, "busy", "somebody else, or an earlier call, has it")                                  \
@@ -109,6 +114,20 @@ struct naru_peer {
     int64_t uid, gid;   /* -1 if the kind does not tell */
     int pidfd;          /* borrowed; -1 if there is none */
     char address[128];  /* empty if there is none */
+};
+
+/* Listening, for streams and for connections. */
+struct naru_listen_options {
+    size_t size;          /* sizeof(struct naru_listen_options) */
+    int backlog;          /* connections that may wait to be accepted, 0: net.core.somaxconn */
+    mode_t mode;          /* of a socket file that this call creates, 0: 0600 */
+    unsigned flags;       /* NARU_DELAY, NARU_ANY_USER */
+    size_t capacity;      /* of each accepted end, as the options of naru_stream_open and */
+    size_t max_message;   /*   naru_channel_connect say; 0: the same defaults */
+    size_t stash;
+    unsigned max_taken;
+    int64_t keepalive;
+    int64_t user_timeout;
 };
 
 /* What a handle has done since it was opened. Counts never fall. */
@@ -148,6 +167,15 @@ NARU_API const char *naru_why(void);
  * Thread: any. Fork: works. Blocks: never. */
 NARU_API const char *naru_strerror(int code);
 
+/* naru_url - the URL of a handle
+ *
+ * As it was opened with; a listener on port 0 says the port that it got. A stream or connection
+ * accepted over TCP says the other end's address.
+ *
+ * Returns: a string that lives as long as the handle; NULL if it is no handle of this process.
+ * Thread: any. Fork: NULL. Blocks: never. */
+NARU_API const char *naru_url(const void *handle);
+
 /* naru_fd - a descriptor that is readable when the handle is ready
  *
  * Level-triggered, for poll, epoll, libuv, asyncio. Readable exactly when something wanted
@@ -181,7 +209,9 @@ NARU_API int naru_cancel(void *handle);
 
 /* naru_peer - who has the other end
  *
- * ret_peer: its .size is set by the caller; filled with what the kind tells.
+ * ret_peer: its .size is set by the caller; filled with what the kind tells. unix: uid, gid, pid
+ * of whoever connected, listened, or made the pair, at that moment, and a pidfd of it where the
+ * kernel has SO_PEERPIDFD (Linux 6.5). tcp: the address. A listener tells its own address.
  *
  * Returns: 0.
  * Errors: -EOPNOTSUPP the kind does not know (pipes, FIFOs, message queues); the common ones.
@@ -197,11 +227,13 @@ NARU_API int naru_peer(void *handle, struct naru_peer *ret_peer);
  * Thread: any; counts of a busy handle may be one call old. Fork: -ECHILD. Blocks: never. */
 NARU_API int naru_stats(void *handle, struct naru_stats *ret_stats);
 
-/* naru_adopt - this process, a forked child, takes this end of a pair
+/* naru_adopt - this process, a forked child, takes this end of a pair, stream or listener
  *
  * The child adopts the end that it keeps and closes the other; the parent closes the end it gave
  * away. In the process that made the pair it changes nothing. An end is dead only when no process
- * holds it or could still adopt it.
+ * holds it or could still adopt it. A listener that several processes have adopted hands each
+ * connection to one of them. A stream over a socket can be adopted, too, so that a parent accepts
+ * and a child serves.
  *
  * Returns: 0.
  * Errors: -EOPNOTSUPP the handle is not an end of a pair: open it by its name instead.
@@ -210,7 +242,8 @@ NARU_API int naru_adopt(void *handle);
 
 /* naru_remove - removes a name and what it holds
  *
- * Whoever has the object open keeps it until it closes. Both FIFOs of a two-way pair go.
+ * Whoever has the object open keeps it until it closes. Both FIFOs of a two-way pair go. A socket
+ * file goes also while somebody listens there.
  *
  * Returns: 0.
  * Errors: -ENOENT not there; -EACCES, -EPERM not this user's; -EOPNOTSUPP the URL has no name to

@@ -58,6 +58,47 @@ int naru_channel_connect(const char *text, const struct naru_channel_options *op
     return r < 0 ? r : transport->channel_connect(&url, options, naru__deadline(timeout), ret_c);
 }
 
+int naru_channel_listen(const char *text, const struct naru_listen_options *options,
+                        naru_channel_listener **ret_l)
+{
+    struct naru_url url;
+    const struct naru_transport *transport;
+    struct naru_listener *listener;
+    int r = naru__check_options(options, sizeof *options, "naru_listen_options");
+    if (r == 0)
+        r = naru__find_transport(text, NARU_NOUN_CONNECTION, &url, &transport);
+    if (r < 0)
+        return r;
+    if (!transport->channel_listen)
+        return naru__fail(-EOPNOTSUPP, "%s does not listen; unix: and tcp: do", text);
+    options = NARU_OPTIONS(naru_listen_options, options);
+    r = check_bounds(options->max_message);
+    if (r == 0)
+        r = transport->channel_listen(&url, options, &listener);
+    if (r == 0)
+        *ret_l = (naru_channel_listener *)(void *)listener;
+    return r;
+}
+
+int naru_channel_accept(naru_channel_listener *handle, int64_t timeout, naru_channel **ret_c)
+{
+    struct naru_listener *listener = (void *)handle;
+    int r = naru__enter(listener, NARU__CHANNEL_LISTENER);
+    if (r < 0)
+        return r;
+    r = listener->ops->accept_channel(listener, naru__deadline(timeout), ret_c);
+    naru__leave(&listener->handle);
+    return r;
+}
+
+naru_channel_listener *naru_channel_listener_close(naru_channel_listener *handle)
+{
+    struct naru_listener *listener = (void *)handle;
+    if (listener)
+        listener->ops->close(listener, naru__is_owner(&listener->handle));
+    return NULL;
+}
+
 static int check_role(int role)
 {
     if (role == 0 || role & ~(NARU_SEND | NARU_RECV))

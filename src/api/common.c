@@ -35,6 +35,12 @@ const char *naru_strerror(int code)
     }
 }
 
+const char *naru_url(const void *handle)
+{
+    const struct naru_handle *h = handle;
+    return naru__enter_any(handle) < 0 ? NULL : h->name;
+}
+
 int naru_fd(void *handle)
 {
     int r = naru__enter_any(handle);

@@ -59,9 +59,10 @@ int naru__inherited(const char *name, const char *noun, struct naru_inherited *r
     end.transport = naru__transport(scheme);
     if (!end.transport)
         return naru__fail(-EPROTO, "%s: this build has no %s:", end.variable, scheme);
-    bool one_way = strcmp(noun, "stream") == 0; /* one descriptor is enough; one twice is not */
+    bool one_way = strcmp(noun, "stream") == 0; /* one descriptor is enough */
+    bool same = end.transport->one_descriptor;
     if (parse_fd(in, O_RDONLY, &end.fds[0]) < 0 || parse_fd(out, O_WRONLY, &end.fds[1]) < 0 ||
-        end.fds[0] == end.fds[1] || (!one_way && (end.fds[0] < 0 || end.fds[1] < 0)))
+        (end.fds[0] == end.fds[1]) != same || (!one_way && (end.fds[0] < 0 || end.fds[1] < 0)))
         return naru__fail(-EPROTO,
                           "%s=%.100s: these descriptors are not open here as they should be",
                           end.variable, value);

@@ -123,7 +123,7 @@ static int plan_named(struct plan *plan, const struct naru_spawn_end *end,
                           end->name, NARU__END_NAME_MAX);
     for (int i = 0; i < 2; i++) {
         snprintf(fd[i], sizeof fd[i], passage->fds[i] >= 0 ? "%d" : "-", passage->fds[i]);
-        if (passage->fds[i] >= 0)
+        if (passage->fds[i] >= 0 && !(i == 1 && passage->fds[0] == passage->fds[1]))
             add_move(plan, passage->fds[i], passage->fds[i]);
     }
     int n = snprintf(text, sizeof text, "NARU_FD_%s=%s:%s:%s:%s", end->name, passage->noun,

@@ -46,6 +46,44 @@ int naru_stream_open(const char *text, int mode, const struct naru_stream_option
     return transport->stream_open(&url, mode, options, naru__deadline(timeout), ret_s);
 }
 
+int naru_stream_listen(const char *text, const struct naru_listen_options *options,
+                       naru_stream_listener **ret_l)
+{
+    struct naru_url url;
+    const struct naru_transport *transport;
+    struct naru_listener *listener;
+    int r = naru__check_options(options, sizeof *options, "naru_listen_options");
+    if (r == 0)
+        r = naru__find_transport(text, NARU_NOUN_STREAM, &url, &transport);
+    if (r < 0)
+        return r;
+    if (!transport->stream_listen)
+        return naru__fail(-EOPNOTSUPP, "%s does not listen; unix: and tcp: do", text);
+    r = transport->stream_listen(&url, NARU_OPTIONS(naru_listen_options, options), &listener);
+    if (r == 0)
+        *ret_l = (naru_stream_listener *)(void *)listener;
+    return r;
+}
+
+int naru_stream_accept(naru_stream_listener *handle, int64_t timeout, naru_stream **ret_s)
+{
+    struct naru_listener *listener = (void *)handle;
+    int r = naru__enter(listener, NARU__STREAM_LISTENER);
+    if (r < 0)
+        return r;
+    r = listener->ops->accept_stream(listener, naru__deadline(timeout), ret_s);
+    naru__leave(&listener->handle);
+    return r;
+}
+
+naru_stream_listener *naru_stream_listener_close(naru_stream_listener *handle)
+{
+    struct naru_listener *listener = (void *)handle;
+    if (listener)
+        listener->ops->close(listener, naru__is_owner(&listener->handle));
+    return NULL;
+}
+
 /* The checks before a transfer in one direction. */
 static int enter(naru_stream *stream, int direction, const void *buf, size_t n)
 {
@@ -73,6 +111,45 @@ ssize_t naru_stream_write(naru_stream *stream, const void *buf, size_t n, int64_
     if (r < 0 || n == 0)
         return r;
     r = stream->ops->write(stream, buf, n, naru__deadline(timeout));
+    naru__leave(&stream->handle);
+    return r;
+}
+
+static int no_fds(const naru_stream *stream)
+{
+    return naru__fail(-EOPNOTSUPP, "%s carries no descriptors; a unix: stream does",
+                      stream->handle.name);
+}
+
+ssize_t naru_stream_send_fds(naru_stream *stream, const void *buf, size_t n, const int *fds,
+                             size_t n_fds, int64_t timeout)
+{
+    ssize_t r = enter(stream, NARU_OUT, buf, n);
+    if (r < 0)
+        return r;
+    if (!stream->ops->send_fds)
+        return no_fds(stream);
+    if (n == 0 || !fds || n_fds == 0 || n_fds > NARU__FDS_MAX)
+        return naru__fail(-EINVAL,
+                          "%s: %zu descriptors with %zu bytes: 1 to %d go with at least one byte",
+                          stream->handle.name, fds ? n_fds : 0, n, NARU__FDS_MAX);
+    r = stream->ops->send_fds(stream, buf, n, fds, n_fds, naru__deadline(timeout));
+    naru__leave(&stream->handle);
+    return r;
+}
+
+ssize_t naru_stream_recv_fds(naru_stream *stream, void *buf, size_t n, int *ret_fds, size_t max_fds,
+                             size_t *ret_n_fds, int64_t timeout)
+{
+    ssize_t r = enter(stream, NARU_IN, buf, n);
+    if (r < 0)
+        return r;
+    if (!stream->ops->recv_fds)
+        return no_fds(stream);
+    if (n == 0 || !ret_n_fds || (!ret_fds && max_fds > 0))
+        return naru__fail(-EINVAL, "%s: no room for bytes, descriptors or their number",
+                          stream->handle.name);
+    r = stream->ops->recv_fds(stream, buf, n, ret_fds, max_fds, ret_n_fds, naru__deadline(timeout));
     naru__leave(&stream->handle);
     return r;
 }

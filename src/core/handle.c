@@ -35,7 +35,8 @@
 
 enum { MAGIC = 0x7572616e }; /* "naru" */
 
-static const char *const noun_name[] = {"nothing", "stream", "channel", "child"};
+static const char *const noun_name[] = {"nothing", "stream",          "channel",
+                                        "child",   "stream listener", "channel listener"};
 
 /* ---- life ---- */
 
@@ -50,7 +51,7 @@ int naru__handle_init(struct naru_handle *h, enum naru_handle_noun noun,
     h->ops = ops;
     h->directions = directions;
     h->epoll = h->timer = NARU__NO_FD;
-    h->wake[0] = h->wake[1] = h->bell = NARU__NO_FD;
+    h->wake[0] = h->wake[1] = h->bell = h->pidfd = NARU__NO_FD;
     h->want = directions & NARU_IN ? NARU_IN : NARU_OUT;
     h->spin[0].credit = h->spin[1].credit = 1;
     pthread_mutex_init(&h->arm, NULL);
@@ -68,6 +69,7 @@ void naru__handle_deinit(struct naru_handle *h)
     naru__os_close(h->wake[0]);
     naru__os_close(h->wake[1]);
     naru__os_close(h->bell);
+    naru__os_close(h->pidfd);
     pthread_mutex_destroy(&h->arm);
     free(h->name);
     h->name = NULL;

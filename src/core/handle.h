@@ -16,7 +16,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum naru_handle_noun { NARU__STREAM = 1, NARU__CHANNEL, NARU__CHILD };
+enum naru_handle_noun {
+    NARU__STREAM = 1,
+    NARU__CHANNEL,
+    NARU__CHILD,
+    NARU__STREAM_LISTENER,
+    NARU__CHANNEL_LISTENER
+};
 
 enum { NARU__WATCH_MAX = 4 };
 
@@ -87,6 +93,7 @@ struct naru_handle {
     _Atomic int cancelled;
     _Atomic int wake[2];      /* eventfds of the receiving and the sending thread's sleep, made by
                                * the first, else NARU__NO_FD; each drained by its thread alone */
+    _Atomic int pidfd;        /* what naru_peer lends, else NARU__NO_FD */
     _Atomic int bell;         /* eventfd in the epoll set: look, though no descriptor tells */
     _Atomic bool touched;     /* naru_cancel has written the bell */
     _Atomic bool deaf[2];     /* that thread is in a system call that naru_cancel cannot end */

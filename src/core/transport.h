@@ -26,9 +26,16 @@ struct naru_stream_ops {
     int (*flush)(naru_stream *, int64_t deadline);
     /* Never blocks. `how` has only directions that the end has. */
     int (*shutdown)(naru_stream *, int how);
+    /* Descriptors with bytes. NULL: the medium carries none. n and n_fds are checked. */
+    ssize_t (*send_fds)(naru_stream *, const void *buf, size_t n, const int *fds, size_t n_fds,
+                        int64_t deadline);
+    ssize_t (*recv_fds)(naru_stream *, void *buf, size_t n, int *ret_fds, size_t max_fds,
+                        size_t *ret_n_fds, int64_t deadline);
     /* Frees everything. `owner`: this process opened it; else free the copy alone. */
     void (*close)(naru_stream *, bool owner);
 };
+
+enum { NARU__FDS_MAX = 253 }; /* SCM_MAX_FD */
 
 /* Embedded first in each transport's own struct. */
 struct naru_stream {
@@ -88,20 +95,43 @@ struct naru_channel {
     size_t reserved_size;
 };
 
+/* ---- listeners, of streams and of channels ---- */
+
+struct naru_listener;
+
+struct naru_listener_ops {
+    size_t size;
+    /* Exactly one of the two, as the handle's noun says. */
+    int (*accept_stream)(struct naru_listener *, int64_t deadline, naru_stream **ret_s);
+    int (*accept_channel)(struct naru_listener *, int64_t deadline, naru_channel **ret_c);
+    void (*close)(struct naru_listener *, bool owner);
+};
+
+/* naru_stream_listener and naru_channel_listener alike. */
+struct naru_listener {
+    struct naru_handle handle;
+    const struct naru_listener_ops *ops;
+};
+
 /* ---- the table's rows ---- */
 
 struct naru_transport {
     size_t size;
     const char *scheme;
+    bool one_descriptor; /* an end that is passed on is one descriptor for both directions */
     int (*stream_pair)(const struct naru_stream_options *, naru_stream **ret_a,
                        naru_stream **ret_b);
     int (*stream_open)(const struct naru_url *, int mode, const struct naru_stream_options *,
                        int64_t deadline, naru_stream **ret_s);
+    int (*stream_listen)(const struct naru_url *, const struct naru_listen_options *,
+                         struct naru_listener **ret_l);
     int (*stream_inherit)(const char *name, const int fds[2], naru_stream **ret_s);
     int (*channel_pair)(const struct naru_channel_options *, naru_channel **ret_a,
                         naru_channel **ret_b);
     int (*channel_connect)(const struct naru_url *, const struct naru_channel_options *,
                            int64_t deadline, naru_channel **ret_c);
+    int (*channel_listen)(const struct naru_url *, const struct naru_listen_options *,
+                          struct naru_listener **ret_l);
     int (*channel_inherit)(const char *name, const int fds[2], const struct naru_channel_options *,
                            naru_channel **ret_c);
     int (*queue_open)(const struct naru_url *, int role, const struct naru_queue_options *,
