@@ -163,7 +163,7 @@ const struct naru_url_form naru__url_forms[] = {
     {"unix",
      "unix:/path, unix:@abstract, unix:name",
      "socket",
-     {LATER, LATER, NO, NO, NO, NO, LATER},
+     {YES, YES, NO, NO, NO, NO, LATER},
      {0},
      BYTES_PROMISE("no")},
     {"unix+seqpacket",

@@ -160,6 +160,11 @@ int naru__os_set_cloexec(int fd)
     return control("F_SETFD", fd, F_SETFD, FD_CLOEXEC);
 }
 
+int naru__os_duplicate(int fd)
+{
+    return control("F_DUPFD_CLOEXEC", fd, F_DUPFD_CLOEXEC, 3);
+}
+
 int naru__os_close(int fd)
 {
     if (fd >= 0)

@@ -31,6 +31,7 @@ int naru__os_unread(int fd);                          /* bytes in the pipe, from
 int naru__os_flags(int fd);                           /* F_GETFL */
 int naru__os_set_nonblocking(int fd, bool nonblocking);
 int naru__os_set_cloexec(int fd);
+int naru__os_duplicate(int fd); /* close-on-exec, above 2 */
 int naru__os_close(int fd); /* ignores what is no descriptor; returns NARU__NO_FD */
 
 #endif

@@ -66,6 +66,58 @@ int naru__os_unlink(const char *path)
     CALL("unlink", unlink(path));
 }
 
+int naru__os_stat_at(int directory, const char *name, struct stat *ret_stat)
+{
+    CALL("lstat", fstatat(directory, name, ret_stat, AT_SYMLINK_NOFOLLOW));
+}
+
+int naru__os_unlink_at(int directory, const char *name)
+{
+    CALL("unlink", unlinkat(directory, name, 0));
+}
+
+int naru__os_chmod_at(int directory, const char *name, mode_t mode)
+{
+    CALL("chmod", fchmodat(directory, name, mode, 0));
+}
+
+int naru__os_rename_at(int directory, const char *from, const char *to)
+{
+    CALL("rename", renameat(directory, from, directory, to));
+}
+
+int naru__os_link_at(int directory, const char *from, const char *to)
+{
+    CALL("link", linkat(directory, from, directory, to, 0));
+}
+
+int naru__os_make_directory(const char *path, mode_t mode)
+{
+    CALL("mkdir", mkdir(path, mode));
+}
+
+const char *naru__file_kind(mode_t mode)
+{
+    switch (mode & S_IFMT) {
+    case S_IFREG:
+        return "a regular file";
+    case S_IFDIR:
+        return "a directory";
+    case S_IFIFO:
+        return "a FIFO";
+    case S_IFSOCK:
+        return "a socket";
+    case S_IFLNK:
+        return "a symbolic link to nowhere";
+    case S_IFCHR:
+        return "a character device";
+    case S_IFBLK:
+        return "a block device";
+    default:
+        return "something unknown";
+    }
+}
+
 static int lock(int fd, int command, struct flock *lock)
 {
     CALL("lock", fcntl(fd, command, lock));

@@ -16,6 +16,14 @@ int naru__os_stat(const char *path,
 int naru__os_fstat(int fd, struct stat *ret_stat);
 int naru__os_chown(const char *path, uid_t uid, gid_t gid);
 int naru__os_unlink(const char *path);
+/* The same, in a directory that is open. */
+int naru__os_stat_at(int directory, const char *name, struct stat *ret_stat);
+int naru__os_unlink_at(int directory, const char *name);
+int naru__os_chmod_at(int directory, const char *name, mode_t mode);
+int naru__os_rename_at(int directory, const char *from, const char *to);
+int naru__os_link_at(int directory, const char *from, const char *to);
+const char *naru__file_kind(mode_t mode); /* "a regular file" */
+int naru__os_make_directory(const char *path, mode_t mode);
 
 /* Open file description locks on [start, start + 1). Exclusive or shared, never waiting: -EAGAIN.
  */

@@ -103,6 +103,8 @@ int naru__connection_owe(struct connection *, const void *bytes, size_t n);
 int naru__connection_pay(struct connection *);
 /* Says BYE if it can be said at once. */
 void naru__connection_say_bye(struct connection *);
+/* Does this process speak for this end of a pair? Else a child has adopted it. */
+bool naru__connection_speaks(const struct connection *);
 
 int naru__connection_send(naru_channel *, const struct naru_outgoing *, int64_t deadline);
 ssize_t naru__connection_send_many(naru_channel *, const struct naru_message *, size_t n,

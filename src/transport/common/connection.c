@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "os/fd.h"
 #include "os/process.h"
+#include "transport/common/sockets.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -24,7 +25,9 @@ static int connection_watch(struct naru_handle *h, int events, struct naru_watch
     unsigned n = 0;
     if (events & NARU_IN)
         ret_watch->fds[n++] = (struct pollfd){.fd = c->in, .events = POLLIN};
-    if (events & NARU_OUT && c->out >= 0)
+    if (events & NARU_OUT && c->out >= 0 && n > 0 && c->out == c->in)
+        ret_watch->fds[0].events |= POLLOUT; /* a descriptor is in a set once */
+    else if (events & NARU_OUT && c->out >= 0)
         ret_watch->fds[n++] = (struct pollfd){.fd = c->out, .events = POLLOUT};
     ret_watch->n = n;
     return 0;
@@ -56,7 +59,7 @@ static int say_hello(struct connection *c, uint32_t flags)
     if (r < 0)
         return r;
     r = naru__connection_pay(c);
-    if (r == 0 || r == -EAGAIN || r == -EPIPE)
+    if (r == 0 || r == -EAGAIN || r == -EPIPE || (r < 0 && c->medium->socket))
         return 0; /* later; or whoever writes next learns of it */
     return naru__fail(r, "%s: greeting failed: %s", name_of(c), naru__errno_text(r));
 }
@@ -113,8 +116,9 @@ static struct naru_pair *new_pair(void)
 /* Frees memory and descriptors, tells nobody. */
 static void connection_free(struct connection *c)
 {
+    if (c->out != c->in)
+        naru__os_close(c->out);
     naru__os_close(c->in);
-    naru__os_close(c->out);
     naru__inbox_deinit(&c->inbox);
     pthread_mutex_destroy(&c->rx);
     unref_pair(c->pair);
@@ -137,6 +141,8 @@ static void connection_close(naru_channel *channel, bool owner)
     struct connection *c = of_channel(channel);
     if (owner && !c->finished)
         naru__connection_say_bye(c);
+    if (owner && c->medium->socket && naru__connection_speaks(c))
+        naru__socket_last_word(c->in);
     connection_free(c);
 }
 
@@ -145,6 +151,19 @@ static void connection_stats(struct naru_handle *h, struct naru_stats *stats)
     struct connection *c = of_handle(h);
     if (c->medium->grows)
         naru__capacity_stats(&c->capacity, c->out, stats);
+    if (c->medium->socket)
+        naru__socket_stats(c->in, c->capacity.asked, stats);
+}
+
+static int connection_peer(struct naru_handle *h, struct naru_peer *ret_peer)
+{
+    struct connection *c = of_handle(h);
+    if (!c->medium->socket)
+        return naru__fail(-EOPNOTSUPP,
+                          "%s: the kernel does not tell who has the other end of a pipe; a unix: "
+                          "socket does",
+                          name_of(c));
+    return naru__socket_peer(h, c->in, ret_peer);
 }
 
 static const struct naru_handle_ops handle_ops = {
@@ -154,6 +173,7 @@ static const struct naru_handle_ops handle_ops = {
     .adopt = connection_adopt,
     .pass = connection_pass,
     .passed = connection_passed,
+    .peer = connection_peer,
     .stats = connection_stats,
 };
 
@@ -206,6 +226,8 @@ static int new_end(const struct naru_medium *medium, const char *name, const int
     c->out = fds[1];
     if (medium->grows)
         c->capacity = naru__capacity_ask(c->out, o->capacity);
+    else
+        c->capacity.asked = o->capacity;
     *ret_c = c;
     return 0;
 }
@@ -256,8 +278,9 @@ int naru__connection_pair(const struct naru_medium *medium, const char *name, co
         if (end[i]) {
             connection_free(end[i]);
         } else {
+            if (fds[i][1] != fds[i][0])
+                naru__os_close(fds[i][1]);
             naru__os_close(fds[i][0]);
-            naru__os_close(fds[i][1]);
         }
     }
     return r;

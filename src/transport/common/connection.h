@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* connection.h - a connection over any pair of byte streams: pipes now, sockets next. The transport
+/* connection.h - a connection over any pair of byte streams: pipes, sockets. The transport
  * makes the descriptors; framing, greeting, selecting and death are here. */
 #ifndef NARU_TRANSPORT_COMMON_CONNECTION_H
 #define NARU_TRANSPORT_COMMON_CONNECTION_H
@@ -12,6 +12,7 @@ struct naru_medium {
     const char *scheme;
     size_t atomic; /* bytes that one write takes whole or not at all */
     bool grows;    /* F_SETPIPE_SZ can make room for the last word */
+    bool socket;   /* both directions are one descriptor, a socket */
 };
 
 /* Shared by the two ends of a pair in the process that made it. */

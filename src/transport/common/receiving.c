@@ -58,7 +58,8 @@ bool naru__peer_finished(struct connection *c)
     return atomic_load_explicit(&h->finished[!c->side], memory_order_acquire) == c->holder;
 }
 
-static int end_of_file(struct connection *c)
+/* code: 0, or the socket's error, which is an end like any other. */
+static int end_of_stream(struct connection *c, int code)
 {
     bool in_order = naru__peer_finished(c) && !naru__inbox_midway(&c->inbox);
     c->rx_end = in_order ? -EPIPE : -ECONNRESET;
@@ -68,8 +69,8 @@ static int end_of_file(struct connection *c)
     else
         snprintf(c->rx_why, sizeof c->rx_why,
                  "the other end (pid %" PRIu32 ") vanished without "
-                 "finishing%s",
-                 c->holder,
+                 "finishing%s%s%s",
+                 c->holder, code ? ": " : "", code ? naru__errno_text(code) : "",
                  naru__inbox_midway(&c->inbox) ? "; the message it was sending is dropped" : "");
     if (c->inbox.join.active) {
         naru__inbox_direct_leave(&c->inbox);
@@ -102,10 +103,10 @@ int naru__connection_pull(struct connection *c)
     if (r == -EAGAIN)
         return -EAGAIN;
     naru__count(&c->channel.handle.counts.calls[0], 1);
+    if (r == 0 || (r < 0 && c->medium->socket))
+        return end_of_stream(c, (int)r);
     if (r < 0)
         return naru__fail((int)r, "%s: reading failed: %s", name_of(c), naru__errno_text((int)r));
-    if (r == 0)
-        return end_of_file(c);
     uint64_t dropped = c->inbox.dropped;
     int f = naru__inbox_fed(&c->inbox, (size_t)r);
     naru__count(&c->channel.handle.counts.dropped, c->inbox.dropped - dropped);

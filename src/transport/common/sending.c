@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "os/fd.h"
 #include "os/poll.h"
+#include "os/socket.h"
 #include "transport/common/wire.h"
 
 #include <errno.h>
@@ -37,10 +38,41 @@ int naru__connection_owe(struct connection *c, const void *bytes, size_t n)
     return 0;
 }
 
+static ssize_t put_vector(const struct connection *c, const struct iovec *vector, int n)
+{
+    return c->medium->socket ? naru__os_send_vector(c->out, vector, n)
+                             : naru__os_writev(c->out, vector, n);
+}
+
+static ssize_t put_bytes(const struct connection *c, const void *bytes, size_t n)
+{
+    const struct iovec one = {(void *)(uintptr_t)bytes, n};
+    return put_vector(c, &one, 1);
+}
+
+bool naru__connection_speaks(const struct connection *c)
+{
+    return !c->pair || atomic_load_explicit(&c->pair->shared->holder[c->side],
+                                            memory_order_acquire) == (uint32_t)getpid();
+}
+
+/* Nothing more goes out. A socket still receives; one that a child adopted is the child's. */
+static void stop_sending(struct connection *c)
+{
+    c->finished = true;
+    if (!c->medium->socket) {
+        naru__replace_fd(&c->channel.handle, &c->out, NARU__NO_FD);
+        return;
+    }
+    if (c->out >= 0 && naru__connection_speaks(c))
+        (void)naru__os_shutdown(c->out, SHUT_WR);
+    c->out = NARU__NO_FD;
+}
+
 int naru__connection_pay(struct connection *c)
 {
     while (c->owed_start < c->owed_end) {
-        ssize_t r = naru__os_write(c->out, c->owed + c->owed_start, c->owed_end - c->owed_start);
+        ssize_t r = put_bytes(c, c->owed + c->owed_start, c->owed_end - c->owed_start);
         if (r < 0)
             return (int)r;
         c->owed_start += (size_t)r;
@@ -80,7 +112,7 @@ static int why_closed(struct connection *c)
 
 static int write_failed(struct connection *c, int code)
 {
-    if (code == -EPIPE)
+    if (code == -EPIPE || c->medium->socket)
         return why_closed(c);
     return naru__fail(code, "%s: writing failed: %s", name_of(c), naru__errno_text(code));
 }
@@ -112,11 +144,10 @@ static int await_greeting(struct connection *c, int64_t deadline)
         if (r == -EAGAIN) {
             r = full ? naru__wait_tick(&wait) : naru__wait_step(&wait);
             if (r == -ETIMEDOUT || r == -EAGAIN)
-                return naru__fail(
-                    r,
-                    "%s: the program that was given the other end has not greeted yet: "
-                    "it opens it with naru_channel_inherit",
-                    name_of(c));
+                return naru__fail(r, "%s: the program at the other end has not greeted yet%s",
+                                  name_of(c),
+                                  c->medium->socket ? ": is it one of naru's?"
+                                                    : ": it opens it with naru_channel_inherit");
         }
         if (r < 0)
             return naru__connection_say_end(c, r);
@@ -145,10 +176,8 @@ static int give_up(struct connection *c, struct naru_wire *wire, int code)
     uint8_t *bytes = naru__alloc_raw(WIRE_ABORT_MAX);
     int r = bytes ? naru__connection_owe(c, bytes, naru__wire_abort(wire, bytes)) : -ENOMEM;
     free(bytes);
-    if (r < 0) { /* nothing sensible can follow half a message */
-        c->finished = true;
-        naru__replace_fd(&c->channel.handle, &c->out, NARU__NO_FD);
-    }
+    if (r < 0) /* nothing sensible can follow half a message */
+        stop_sending(c);
     return code;
 }
 
@@ -160,7 +189,7 @@ static int send_wire(struct connection *c, struct naru_wire *wire, int64_t deadl
         ssize_t r = naru__connection_pay(c);
         if (r == 0) {
             int n = naru__wire_fill(wire, vector, WIRE_FRAMES);
-            r = naru__os_writev(c->out, vector, n);
+            r = put_vector(c, vector, n);
             naru__count(&c->channel.handle.counts.calls[1], 1);
         }
         if (r > 0) {
@@ -198,7 +227,7 @@ static int send_small(struct connection *c, const struct naru_outgoing *out)
         at += out->vector[i].iov_len;
     }
     naru__count(&c->channel.handle.counts.calls[1], 1);
-    ssize_t r = naru__os_write(c->out, bytes, at);
+    ssize_t r = put_bytes(c, bytes, at);
     return r < 0 ? (int)r : 0;
 }
 
@@ -260,16 +289,18 @@ static size_t put_frame(struct batch *b, size_t at, const struct naru_frame *fra
 }
 
 /* Small messages: WHOLE frames, as many as one atomic write takes, so that no message is ever cut.
- * Others: FIRST and END, as many as there is room for; one that is cut can be given up. */
+ * Others, and all where no write is atomic: FIRST and END, as many as there is room for; one that
+ * is cut can be given up. */
 static void gather(struct connection *c, const struct naru_message *m, size_t n, size_t most,
                    struct batch *b)
 {
-    bool small = m[0].size < BATCH_SMALL;
+    const size_t below = c->medium->atomic ? BATCH_SMALL : 0;
+    bool small = m[0].size < below;
     size_t at = 0, room = small ? c->medium->atomic : BATCH;
     size_t cost = small ? FRAME_HEADER : 2 * FRAME_HEADER + 1;
     for (b->n = 0; b->n < n && b->n < BATCH_COUNT; b->n++) {
         const struct naru_message *one = &m[b->n];
-        if (one->size > most || at + cost + one->size > room || (one->size < BATCH_SMALL) != small)
+        if (one->size > most || at + cost + one->size > room || (one->size < below) != small)
             break;
         struct naru_frame frame = {.kind = small ? FRAME_WHOLE : FRAME_FIRST,
                                    .type = one->info.type,
@@ -295,7 +326,7 @@ static int write_batch(struct connection *c, struct batch *b, int64_t deadline, 
     while (gone < b->n && r == 0) {
         ssize_t w = naru__connection_pay(c);
         if (w == 0) {
-            w = naru__os_write(c->out, b->bytes + at, b->ends[b->n - 1] - at);
+            w = put_bytes(c, b->bytes + at, b->ends[b->n - 1] - at);
             naru__count(&c->channel.handle.counts.calls[1], 1);
         }
         if (w > 0)
@@ -308,10 +339,8 @@ static int write_batch(struct connection *c, struct batch *b, int64_t deadline, 
     if (gone < b->n && at > (gone ? b->ends[gone - 1] : 0)) { /* cut: its END says no */
         b->bytes[b->ends[gone] - 1] = 1;
         naru__count(&c->channel.handle.counts.dropped, 1);
-        if (naru__connection_owe(c, b->bytes + at, b->ends[gone] - at) < 0) {
-            c->finished = true;
-            naru__replace_fd(&c->channel.handle, &c->out, NARU__NO_FD);
-        }
+        if (naru__connection_owe(c, b->bytes + at, b->ends[gone] - at) < 0)
+            stop_sending(c);
     }
     naru__wait_done(&wait);
     *ret_gone = gone;
@@ -356,16 +385,27 @@ ssize_t naru__connection_send_many(naru_channel *channel, const struct naru_mess
     return sent ? (ssize_t)sent : r;
 }
 
+/* Twice the room, as far as the limits allow. */
+static int make_room(struct connection *c)
+{
+    int holds = c->medium->grows ? naru__os_pipe_capacity(c->out)
+                                 : naru__os_get_number(c->out, SOL_SOCKET, SO_SNDBUF);
+    if (holds < 0)
+        return holds;
+    if (c->medium->grows)
+        return naru__os_set_pipe_capacity(c->out, (size_t)holds * 2);
+    return naru__os_set_number(c->out, SOL_SOCKET, SO_SNDBUF, holds); /* the kernel doubles it */
+}
+
 /* Says BYE if it can be said at once: a full pipe may be made larger for it. */
 void naru__connection_say_bye(struct connection *c)
 {
     uint8_t bye[FRAME_HEADER];
+    if (!naru__connection_speaks(c))
+        return;
     if (c->pair) {
-        struct holders *h = c->pair->shared;
-        uint32_t holder = atomic_load_explicit(&h->holder[c->side], memory_order_acquire);
-        if (holder != (uint32_t)getpid())
-            return; /* a child adopted this end: it speaks for it */
-        atomic_store_explicit(&h->finished[c->side], holder, memory_order_release);
+        atomic_store_explicit(&c->pair->shared->finished[c->side], (uint32_t)getpid(),
+                              memory_order_release);
         if (!naru__peer_is_foreign(c)) {
             (void)naru__connection_pay(c);
             return;
@@ -375,12 +415,9 @@ void naru__connection_say_bye(struct connection *c)
     naru__frame_encode(&frame, bye);
     if (c->out < 0 || naru__connection_owe(c, bye, sizeof bye) < 0)
         return;
-    for (int tries = 0; naru__connection_pay(c) == -EAGAIN && c->medium->grows && tries < 2;
-         tries++) {
-        int holds = naru__os_pipe_capacity(c->out);
-        if (holds < 0 || naru__os_set_pipe_capacity(c->out, (size_t)holds * 2) < 0)
+    for (int tries = 0; naru__connection_pay(c) == -EAGAIN && tries < 2; tries++)
+        if (make_room(c) < 0)
             return;
-    }
 }
 
 int naru__connection_shutdown(naru_channel *channel)
@@ -389,8 +426,7 @@ int naru__connection_shutdown(naru_channel *channel)
     if (c->finished)
         return 0;
     naru__connection_say_bye(c);
-    c->finished = true;
-    naru__replace_fd(&c->channel.handle, &c->out, NARU__NO_FD);
+    stop_sending(c);
     return 0;
 }
 
@@ -403,10 +439,11 @@ int naru__connection_flush(naru_channel *channel, int64_t deadline)
     for (;;) {
         int r = naru__connection_pay(c);
         if (r == 0) {
-            r = naru__os_unread(c->out);
-            if (r == 0)
+            bool closed = naru__os_closed(c->out) > 0; /* a socket's reader may leave some unread */
+            r = c->medium->socket ? naru__os_unsent(c->out) : naru__os_unread(c->out);
+            if (r == 0 && !(closed && c->medium->socket))
                 return 0;
-            if (r > 0 && naru__os_closed(c->out) > 0)
+            if (r >= 0 && closed)
                 r = -EPIPE;
         }
         if (r == -EPIPE || (r < 0 && r != -EAGAIN))

@@ -29,26 +29,6 @@ int naru__fifo_path(const struct naru_url *url, const char **ret_path)
     return 0;
 }
 
-static const char *what_is(mode_t mode)
-{
-    switch (mode & S_IFMT) {
-    case S_IFREG:
-        return "a regular file";
-    case S_IFDIR:
-        return "a directory";
-    case S_IFSOCK:
-        return "a socket";
-    case S_IFLNK:
-        return "a symbolic link to nowhere";
-    case S_IFCHR:
-        return "a character device";
-    case S_IFBLK:
-        return "a block device";
-    default:
-        return "something unknown";
-    }
-}
-
 static int cannot(const char *name, const char *path, const char *what, int code)
 {
     struct stat st;
@@ -74,7 +54,7 @@ static int look(const char *name, const char *path, struct stat *ret_stat)
         return r;
     int fd = naru__os_open(path, O_PATH);
     if (fd == -ENOENT)
-        return 0; /* the link itself: what_is says so */
+        return 0; /* the link itself: naru__file_kind says so */
     if (fd < 0)
         return cannot(name, path, "following the link", fd);
     r = naru__os_fstat(fd, ret_stat);
@@ -85,7 +65,7 @@ static int look(const char *name, const char *path, struct stat *ret_stat)
 static int agrees(const char *name, const struct fifo_wish *wish, const struct stat *st)
 {
     if (!S_ISFIFO(st->st_mode))
-        return naru__fail(-EINVAL, "%s: %s stands there, not a FIFO", name, what_is(st->st_mode));
+        return naru__fail(-EINVAL, "%s: %s stands there, not a FIFO", name, naru__file_kind(st->st_mode));
     if (wish->flags & NARU_EXCLUSIVE)
         return naru__fail(-EEXIST,
                           "%s is there already (uid %u, mode %04o), and NARU_EXCLUSIVE was given",
@@ -150,7 +130,7 @@ int naru__fifo_open(const char *name, const char *path, int flags)
     if (r < 0)
         cannot(name, path, "looking at it", r);
     if (r == 0 && !S_ISFIFO(st.st_mode))
-        r = naru__fail(-EINVAL, "%s: %s stands there, not a FIFO", name, what_is(st.st_mode));
+        r = naru__fail(-EINVAL, "%s: %s stands there, not a FIFO", name, naru__file_kind(st.st_mode));
     if (r < 0) {
         naru__os_close(fd);
         return r;
@@ -218,7 +198,7 @@ static int fifo_remove(const struct naru_url *url)
         return cannot(url->text, path, "looking at it", r);
     if (!S_ISFIFO(st.st_mode))
         return naru__fail(-EINVAL, "%s: %s stands there, not a FIFO; it is left alone", url->text,
-                          what_is(st.st_mode));
+                          naru__file_kind(st.st_mode));
     r = naru__os_unlink(path);
     if (r < 0)
         return cannot(url->text, path, "removing", r);

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: MIT */
+/* socket-stream.c - bytes, and descriptors, through a connected socket. */
+#include "transport/common/sockets.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "os/fd.h"
+#include "os/limit.h"
+#include "os/poll.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct socket_stream {
+    struct naru_stream stream;
+    const struct naru_socket_kind *kind;
+    int fd;
+    _Atomic bool shut[2]; /* reading, writing; each set by its thread, read by the other's */
+    size_t asked;
+};
+
+static struct socket_stream *of_stream(naru_stream *s)
+{
+    return (struct socket_stream *)s;
+}
+
+static struct socket_stream *of_handle(struct naru_handle *h)
+{
+    return (struct socket_stream *)h;
+}
+
+/* A socket's errors are ends: the connection is no more, whatever it was. */
+static int failed(const struct naru_handle *h, int code)
+{
+    switch (code) {
+    case -EPIPE:
+        return naru__fail(code, "%s: the other end reads no more", h->name);
+    case -ECONNRESET:
+        return naru__fail(code, "%s: the other end vanished, or left without reading all", h->name);
+    case -ETIMEDOUT:
+    case -EHOSTUNREACH:
+    case -ENETUNREACH:
+    case -ENETDOWN:
+    case -ENETRESET:
+        return naru__fail(-ECONNRESET, "%s: the other end vanished: %s", h->name,
+                          naru__errno_text(code));
+    default:
+        return naru__fail(code, "%s: the socket failed: %s%s", h->name, naru__errno_text(code),
+                          naru__limit_of_files(code).text);
+    }
+}
+
+static ssize_t read_message(struct socket_stream *s, struct msghdr *message, int flags,
+                            int64_t deadline)
+{
+    struct naru_handle *h = &s->stream.handle;
+    struct naru_wait wait = naru__wait_begin(h, NARU_IN, deadline);
+    ssize_t r;
+    while ((r = naru__os_receive(s->fd, message, flags)) == -EAGAIN) {
+        int w = naru__wait_step(&wait);
+        if (w < 0) {
+            naru__wait_done(&wait);
+            return w;
+        }
+    }
+    naru__wait_done(&wait);
+    naru__count(&h->counts.calls[0], 1);
+    return r < 0 ? failed(h, (int)r) : r;
+}
+
+static ssize_t write_message(struct socket_stream *s, const struct msghdr *message,
+                             int64_t deadline)
+{
+    struct naru_handle *h = &s->stream.handle;
+    struct naru_wait wait = naru__wait_begin(h, NARU_OUT, deadline);
+    ssize_t r;
+    if (s->shut[1])
+        return naru__fail(-EPIPE, "%s: this end was shut down for writing", h->name);
+    while ((r = naru__os_send(s->fd, message, 0)) == -EAGAIN) {
+        int w = naru__wait_step(&wait);
+        if (w < 0) {
+            naru__wait_done(&wait);
+            return w;
+        }
+    }
+    naru__wait_done(&wait);
+    naru__count(&h->counts.calls[1], 1);
+    if (r == -ETOOMANYREFS)
+        return naru__fail(-EMFILE,
+                          "%s: as many descriptors of this user are on their way as "
+                          "RLIMIT_NOFILE allows: wait until they have been received",
+                          h->name);
+    if (r < 0)
+        return failed(h, (int)r);
+    naru__count(&h->counts.bytes_sent, (uint64_t)r);
+    return r;
+}
+
+static ssize_t socket_read(naru_stream *stream, void *buf, size_t n, int64_t deadline)
+{
+    struct socket_stream *s = of_stream(stream);
+    struct iovec one = {buf, n};
+    struct msghdr message = {.msg_iov = &one, .msg_iovlen = 1};
+    if (s->shut[0])
+        return 0;
+    ssize_t r = read_message(s, &message, 0, deadline);
+    if (r > 0)
+        naru__count(&stream->handle.counts.bytes_received, (uint64_t)r);
+    return r;
+}
+
+static ssize_t socket_write(naru_stream *stream, const void *buf, size_t n, int64_t deadline)
+{
+    struct iovec one = {(void *)(uintptr_t)buf, n};
+    const struct msghdr message = {.msg_iov = &one, .msg_iovlen = 1};
+    return write_message(of_stream(stream), &message, deadline);
+}
+
+/* ---- descriptors ---- */
+
+union ancillary { /* aligned for cmsghdr */
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof(int) * NARU__FDS_MAX)];
+};
+
+static ssize_t socket_send_fds(naru_stream *stream, const void *buf, size_t n, const int *fds,
+                               size_t n_fds, int64_t deadline)
+{
+    struct socket_stream *s = of_stream(stream);
+    union ancillary ancillary;
+    struct iovec one = {(void *)(uintptr_t)buf, n};
+    struct msghdr message = {.msg_iov = &one, .msg_iovlen = 1, .msg_control = &ancillary};
+    message.msg_controllen = (__typeof__(message.msg_controllen))CMSG_SPACE(sizeof(int) * n_fds);
+    if (!s->kind->descriptors)
+        return naru__fail(-EOPNOTSUPP, "%s carries no descriptors; a unix: stream does",
+                          stream->handle.name);
+    for (size_t i = 0; i < n_fds; i++)
+        if (fds[i] < 0 || naru__os_flags(fds[i]) < 0)
+            return naru__fail(-EINVAL, "%s: descriptor %zu of %zu, %d, is not open",
+                              stream->handle.name, i + 1, n_fds, fds[i]);
+    memset(&ancillary, 0, sizeof ancillary);
+    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = (__typeof__(c->cmsg_len))CMSG_LEN(sizeof(int) * n_fds);
+    memcpy(CMSG_DATA(c), fds, sizeof(int) * n_fds);
+    return write_message(s, &message, deadline);
+}
+
+/* The descriptors of a message; more than there is room for are counted all the same. */
+static size_t descriptors_of(struct msghdr *message, int *fds)
+{
+    size_t n = 0;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t here = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        memcpy(fds + n, CMSG_DATA(c), here * sizeof(int));
+        n += here;
+    }
+    return n;
+}
+
+/* Peeks, so that bytes and descriptors stay if not all of them can be taken; then takes exactly
+ * the bytes that were seen, whose descriptors are here already. */
+static ssize_t socket_recv_fds(naru_stream *stream, void *buf, size_t n, int *ret_fds,
+                               size_t max_fds, size_t *ret_n_fds, int64_t deadline)
+{
+    struct socket_stream *s = of_stream(stream);
+    union ancillary ancillary;
+    struct iovec one = {buf, n};
+    struct msghdr message = {.msg_iov = &one, .msg_iovlen = 1, .msg_control = &ancillary};
+    int fds[NARU__FDS_MAX];
+    message.msg_controllen = sizeof ancillary;
+    if (!s->kind->descriptors)
+        return naru__fail(-EOPNOTSUPP, "%s carries no descriptors; a unix: stream does",
+                          stream->handle.name);
+    ssize_t r = s->shut[0] ? 0 : read_message(s, &message, MSG_PEEK, deadline);
+    if (r < 0)
+        return r;
+    size_t got = r > 0 ? descriptors_of(&message, fds) : 0;
+    ssize_t problem = 0;
+    if (r > 0 && message.msg_flags & MSG_CTRUNC)
+        problem = naru__fail(-EMFILE, "%s: the descriptors that came cannot all be opened here%s",
+                             stream->handle.name, naru__limit_of_files(-EMFILE).text);
+    else if (got > max_fds)
+        problem = naru__fail(-EMSGSIZE, "%s: %zu descriptors have come, and there is room for %zu",
+                             stream->handle.name, got, max_fds);
+    if (problem == 0 && r > 0) {
+        one.iov_len = (size_t)r;
+        message = (struct msghdr){.msg_iov = &one, .msg_iovlen = 1};
+        problem = read_message(s, &message, 0, NARU__AT_ONCE);
+    }
+    if (problem < 0)
+        for (size_t i = 0; i < got; i++)
+            naru__os_close(fds[i]);
+    if (problem >= 0 && got)
+        memcpy(ret_fds, fds, got * sizeof *fds);
+    if (problem >= 0 || problem == -EMSGSIZE)
+        *ret_n_fds = got;
+    if (problem >= 0)
+        naru__count(&stream->handle.counts.bytes_received, (uint64_t)r);
+    return problem < 0 ? problem : r;
+}
+
+/* ---- the rest ---- */
+
+static int socket_flush(naru_stream *stream, int64_t deadline)
+{
+    struct socket_stream *s = of_stream(stream);
+    struct naru_wait wait = naru__wait_begin(&stream->handle, NARU_OUT, deadline);
+    for (;;) {
+        bool gone = naru__os_closed(s->fd) > 0; /* before: its reader may have left some unread */
+        int left = naru__os_unsent(s->fd);
+        if (left < 0)
+            return failed(&stream->handle, left);
+        if (gone)
+            return naru__fail(-EPIPE, "%s: the other end left without reading all",
+                              stream->handle.name);
+        if (left == 0)
+            return 0;
+        int r = naru__wait_tick(&wait);
+        if (r < 0)
+            return r;
+    }
+}
+
+static int socket_shutdown(naru_stream *stream, int how)
+{
+    struct socket_stream *s = of_stream(stream);
+    static const int hows[] = {0, SHUT_RD, SHUT_WR, SHUT_RDWR};
+    int r = naru__os_shutdown(s->fd, hows[how]);
+    if (r < 0 && r != -ENOTCONN) /* the other end has left: it is finished as it is */
+        return failed(&stream->handle, r);
+    if (how & NARU_READ)
+        s->shut[0] = true;
+    if (how & NARU_WRITE)
+        s->shut[1] = true;
+    return 0;
+}
+
+static void socket_free(struct socket_stream *s)
+{
+    naru__os_close(s->fd);
+    naru__handle_deinit(&s->stream.handle);
+    free(s);
+}
+
+static void socket_close(naru_stream *stream, bool owner)
+{
+    (void)owner; /* closing a copy of a descriptor never hurts the other copies */
+    socket_free(of_stream(stream));
+}
+
+static int socket_watch(struct naru_handle *h, int events, struct naru_watch *ret_watch)
+{
+    struct socket_stream *s = of_handle(h);
+    short want = 0;
+    if (events & NARU_IN && !s->shut[0])
+        want |= POLLIN;
+    if (events & NARU_OUT && !s->shut[1])
+        want |= POLLOUT;
+    ret_watch->n = want != 0;
+    ret_watch->fds[0] = (struct pollfd){.fd = s->fd, .events = want};
+    return 0;
+}
+
+/* A direction that was shut down answers at once. */
+static bool socket_ready(struct naru_handle *h, int events)
+{
+    const struct socket_stream *s = of_handle(h);
+    return (events & NARU_IN && s->shut[0]) || (events & NARU_OUT && s->shut[1]);
+}
+
+static int socket_adopt(struct naru_handle *h)
+{
+    (void)h; /* nothing is kept in memory */
+    return 0;
+}
+
+static int socket_pass(struct naru_handle *h, struct naru_passage *ret_passage)
+{
+    const struct socket_stream *s = of_handle(h);
+    *ret_passage = (struct naru_passage){"stream", s->kind->medium->scheme, {s->fd, s->fd}};
+    return 0;
+}
+
+static void socket_passed(struct naru_handle *h)
+{
+    socket_free(of_handle(h));
+}
+
+static int socket_peer(struct naru_handle *h, struct naru_peer *ret_peer)
+{
+    return naru__socket_peer(h, of_handle(h)->fd, ret_peer);
+}
+
+static void socket_stats(struct naru_handle *h, struct naru_stats *stats)
+{
+    naru__socket_stats(of_handle(h)->fd, of_handle(h)->asked, stats);
+}
+
+static const struct naru_handle_ops handle_ops = {
+    .size = sizeof handle_ops,
+    .watch = socket_watch,
+    .ready = socket_ready,
+    .adopt = socket_adopt,
+    .pass = socket_pass,
+    .passed = socket_passed,
+    .peer = socket_peer,
+    .stats = socket_stats,
+};
+
+static const struct naru_stream_ops stream_ops = {
+    .size = sizeof stream_ops,
+    .read = socket_read,
+    .write = socket_write,
+    .flush = socket_flush,
+    .shutdown = socket_shutdown,
+    .send_fds = socket_send_fds,
+    .recv_fds = socket_recv_fds,
+    .close = socket_close,
+};
+
+int naru__socket_stream(const struct naru_socket_kind *kind, const char *name, int fd,
+                        int directions, size_t capacity, naru_stream **ret_s)
+{
+    struct socket_stream *s = naru__alloc(sizeof *s);
+    if (!s)
+        return -ENOMEM;
+    int r = naru__handle_init(&s->stream.handle, NARU__STREAM, &handle_ops, name, directions);
+    if (r < 0) {
+        free(s);
+        return r;
+    }
+    s->stream.ops = &stream_ops;
+    s->kind = kind;
+    s->fd = fd;
+    s->asked = capacity;
+    naru__socket_capacity(fd, capacity);
+    *ret_s = &s->stream;
+    return 0;
+}

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: MIT */
+/* place.c - where unix sockets lie: reading names, binding to them, taking stale files away.
+ *
+ * A socket file outlives its socket. Whether anybody listens is asked with connect(2): refused
+ * means nobody. Between another's bind and its listen that answer is wrong, so it is asked again.
+ * A stale file is moved aside before it goes: if meanwhile somebody else has replaced it by a live
+ * one, that is put back. */
+#include "transport/unix/unix.h"
+
+#include "base/error.h"
+#include "os/fd.h"
+#include "os/file.h"
+#include "os/limit.h"
+#include "os/poll.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { PATH_ROOM = sizeof(((struct sockaddr_un *)0)->sun_path) };
+
+/* ---- reading names ---- */
+
+static void set_address(struct unix_place *p, const char *path, size_t n)
+{
+    struct sockaddr_un *address = (void *)&p->address.is;
+    memset(address, 0, sizeof *address);
+    address->sun_family = AF_UNIX;
+    memcpy(address->sun_path, path, n);
+    p->address.length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n);
+}
+
+static int abstract_place(const struct naru_url *url, struct unix_place *p)
+{
+    char name[PATH_ROOM] = "";
+    size_t n = strlen(url->rest) - 1;
+    if (n == 0 || n > sizeof name - 1)
+        return naru__fail(-ENAMETOOLONG,
+                          "%.60s: an abstract name has 1 to %zu bytes (sun_path), this one %zu",
+                          url->text, sizeof name - 1, n);
+    memcpy(name + 1, url->rest + 1, n);
+    p->abstract = true;
+    set_address(p, name, n + 1);
+    return 0;
+}
+
+/* Mine alone? */
+static int check_directory(const char *name, const char *path)
+{
+    struct stat st;
+    int r = naru__os_stat(path, &st);
+    if (r < 0)
+        return r;
+    if (S_ISDIR(st.st_mode) && st.st_uid == geteuid() && (st.st_mode & 077) == 0)
+        return 0;
+    return naru__fail(
+        -EACCES,
+        "%s: %s is %s of uid %u, mode %04o, and has to be a directory of uid %u, mode "
+        "0700: remove it, or name a socket by its path",
+        name, path, naru__file_kind(st.st_mode), st.st_uid, st.st_mode & 07777u, geteuid());
+}
+
+/* The directory of names without a path. */
+static int own_directory(const char *name, char *buf, size_t n)
+{
+    snprintf(buf, n, "/run/user/%u", geteuid());
+    int r = check_directory(name, buf);
+    if (r != -ENOENT && r != -ENOTDIR)
+        return r;
+    snprintf(buf, n, "/tmp/naru-%u", geteuid());
+    r = naru__os_make_directory(buf, 0700);
+    if (r < 0 && r != -EEXIST)
+        return naru__fail(r, "%s: %s cannot be made: %s", name, buf, naru__errno_text(r));
+    r = check_directory(name, buf);
+    return r == -ENOENT ? naru__fail(r, "%s: %s is made and removed by somebody", name, buf) : r;
+}
+
+/* Opens the directory, and makes an address: the path itself, or through the open directory if it
+ * is longer than an address. */
+static int file_place(const char *name, const char *path, struct unix_place *p)
+{
+    char directory[PATH_MAX], through[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    size_t n = slash ? (size_t)(slash - path) : 0;
+    const char *file = slash ? slash + 1 : path;
+    if (strlen(path) >= sizeof directory || strlen(file) >= sizeof p->file)
+        return naru__fail(-ENAMETOOLONG, "%.60s…: a name has at most 255 bytes, a path %d", name,
+                          PATH_MAX - 1);
+    if (!file[0] || strcmp(file, ".") == 0 || strcmp(file, "..") == 0)
+        return naru__fail(-EINVAL, "%s names no file in a directory", name);
+    snprintf(directory, sizeof directory, "%.*s", (int)(n ? n : 1), n ? path : slash ? "/" : ".");
+    snprintf(p->file, sizeof p->file, "%s", file);
+    int fd = naru__os_open(directory, O_PATH | O_DIRECTORY);
+    if (fd < 0)
+        return naru__fail(fd, "%s: the directory %.200s: %s%s", name, directory,
+                          naru__errno_text(fd), naru__limit_of_files(fd).text);
+    p->directory = fd;
+    int m = snprintf(through, sizeof through, "/proc/self/fd/%d/%s", fd, file);
+    if (strlen(path) < PATH_ROOM) {
+        set_address(p, path, strlen(path) + 1);
+    } else if (m < PATH_ROOM) {
+        set_address(p, through, (size_t)m + 1);
+    } else {
+        p->directory = naru__os_close(fd);
+        return naru__fail(-ENAMETOOLONG,
+                          "%.60s…: the last part of a path longer than %d bytes (sun_path) has at "
+                          "most %zu bytes, this one %zu",
+                          name, PATH_ROOM - 1, PATH_ROOM - 1 - ((size_t)m - strlen(file)),
+                          strlen(file));
+    }
+    return 0;
+}
+
+int naru__unix_place(const struct naru_url *url, struct unix_place *ret_place)
+{
+    char path[PATH_MAX], directory[64];
+    struct unix_place p = {.directory = NARU__NO_FD};
+    int r;
+    if (!url->rest[0])
+        return naru__fail(-EINVAL, "%s names no socket: write %s:/path, %s:@abstract or %s:name",
+                          url->text, url->scheme, url->scheme, url->scheme);
+    if (url->rest[0] == '@') {
+        r = abstract_place(url, &p);
+    } else if (strchr(url->rest, '/')) {
+        r = file_place(url->text, url->rest, &p);
+    } else {
+        r = own_directory(url->text, directory, sizeof directory);
+        if (r == 0 &&
+            (size_t)snprintf(path, sizeof path, "%s/%s", directory, url->rest) >= sizeof path)
+            r = naru__fail(-ENAMETOOLONG, "%.60s…: a name has at most 255 bytes", url->text);
+        if (r == 0)
+            r = file_place(url->text, path, &p);
+    }
+    if (r == 0)
+        *ret_place = p;
+    return r;
+}
+
+void naru__unix_leave(struct unix_place *p)
+{
+    p->directory = naru__os_close(p->directory);
+}
+
+/* ---- who is there ---- */
+
+int naru__unix_admit(int fd, const char *name, unsigned flags)
+{
+    struct ucred cred;
+    struct naru_address address;
+    if (flags & NARU_ANY_USER)
+        return 0;
+    int r = naru__os_own_address(fd, &address);
+    const struct sockaddr_un *own = (const void *)&address.is;
+    if (r >= 0 && address.length > offsetof(struct sockaddr_un, sun_path) && own->sun_path[0])
+        return 0; /* a file's mode has said who may */
+    if (r >= 0)
+        r = naru__os_get_option(fd, SOL_SOCKET, SO_PEERCRED, &cred, sizeof cred);
+    if (r < 0)
+        return naru__fail(r, "%s: who is at the other end is not known: %s", name,
+                          naru__errno_text(r));
+    if (cred.uid == geteuid() || cred.uid == 0)
+        return 0;
+    char program[32];
+    naru__os_program_of(cred.pid, program, sizeof program);
+    return naru__fail(-EPERM,
+                      "%s: the other end is process %d (%s) of uid %u, and an abstract name has no "
+                      "mode: with NARU_ANY_USER any user will do, or use a socket file",
+                      name, (int)cred.pid, program, cred.uid);
+}
+
+static int forbidden(const char *name, const struct unix_place *p)
+{
+    struct stat st;
+    if (p->abstract || naru__os_stat_at(p->directory, p->file, &st) < 0)
+        return naru__fail(-EACCES, "%s is forbidden: a directory on the way does not let uid %u in",
+                          name, geteuid());
+    return naru__fail(-EACCES,
+                      "%s is forbidden: it belongs to uid %u, gid %u, mode %04o, and this is uid "
+                      "%u; its owner can chmod it",
+                      name, st.st_uid, st.st_gid, st.st_mode & 07777u, geteuid());
+}
+
+int naru__unix_connect(int fd, const char *name, const struct unix_place *p, unsigned flags,
+                       int64_t deadline)
+{
+    int r = naru__socket_connect(fd, name, &p->address, deadline);
+    if (r == -EACCES)
+        return forbidden(name, p);
+    return r == 0 && p->abstract ? naru__unix_admit(fd, name, flags) : r;
+}
+
+/* 0: somebody listens, and the sentence says who. -ECONNREFUSED: nobody. */
+static int probe(int type, const char *name, const struct unix_place *p)
+{
+    struct ucred cred = {.pid = 0};
+    char program[32];
+    int fd = naru__os_socket(AF_UNIX, type, 0);
+    if (fd < 0)
+        return naru__fail(fd, "%s: no socket to look who is there: %s%s", name,
+                          naru__errno_text(fd), naru__limit_of_files(fd).text);
+    int r = naru__os_connect(fd, &p->address);
+    if (r == 0)
+        (void)naru__os_get_option(fd, SOL_SOCKET, SO_PEERCRED, &cred, sizeof cred);
+    naru__os_close(fd);
+    naru__os_program_of(cred.pid, program, sizeof program);
+    if (r == 0 && cred.pid > 0)
+        naru__fail(r, "%s: process %d (%s) of uid %u listens there", name, (int)cred.pid, program,
+                   cred.uid);
+    else if (r == 0 || r == -EAGAIN || r == -EPROTOTYPE)
+        naru__fail(0, "%s: somebody %s there", name,
+                   r == -EPROTOTYPE ? "has a socket of another type" : "has a socket");
+    return r == -EAGAIN || r == -EPROTOTYPE ? 0 : r;
+}
+
+/* Moves the file aside, and away if it is still the one that was found stale. */
+static int take_away(const char *name, struct unix_place *p, const struct stat *stale)
+{
+    char aside[64];
+    struct stat st;
+    snprintf(aside, sizeof aside, ".naru-stale-%d-%llx", (int)getpid(),
+             (unsigned long long)stale->st_ino);
+    int r = naru__os_rename_at(p->directory, p->file, aside);
+    if (r == -ENOENT)
+        return 0;
+    if (r < 0)
+        return naru__fail(r,
+                          "%s: a socket of uid %u is left there, nobody listens, and it cannot be "
+                          "taken away: %s",
+                          name, stale->st_uid, naru__errno_text(r));
+    r = naru__os_stat_at(p->directory, aside, &st);
+    if (r == 0 && (st.st_ino != stale->st_ino || st.st_dev != stale->st_dev))
+        (void)naru__os_link_at(p->directory, aside, p->file);
+    (void)naru__os_unlink_at(p->directory, aside);
+    return 0;
+}
+
+/* What stands at the name: 0 if it is out of the way now. */
+static int make_way(int type, const char *name, struct unix_place *p)
+{
+    struct stat st;
+    int r = -ECONNREFUSED;
+    if (!p->abstract) {
+        r = naru__os_stat_at(p->directory, p->file, &st);
+        if (r == -ENOENT)
+            return 0;
+        if (r < 0)
+            return naru__fail(r, "%s: looking at it failed: %s", name, naru__errno_text(r));
+        if (!S_ISSOCK(st.st_mode))
+            return naru__fail(-EINVAL, "%s: %s stands there, not a socket", name,
+                              naru__file_kind(st.st_mode));
+    }
+    for (int i = 0; i < 4; i++) { /* it may be bound and about to listen */
+        if (i > 0)
+            (void)naru__os_poll(NULL, 0, naru__now() + 3 * NARU_MS);
+        r = probe(type, name, p);
+        if (r != -ECONNREFUSED)
+            break;
+    }
+    if (r == 0)
+        return -EBUSY;
+    if (r == -EACCES)
+        return forbidden(name, p);
+    if (r == -ENOENT)
+        return 0;
+    if (r != -ECONNREFUSED)
+        return r;
+    return p->abstract ? naru__fail(-EBUSY, "%s: somebody has bound it and does not listen", name)
+                       : take_away(name, p, &st);
+}
+
+/* ---- binding ---- */
+
+static int bind_failed(const char *name, int code)
+{
+    return naru__fail(code, "%s: the socket cannot be made there: %s", name,
+                      naru__errno_text(code));
+}
+
+int naru__unix_bind(int fd, int type, const char *name, mode_t mode, struct unix_place *p,
+                    struct naru_socket_file *ret_file)
+{
+    struct stat st;
+    int r;
+    for (int tries = 0;; tries++) {
+        r = naru__os_bind(fd, &p->address);
+        if (r != -EADDRINUSE)
+            break;
+        r = make_way(type, name, p);
+        if (r < 0)
+            return r;
+        if (tries == 100)
+            return naru__fail(-EBUSY, "%s is made and removed all the time by somebody else", name);
+    }
+    if (r == -EACCES)
+        return naru__fail(r, "%s: uid %u may not write into that directory", name, geteuid());
+    if (r < 0)
+        return bind_failed(name, r);
+    if (p->abstract)
+        return 0;
+    r = naru__os_chmod_at(p->directory, p->file, mode ? mode & 07777 : 0600);
+    if (r >= 0)
+        r = naru__os_stat_at(p->directory, p->file, &st);
+    if (r < 0) {
+        naru__unix_unbind(p);
+        return bind_failed(name, r);
+    }
+    *ret_file = (struct naru_socket_file){
+        .directory = p->directory, .device = st.st_dev, .inode = st.st_ino};
+    memcpy(ret_file->name, p->file, sizeof p->file);
+    return 0;
+}
+
+void naru__unix_unbind(const struct unix_place *p)
+{
+    if (!p->abstract)
+        (void)naru__os_unlink_at(p->directory, p->file);
+}
+
+int naru__unix_remove(const struct naru_url *url)
+{
+    struct unix_place p;
+    struct stat st;
+    if (url->rest[0] == '@')
+        return naru__fail(-EOPNOTSUPP,
+                          "%s has no name to remove: an abstract name goes with its last holder",
+                          url->text);
+    int r = naru__unix_place(url, &p);
+    if (r < 0)
+        return r;
+    r = naru__os_stat_at(p.directory, p.file, &st);
+    if (r == -ENOENT)
+        naru__fail(r, "%s is not there", url->text);
+    else if (r < 0)
+        naru__fail(r, "%s: looking at it failed: %s", url->text, naru__errno_text(r));
+    else if (!S_ISSOCK(st.st_mode))
+        r = naru__fail(-EINVAL, "%s: %s stands there, not a socket; it is left alone", url->text,
+                       naru__file_kind(st.st_mode));
+    else if ((r = naru__os_unlink_at(p.directory, p.file)) < 0)
+        naru__fail(r, "%s: removing failed: %s; it belongs to uid %u", url->text,
+                   naru__errno_text(r), st.st_uid);
+    naru__unix_leave(&p);
+    return r;
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+/* unix.c - stream sockets of this host. Both directions are one descriptor. */
+#include "transport/unix/unix.h"
+
+#include "base/error.h"
+#include "os/fd.h"
+#include "os/limit.h"
+
+#include <errno.h>
+#include <limits.h>
+
+static const struct naru_medium medium = {
+    .scheme = "unix",
+    .atomic = PIPE_BUF, /* one buffer of the kernel's, which it has or has not */
+    .socket = true,
+};
+
+static const struct naru_socket_kind kind = {
+    .medium = &medium,
+    .descriptors = true,
+    .admit = naru__unix_admit,
+};
+
+static int no_socket(const char *name, int code)
+{
+    return naru__fail(code, "%s: no socket: %s%s", name, naru__errno_text(code),
+                      naru__limit_of_files(code).text);
+}
+
+/* ---- pairs ---- */
+
+static int make_pair(int ret_fds[2])
+{
+    int r = naru__os_socket_pair(SOCK_STREAM, ret_fds);
+    return r < 0 ? no_socket("unix", r) : 0;
+}
+
+static int unix_stream_pair(const struct naru_stream_options *o, naru_stream **ret_a,
+                            naru_stream **ret_b)
+{
+    bool both = o->direction == NARU_TWO_WAY;
+    int fds[2];
+    naru_stream *a, *b;
+    int r = make_pair(fds);
+    if (r < 0)
+        return r;
+    r = naru__socket_stream(&kind, "unix", fds[0], both ? NARU_IN | NARU_OUT : NARU_IN, o->capacity,
+                            &a);
+    if (r < 0) {
+        naru__os_close(fds[0]);
+        naru__os_close(fds[1]);
+        return r;
+    }
+    r = naru__socket_stream(&kind, "unix", fds[1], both ? NARU_IN | NARU_OUT : NARU_OUT,
+                            o->capacity, &b);
+    if (r < 0) {
+        a->ops->close(a, true);
+        naru__os_close(fds[1]);
+        return r;
+    }
+    if (!both)
+        (void)naru__os_shutdown(fds[0], SHUT_WR);
+    *ret_a = a;
+    *ret_b = b;
+    return 0;
+}
+
+static int unix_channel_pair(const struct naru_channel_options *o, naru_channel **ret_a,
+                             naru_channel **ret_b)
+{
+    int fds[2];
+    int r = make_pair(fds);
+    if (r < 0)
+        return r;
+    naru__socket_capacity(fds[0], o->capacity);
+    naru__socket_capacity(fds[1], o->capacity);
+    return naru__connection_pair(&medium, "unix", (int[2]){fds[0], fds[0]},
+                                 (int[2]){fds[1], fds[1]}, o, ret_a, ret_b);
+}
+
+/* ---- inheriting ---- */
+
+static int check_socket(const char *name, int fd)
+{
+    if (naru__os_get_number(fd, SOL_SOCKET, SO_DOMAIN) == AF_UNIX &&
+        naru__os_get_number(fd, SOL_SOCKET, SO_TYPE) == SOCK_STREAM)
+        return 0;
+    return naru__fail(-EPROTO, "%s: descriptor %d is no unix stream socket", name, fd);
+}
+
+static int unix_stream_inherit(const char *name, const int fds[2], naru_stream **ret_s)
+{
+    int r = check_socket(name, fds[0]);
+    return r < 0 ? r : naru__socket_stream(&kind, name, fds[0], NARU_IN | NARU_OUT, 0, ret_s);
+}
+
+static int unix_channel_inherit(const char *name, const int fds[2],
+                                const struct naru_channel_options *o, naru_channel **ret_c)
+{
+    int r = check_socket(name, fds[0]);
+    return r < 0 ? r : naru__connection_new(&medium, name, fds, o, HELLO_INHERITED, ret_c);
+}
+
+/* ---- connecting ---- */
+
+/* A connected socket, or why not. */
+static int connected(const struct naru_url *url, size_t capacity, unsigned flags, int64_t deadline)
+{
+    struct unix_place place;
+    int r = naru__unix_place(url, &place);
+    if (r < 0)
+        return r;
+    int fd = naru__os_socket(AF_UNIX, SOCK_STREAM, 0);
+    if (fd < 0) {
+        naru__unix_leave(&place);
+        return no_socket(url->text, fd);
+    }
+    naru__socket_capacity(fd, capacity);
+    r = naru__unix_connect(fd, url->text, &place, flags, deadline);
+    naru__unix_leave(&place);
+    if (r < 0)
+        naru__os_close(fd);
+    return r < 0 ? r : fd;
+}
+
+static int unix_stream_open(const struct naru_url *url, int mode,
+                            const struct naru_stream_options *o, int64_t deadline,
+                            naru_stream **ret_s)
+{
+    int fd = connected(url, o->capacity, o->flags, deadline);
+    if (fd < 0)
+        return fd;
+    if (!(mode & NARU_WRITE))
+        (void)naru__os_shutdown(fd, SHUT_WR);
+    int r = naru__socket_stream(&kind, url->text, fd, mode, o->capacity, ret_s);
+    if (r < 0)
+        naru__os_close(fd);
+    return r;
+}
+
+static int unix_channel_connect(const struct naru_url *url, const struct naru_channel_options *o,
+                                int64_t deadline, naru_channel **ret_c)
+{
+    int fd = connected(url, o->capacity, o->flags, deadline);
+    if (fd < 0)
+        return fd;
+    int r = naru__connection_new(&medium, url->text, (int[2]){fd, fd}, o, 0, ret_c);
+    if (r < 0)
+        naru__os_close(fd);
+    return r;
+}
+
+/* ---- listening ---- */
+
+static int make_listener(enum naru_handle_noun noun, const struct naru_url *url,
+                         const struct naru_listen_options *o, struct unix_place *place,
+                         struct naru_listener **ret_l)
+{
+    struct naru_socket_file file;
+    int fd = naru__socket_activated(&place->address, SOCK_STREAM);
+    if (fd >= 0) {
+        int r = naru__socket_listener(&kind, noun, url->text, fd, o, NULL, ret_l);
+        naru__os_close(r < 0 ? fd : NARU__NO_FD);
+        return r;
+    }
+    fd = naru__os_socket(AF_UNIX, SOCK_STREAM, 0);
+    if (fd < 0)
+        return no_socket(url->text, fd);
+    int r = naru__unix_bind(fd, SOCK_STREAM, url->text, o->mode, place, &file);
+    if (r == 0) {
+        r = naru__socket_listen(fd, url->text, o->backlog);
+        if (r == 0)
+            r = naru__socket_listener(&kind, noun, url->text, fd, o, place->abstract ? NULL : &file,
+                                      ret_l);
+        if (r == 0)
+            place->directory = NARU__NO_FD; /* the listener's now */
+        else
+            naru__unix_unbind(place);
+    }
+    naru__os_close(r < 0 ? fd : NARU__NO_FD);
+    return r;
+}
+
+static int listen_as(enum naru_handle_noun noun, const struct naru_url *url,
+                     const struct naru_listen_options *o, struct naru_listener **ret_l)
+{
+    struct unix_place place;
+    int r = naru__unix_place(url, &place);
+    if (r < 0)
+        return r;
+    r = make_listener(noun, url, o, &place, ret_l);
+    naru__unix_leave(&place);
+    return r;
+}
+
+static int unix_stream_listen(const struct naru_url *url, const struct naru_listen_options *o,
+                              struct naru_listener **ret_l)
+{
+    return listen_as(NARU__STREAM_LISTENER, url, o, ret_l);
+}
+
+static int unix_channel_listen(const struct naru_url *url, const struct naru_listen_options *o,
+                               struct naru_listener **ret_l)
+{
+    return listen_as(NARU__CHANNEL_LISTENER, url, o, ret_l);
+}
+
+const struct naru_transport naru__unix_transport = {
+    .size = sizeof naru__unix_transport,
+    .scheme = "unix",
+    .one_descriptor = true,
+    .stream_pair = unix_stream_pair,
+    .stream_open = unix_stream_open,
+    .stream_listen = unix_stream_listen,
+    .stream_inherit = unix_stream_inherit,
+    .channel_pair = unix_channel_pair,
+    .channel_connect = unix_channel_connect,
+    .channel_listen = unix_channel_listen,
+    .channel_inherit = unix_channel_inherit,
+    .remove = naru__unix_remove,
+};
