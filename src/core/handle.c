@@ -260,7 +260,9 @@ int naru__wait_tick(struct naru_wait *w)
 int naru__wait_deaf(struct naru_wait *w)
 {
     struct naru_handle *h = w->handle;
+#ifndef NARU_FAULT_hidden_deafness
     atomic_store(&h->deaf[w->thread], true);
+#endif
     naru__count(&h->counts.sleeps[w->thread], 1);
     if (take_cancel(h))
         return naru__fail(-ECANCELED, "%s: the wait was cancelled", h->name);

@@ -119,7 +119,11 @@ static int get(struct naru_mq *q, int64_t select, bool block, struct naru_parcel
             return -ENOMEM;
         r = q->ops->get(q, select, p, block);
         naru__count(&q->channel.handle.counts.calls[0], 1);
+#ifdef NARU_FAULT_signal_ends_receive
+    } while (r == -E2BIG);
+#else
     } while (r == -E2BIG || r == -EINTR);
+#endif
     if (r < 0)
         return r;
     struct naru_parcel *p = q->spare;
@@ -221,7 +225,9 @@ static ssize_t mq_recv(naru_channel *channel, int64_t select, void *buf, size_t 
         return r;
     *ret_info = info_of(p);
     if (p->size > cap) {
+#ifndef NARU_FAULT_small_buffer_drops
         keep(q, p);
+#endif
         return -EMSGSIZE;
     }
     ssize_t size = (ssize_t)p->size;
