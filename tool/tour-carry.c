@@ -35,10 +35,6 @@ static uint8_t *touched(struct part *p, size_t n)
 
 bool judge_bytes(struct part *p, const uint8_t *got, size_t from, size_t n, size_t wanted)
 {
-#ifdef NARU_FAULT_tour_byte
-    if (n > 100)
-        ((uint8_t *)got)[100] ^= 1;
-#endif
     const uint8_t *sent = p->input.data + from;
     size_t both = n < wanted ? n : wanted;
     if (memcmp(got, sent, both) != 0) {
@@ -166,17 +162,22 @@ bool recv_messages(struct part *p, naru_channel *c, int end)
 
 /* ---- latency ---- */
 
+static int64_t patience(const struct part *p)
+{
+    return p->timeout ? p->timeout : TOUR_TIMEOUT;
+}
+
 static bool give(struct part *p, naru_stream *s, naru_channel *c, const void *data)
 {
-    int r = s ? naru_stream_write_all(s, data, SMALL, TOUR_TIMEOUT, NULL)
-              : naru_channel_send(c, 1, data, SMALL, TOUR_TIMEOUT);
+    int r = s ? naru_stream_write_all(s, data, SMALL, patience(p), NULL)
+              : naru_channel_send(c, 1, data, SMALL, patience(p));
     return part_naru(p, "sending a small message", r);
 }
 
 static bool get(struct part *p, naru_stream *s, naru_channel *c, void *data)
 {
-    ssize_t r = s ? naru_stream_read_all(s, data, SMALL, TOUR_TIMEOUT, NULL)
-                  : naru_channel_recv(c, 0, data, SMALL, NULL, TOUR_TIMEOUT);
+    ssize_t r = s ? naru_stream_read_all(s, data, SMALL, patience(p), NULL)
+                  : naru_channel_recv(c, 0, data, SMALL, NULL, patience(p));
     return part_naru(p, "receiving a small message", r);
 }
 

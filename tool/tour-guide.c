@@ -305,14 +305,27 @@ static const struct naru_kind *kind_of(const char *url)
     return NULL;
 }
 
+static bool is_message_queue(const struct scene *scene)
+{
+    return strncmp(scene->url, "posix-mq:", 9) == 0 || strncmp(scene->url, "sysv-mq:", 8) == 0;
+}
+
+static void name_url(const struct tour *tour, const struct scene *scene, struct row *row)
+{
+    const char *place = strstr(scene->url, "%s"); /* the tour's directory stands there */
+    const char *name = tour->directory;
+    if (strncmp(scene->url, "posix-mq:", 9) == 0) /* a queue's name has no directory */
+        name = strrchr(name, '/') + 1;
+    snprintf(row->url, sizeof row->url, "%.*s%s%s",
+             (int)(place ? place - scene->url : (long)strlen(scene->url)), scene->url,
+             place ? name : "", place ? place + 2 : "");
+}
+
 bool guide_run(struct tour *tour, const struct scene *scene, struct row *ret_row)
 {
     struct stage st = {.tour = tour, .scene = scene, .row = ret_row};
     *ret_row = (struct row){.scene = scene, .kind = kind_of(scene->url)};
-    const char *place = strstr(scene->url, "%s"); /* the tour's directory stands there */
-    snprintf(ret_row->url, sizeof ret_row->url, "%.*s%s%s",
-             (int)(place ? place - scene->url : (long)strlen(scene->url)), scene->url,
-             place ? tour->directory : "", place ? place + 2 : "");
+    name_url(tour, scene, ret_row);
     if (pipe2(st.reports, O_CLOEXEC) < 0)
         stage_failed(&st, "pipe: %s", strerror(errno));
     else if (scene->start(&st))
@@ -320,6 +333,8 @@ bool guide_run(struct tour *tour, const struct scene *scene, struct row *ret_row
     collect(st.failed || stopped());
     close(st.reports[0]);
     close(st.reports[1]);
+    if (is_message_queue(scene))
+        naru_remove(ret_row->url);
     empty_directory(tour->directory);
     judge(&st);
     return !stopped();

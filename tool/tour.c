@@ -16,8 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const struct scene *const all_scenes[] = {pipe_scenes, fifo_scenes};
-static const struct role *const all_roles[] = {pipe_roles, fifo_roles};
+static const struct scene *const all_scenes[] = {pipe_scenes, fifo_scenes, mq_scenes};
+static const struct role *const all_roles[] = {pipe_roles, fifo_roles, mq_roles};
 
 enum {
     KINDS = sizeof all_scenes / sizeof *all_scenes,
@@ -49,9 +49,9 @@ static const char *unit_of(const struct row *row)
 /* The URL without the tour's own directory. */
 static const char *short_url(const struct row *row, char *buf, size_t n)
 {
-    const char *name = strrchr(row->url, '/');
-    snprintf(buf, n, "%.*s%s%s", (int)strcspn(row->url, ":") + 1, row->url, name ? "..." : "",
-             name ? name : "");
+    const char *form = row->scene->url, *place = strstr(form, "%s");
+    snprintf(buf, n, "%.*s%s%s", (int)(place ? place - form : (long)strlen(form)), form,
+             place ? "..." : "", place ? place + 2 : "");
     return buf;
 }
 

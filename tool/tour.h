@@ -80,6 +80,7 @@ struct part {
     const char *detail; /* what the scene tells the role; "" */
     int report_fd;
     struct input input;
+    int64_t timeout; /* of a small message's wait; 0: TOUR_TIMEOUT */
     struct report report;
 };
 
@@ -129,8 +130,9 @@ bool judge_bytes(struct part *, const uint8_t *got, size_t from, size_t n, size_
 
 struct stage;
 struct scene {
-    const char *url;  /* "fifo:%s/name": with the tour's directory; or "pipe:" */
-    int noun;         /* enum naru_noun */
+    const char *url; /* "fifo:%s/name": with the tour's directory, "posix-mq:/%s-name" with its last
+                      * part; or "pipe:" */
+    int noun;        /* enum naru_noun */
     const char *unit; /* NULL: the kind's own, or "message" */
     const char *direction, *relation;
     const char *shows; /* a few words */
@@ -141,8 +143,9 @@ struct scene {
     bool (*next)(struct stage *, int ready, int ended);
 };
 
-extern const struct scene pipe_scenes[], fifo_scenes[]; /* end with a scene without url */
-extern const struct role pipe_roles[], fifo_roles[];    /* end with a role without name */
+extern const struct scene pipe_scenes[], fifo_scenes[],
+    mq_scenes[];                                                 /* end with a scene without url */
+extern const struct role pipe_roles[], fifo_roles[], mq_roles[]; /* end with a role without name */
 
 /* Starting a part from the guide. detail may be NULL. */
 bool stage_fork(struct stage *, int index, const char *role, const char *detail);

@@ -71,7 +71,8 @@ struct naru_queue_options {
     unsigned max_taken;  /* as above */
     unsigned flags;      /* NARU_EXCLUSIVE, NARU_EXISTING */
     mode_t mode;         /* of an object that this call creates, 0: 0600 */
-    unsigned messages;   /* messages the queue should hold, 0: as capacity says. posix-mq: alone */
+    unsigned messages;   /* messages the queue should hold, 0: as capacity says; posix-mq: only,
+                          * other kinds refuse it */
     int cancellable;     /* sysv-mq: every wait can be cancelled, at the cost of looking again
                           * after 1 ms, rising to 10 ms; other kinds always can */
 };

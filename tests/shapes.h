@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/* shapes.h - what conformance.c runs over: a shape is a transport and a noun, and how its two ends
+ * are opened. A new transport adds its shapes here. */
+#ifndef NARU_TESTS_SHAPES_H
+#define NARU_TESTS_SHAPES_H
+
+#include "harness.h"
+
+#include <naru/naru.h>
+
+#include <string.h>
+
+#define PATIENCE (20 * NARU_S)
+
+/* Two ends of a conversation. Streams or channels; `out` sends to `in`. */
+struct ends {
+    naru_stream *s_out, *s_in;
+    naru_channel *out, *in;
+};
+
+enum {
+    STREAM = 1,
+    CHANNEL = 2,
+    PAIR = 4,
+    BOTH_WAYS = 8,
+    SELECT = 16,
+    NAMED = 32,
+    TELLS_DEATH = 64,
+    FRAMED = 128,  /* a channel whose messages naru frames: of any size, with sequence and sender */
+    WATCHED = 256, /* the kernel tells when something has come */
+    PRIORITY = 512 /* the highest type first */
+};
+
+struct shape {
+    const char *name;
+    int can;
+    void (*open)(struct ends *, size_t max_message, size_t stash, unsigned max_taken);
+    const char *url; /* of named ones: form with the directory */
+};
+
+static const struct shape *shape; /* of the running case */
+
+static void open_stream_pair(struct ends *e, size_t a, size_t b, unsigned c)
+{
+    (void)a, (void)b, (void)c;
+    expect_ok(naru_stream_pair("pipe:", NULL, &e->s_in, &e->s_out));
+}
+
+static void open_one_way(struct ends *e, size_t a, size_t b, unsigned c)
+{
+    struct naru_stream_options o = {.size = sizeof o, .direction = NARU_ONE_WAY};
+    (void)a, (void)b, (void)c;
+    expect_ok(naru_stream_pair("pipe:", &o, &e->s_in, &e->s_out));
+}
+
+static void open_fifo_stream(struct ends *e, size_t a, size_t b, unsigned c)
+{
+    const char *url = test_url("fifo:%s/s");
+    (void)a, (void)b, (void)c;
+    expect_ok(naru_stream_open(url, NARU_READ, NULL, NARU_NOWAIT, &e->s_in));
+    expect_ok(naru_stream_open(url, NARU_WRITE, NULL, NARU_NOWAIT, &e->s_out));
+}
+
+static void open_two_way(struct ends *e, size_t a, size_t b, unsigned c)
+{
+    const char *url = test_url("fifo:%s/t");
+    (void)a, (void)b, (void)c;
+    expect_ok(naru_stream_open(url, NARU_READ | NARU_WRITE, NULL, NARU_NOWAIT, &e->s_out));
+    expect_ok(naru_stream_open(url, NARU_READ | NARU_WRITE, NULL, NARU_NOWAIT, &e->s_in));
+}
+
+static void open_connection(struct ends *e, size_t max_message, size_t stash, unsigned max_taken)
+{
+    struct naru_channel_options o = {
+        .size = sizeof o, .max_message = max_message, .stash = stash, .max_taken = max_taken};
+    expect_ok(naru_channel_pair("pipe:", &o, &e->out, &e->in));
+}
+
+static void open_queue(struct ends *e, size_t max_message, size_t stash, unsigned max_taken)
+{
+    struct naru_queue_options o = {.size = sizeof o,
+                                   .max_message = max_message,
+                                   .stash = stash,
+                                   .max_taken = max_taken,
+                                   .cancellable = true};
+    const char *url = test_url(shape->url);
+    expect_ok(naru_queue_open(url, NARU_RECV, &o, &e->in));
+    expect_ok(naru_queue_open(url, NARU_SEND, &o, &e->out));
+}
+
+static const struct shape shapes[] = {
+    {"stream pipe:", STREAM | PAIR | BOTH_WAYS | TELLS_DEATH | WATCHED, open_stream_pair, NULL},
+    {"stream pipe: one-way", STREAM | PAIR | TELLS_DEATH | WATCHED, open_one_way, NULL},
+    {"stream fifo:", STREAM | NAMED | WATCHED, open_fifo_stream, "fifo:%s/s"},
+    {"stream fifo: two-way", STREAM | NAMED | BOTH_WAYS | WATCHED, open_two_way, "fifo:%s/t"},
+    {"connection pipe:", CHANNEL | PAIR | BOTH_WAYS | SELECT | TELLS_DEATH | FRAMED | WATCHED,
+     open_connection, NULL},
+    {"queue fifo:", CHANNEL | SELECT | NAMED | FRAMED | WATCHED, open_queue, "fifo:%s/q"},
+    {"queue posix-mq:", CHANNEL | NAMED | WATCHED | PRIORITY, open_queue, "posix-mq:/%s-q"},
+    {"queue sysv-mq:", CHANNEL | SELECT | NAMED, open_queue, "sysv-mq:%s#1"},
+};
+
+#endif
