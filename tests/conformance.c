@@ -537,13 +537,13 @@ static void poll_writing(void)
     char *block = wide_block;
     int went;
     begin(0, 0, 0);
-    do { /* TCP makes room again by and by, until the other side's buffer is full, too */
+    do { /* TCP makes room again by and by, as acknowledgements come */
         for (went = 0;
              (shape->can & CHANNEL
                   ? put(block, sizeof wide_block, NARU_NOWAIT)
                   : (int)naru_stream_write(e.s_out, block, sizeof wide_block, NARU_NOWAIT)) >= 0;)
             went++;
-        usleep(shape->can & CONNECTS ? 20000 : 0);
+        usleep(shape->can & CONNECTS ? 300000 : 0);
     } while (went > 0 && shape->can & CONNECTS);
     expect_ok(naru_want(out_handle(), NARU_OUT));
     (void)readable(out_handle(), 0);
