@@ -8,6 +8,7 @@
 
 #include <naru/naru.h>
 
+#include <stdio.h>
 #include <string.h>
 
 #define PATIENCE (20 * NARU_S)
@@ -16,6 +17,8 @@
 struct ends {
     naru_stream *s_out, *s_in;
     naru_channel *out, *in;
+    naru_stream_listener *s_listener; /* of connected shapes */
+    naru_channel_listener *listener;
 };
 
 enum {
@@ -28,14 +31,15 @@ enum {
     TELLS_DEATH = 64,
     FRAMED = 128,  /* a channel whose messages naru frames: of any size, with sequence and sender */
     WATCHED = 256, /* the kernel tells when something has come */
-    PRIORITY = 512 /* the highest type first */
+    PRIORITY = 512, /* the highest type first */
+    CONNECTS = 1024 /* `out` connects, `in` is accepted */
 };
 
 struct shape {
     const char *name;
     int can;
     void (*open)(struct ends *, size_t max_message, size_t stash, unsigned max_taken);
-    const char *url; /* of named ones: form with the directory */
+    const char *url; /* of named ones: form with the directory; of pairs their kind */
 };
 
 static const struct shape *shape; /* of the running case */
@@ -43,14 +47,14 @@ static const struct shape *shape; /* of the running case */
 static void open_stream_pair(struct ends *e, size_t a, size_t b, unsigned c)
 {
     (void)a, (void)b, (void)c;
-    expect_ok(naru_stream_pair("pipe:", NULL, &e->s_in, &e->s_out));
+    expect_ok(naru_stream_pair(shape->url, NULL, &e->s_in, &e->s_out));
 }
 
 static void open_one_way(struct ends *e, size_t a, size_t b, unsigned c)
 {
     struct naru_stream_options o = {.size = sizeof o, .direction = NARU_ONE_WAY};
     (void)a, (void)b, (void)c;
-    expect_ok(naru_stream_pair("pipe:", &o, &e->s_in, &e->s_out));
+    expect_ok(naru_stream_pair(shape->url, &o, &e->s_in, &e->s_out));
 }
 
 static void open_fifo_stream(struct ends *e, size_t a, size_t b, unsigned c)
@@ -73,10 +77,19 @@ static void open_connection(struct ends *e, size_t max_message, size_t stash, un
 {
     struct naru_channel_options o = {
         .size = sizeof o, .max_message = max_message, .stash = stash, .max_taken = max_taken};
-    expect_ok(naru_channel_pair("pipe:", &o, &e->out, &e->in));
+    expect_ok(naru_channel_pair(shape->url, &o, &e->out, &e->in));
 }
 
 static void open_queue(struct ends *e, size_t max_message, size_t stash, unsigned max_taken)
+{
+    struct naru_queue_options o = {
+        .size = sizeof o, .max_message = max_message, .stash = stash, .max_taken = max_taken};
+    const char *url = test_url("fifo:%s/q");
+    expect_ok(naru_queue_open(url, NARU_RECV, &o, &e->in));
+    expect_ok(naru_queue_open(url, NARU_SEND, &o, &e->out));
+}
+
+static void open_mq(struct ends *e, size_t max_message, size_t stash, unsigned max_taken)
 {
     struct naru_queue_options o = {.size = sizeof o,
                                    .max_message = max_message,
@@ -88,16 +101,70 @@ static void open_queue(struct ends *e, size_t max_message, size_t stash, unsigne
     expect_ok(naru_queue_open(url, NARU_SEND, &o, &e->out));
 }
 
+/* Small buffers, so that a full one is met soon. */
+enum { SOCKET_BYTES = 65536 };
+
+/* A file each, since many are open at once. */
+static const char *new_socket_url(void)
+{
+    static char url[256];
+    static int count;
+    snprintf(url, sizeof url, test_url(shape->url), ++count);
+    return url;
+}
+
+static void open_socket_stream(struct ends *e, size_t a, size_t b, unsigned c)
+{
+    struct naru_listen_options lo = {.size = sizeof lo, .capacity = SOCKET_BYTES};
+    struct naru_stream_options o = {.size = sizeof o, .capacity = SOCKET_BYTES};
+    (void)a, (void)b, (void)c;
+    expect_ok(naru_stream_listen(new_socket_url(), &lo, &e->s_listener));
+    expect_ok(
+        naru_stream_open(naru_url(e->s_listener), NARU_READ | NARU_WRITE, &o, NARU_S, &e->s_out));
+    expect_ok(naru_stream_accept(e->s_listener, NARU_S, &e->s_in));
+}
+
+static void open_socket_connection(struct ends *e, size_t max_message, size_t stash,
+                                   unsigned max_taken)
+{
+    struct naru_listen_options lo = {.size = sizeof lo,
+                                     .capacity = SOCKET_BYTES,
+                                     .max_message = max_message,
+                                     .stash = stash,
+                                     .max_taken = max_taken};
+    struct naru_channel_options o = {.size = sizeof o,
+                                     .capacity = SOCKET_BYTES,
+                                     .max_message = max_message,
+                                     .stash = stash,
+                                     .max_taken = max_taken};
+    expect_ok(naru_channel_listen(new_socket_url(), &lo, &e->listener));
+    expect_ok(naru_channel_connect(naru_url(e->listener), &o, NARU_S, &e->out));
+    expect_ok(naru_channel_accept(e->listener, NARU_S, &e->in));
+}
+
 static const struct shape shapes[] = {
-    {"stream pipe:", STREAM | PAIR | BOTH_WAYS | TELLS_DEATH | WATCHED, open_stream_pair, NULL},
-    {"stream pipe: one-way", STREAM | PAIR | TELLS_DEATH | WATCHED, open_one_way, NULL},
+    {"stream pipe:", STREAM | PAIR | BOTH_WAYS | TELLS_DEATH | WATCHED, open_stream_pair, "pipe:"},
+    {"stream pipe: one-way", STREAM | PAIR | TELLS_DEATH | WATCHED, open_one_way, "pipe:"},
     {"stream fifo:", STREAM | NAMED | WATCHED, open_fifo_stream, "fifo:%s/s"},
     {"stream fifo: two-way", STREAM | NAMED | BOTH_WAYS | WATCHED, open_two_way, "fifo:%s/t"},
     {"connection pipe:", CHANNEL | PAIR | BOTH_WAYS | SELECT | TELLS_DEATH | FRAMED | WATCHED,
-     open_connection, NULL},
+     open_connection, "pipe:"},
     {"queue fifo:", CHANNEL | SELECT | NAMED | FRAMED | WATCHED, open_queue, "fifo:%s/q"},
-    {"queue posix-mq:", CHANNEL | NAMED | WATCHED | PRIORITY, open_queue, "posix-mq:/%s-q"},
-    {"queue sysv-mq:", CHANNEL | SELECT | NAMED, open_queue, "sysv-mq:%s#1"},
+    {"queue posix-mq:", CHANNEL | NAMED | WATCHED | PRIORITY, open_mq, "posix-mq:/%s-q"},
+    {"queue sysv-mq:", CHANNEL | SELECT | NAMED, open_mq, "sysv-mq:%s#1"},
+    {"stream unix: pair", STREAM | PAIR | BOTH_WAYS | TELLS_DEATH | WATCHED, open_stream_pair,
+     "unix:"},
+    {"stream unix: one-way", STREAM | PAIR | TELLS_DEATH | WATCHED, open_one_way, "unix:"},
+    {"stream unix:", STREAM | CONNECTS | BOTH_WAYS | TELLS_DEATH | WATCHED, open_socket_stream,
+     "unix:%s/s%%d"},
+    {"connection unix: pair", CHANNEL | PAIR | BOTH_WAYS | SELECT | TELLS_DEATH | FRAMED | WATCHED,
+     open_connection, "unix:"},
+    {"connection unix:", CHANNEL | CONNECTS | BOTH_WAYS | SELECT | TELLS_DEATH | FRAMED | WATCHED,
+     open_socket_connection, "unix:%s/c%%d"},
+    {"stream tcp:", STREAM | CONNECTS | BOTH_WAYS | TELLS_DEATH | WATCHED, open_socket_stream,
+     "tcp://127.0.0.1:0"},
+    {"connection tcp:", CHANNEL | CONNECTS | BOTH_WAYS | SELECT | TELLS_DEATH | FRAMED | WATCHED,
+     open_socket_connection, "tcp://[::1]:0"},
 };
 
 #endif

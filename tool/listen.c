@@ -26,11 +26,12 @@ static int listen_bytes(struct invocation *in, int64_t timeout)
 {
     naru_stream_listener *l;
     naru_stream *s;
+    stop_on_signals(NULL); /* from before there is a name that a signal could leave behind */
     if (naru_stream_listen(in->arguments[0], NULL, &l) < 0)
         return fail_naru(in);
     announce(in, naru_url(l));
     stop_on_signals(l);
-    int r = naru_stream_accept(l, timeout, &s);
+    int r = stopped() ? -ECANCELED : naru_stream_accept(l, timeout, &s);
     int status = r < 0 ? failed(in) : 0;
     stop_on_signals(NULL);
     naru_stream_listener_close(l); /* one connection, and the name is free */
@@ -41,11 +42,12 @@ static int listen_messages(struct invocation *in, int64_t timeout)
 {
     naru_channel_listener *l;
     naru_channel *c;
+    stop_on_signals(NULL); /* from before there is a name that a signal could leave behind */
     if (naru_channel_listen(in->arguments[0], NULL, &l) < 0)
         return fail_naru(in);
     announce(in, naru_url(l));
     stop_on_signals(l);
-    int r = naru_channel_accept(l, timeout, &c);
+    int r = stopped() ? -ECANCELED : naru_channel_accept(l, timeout, &c);
     int status = r < 0 ? failed(in) : 0;
     stop_on_signals(NULL);
     naru_channel_listener_close(l);

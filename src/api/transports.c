@@ -8,6 +8,7 @@
 #include "transport/pipe/pipe.h"
 #include "transport/posix_mq/posix_mq.h"
 #include "transport/sysv_mq/sysv_mq.h"
+#include "transport/tcp/tcp.h"
 #include "transport/unix/unix.h"
 
 #include <errno.h>
@@ -19,6 +20,7 @@ static const struct naru_transport *const transports[] = {
     &naru__posix_mq_transport,
     &naru__sysv_mq_transport,
     &naru__unix_transport,
+    &naru__tcp_transport,
 };
 
 const struct naru_transport *naru__transport(const char *scheme)

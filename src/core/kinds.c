@@ -181,7 +181,7 @@ const struct naru_url_form naru__url_forms[] = {
     {"tcp",
      "tcp://host:port",
      "socket",
-     {LATER, LATER, NO, NO, NO, NO, LATER},
+     {YES, YES, NO, NO, NO, NO, LATER},
      {0},
      BYTES_PROMISE("no")},
     {"tls",

@@ -171,6 +171,16 @@ int naru__os_socket_ended(int fd)
     return naru__os_closed(fd) > 0 || naru__os_hung_up(fd);
 }
 
+int naru__os_resolve(const char *host, const char *port, int type, struct addrinfo **ret_found)
+{
+    const struct addrinfo hints = {.ai_socktype = type, .ai_flags = AI_NUMERICSERV};
+    int fault = naru__fault_at("getaddrinfo");
+    if (fault < 0)
+        return fault == -ENOMEM ? EAI_MEMORY : fault - 1000;
+    int r = getaddrinfo(host, port, &hints, ret_found);
+    return r == EAI_SYSTEM ? -1000 - errno : r;
+}
+
 void naru__os_program_of(pid_t pid, char *buf, size_t n)
 {
     char path[64];

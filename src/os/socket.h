@@ -4,6 +4,7 @@
 #ifndef NARU_OS_SOCKET_H
 #define NARU_OS_SOCKET_H
 
+#include <netdb.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/socket.h>
@@ -37,6 +38,9 @@ int naru__os_unsent(int fd); /* bytes that the other side has not taken: SIOCOUT
 
 /* Does the other end still hold the socket? 1: it has hung up, or an error waits. */
 int naru__os_socket_ended(int fd);
+
+/* getaddrinfo of a host and a port's number: its result; -1000 - errno for EAI_SYSTEM. */
+int naru__os_resolve(const char *host, const char *port, int type, struct addrinfo **ret_found);
 
 /* The program of a process, as its /proc entry names it; "?" if it cannot be known. */
 void naru__os_program_of(pid_t pid, char *buf, size_t n);

@@ -68,9 +68,11 @@ static int connection_adopt(struct naru_handle *h)
 {
     struct connection *c = of_handle(h);
     if (!c->pair)
-        return naru__fail(-EOPNOTSUPP,
-                          "%s is this end's only holder's: it was inherited, not made as a pair",
-                          name_of(c));
+        return naru__fail(
+            -EOPNOTSUPP,
+            "%s is no end of a pair: it has one holder, whom the other end knows; let the "
+            "process that is to serve it accept, connect or inherit it",
+            name_of(c));
     struct holders *holders = c->pair->shared;
     pthread_mutex_init(&c->rx, NULL); /* whoever held it at the fork is not here */
     c->sender = (uint32_t)getpid();
@@ -141,7 +143,7 @@ static void connection_close(naru_channel *channel, bool owner)
     struct connection *c = of_channel(channel);
     if (owner && !c->finished)
         naru__connection_say_bye(c);
-    if (owner && c->medium->socket && naru__connection_speaks(c))
+    if (owner && c->medium->socket && !c->pair) /* an end of a pair may yet be adopted */
         naru__socket_last_word(c->in);
     connection_free(c);
 }

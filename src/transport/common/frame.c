@@ -71,7 +71,8 @@ static bool plausible(const struct naru_frame *f)
         return f->size <= 1024 && f->left == 0;
     case FRAME_WHOLE:
         return f->left == 0;
-    case FRAME_FIRST:
+    case FRAME_FIRST: /* 0: an empty message, where no write is atomic */
+        return f->size > 0 || f->left == 0;
     case FRAME_MORE:
         return f->size > 0;
     case FRAME_END:

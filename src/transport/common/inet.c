@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/* inet.c - hosts and ports. */
+#include "transport/common/inet.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int malformed(const struct naru_url *url)
+{
+    return naru__fail(-EINVAL,
+                      "%s: write %s://host:port, with the port a number to 65535; an IPv6 address "
+                      "as [::1]",
+                      url->text, url->scheme);
+}
+
+static int split(const struct naru_url *url, struct naru_inet *inet)
+{
+    const char *host = url->rest + 2, *colon;
+    size_t n;
+    char *end;
+    if (strncmp(url->rest, "//", 2) != 0)
+        return malformed(url);
+    if (*host == '[') {
+        host++;
+        n = strcspn(host, "]");
+        colon = host[n] ? host + n + 1 : host + n;
+    } else {
+        n = strcspn(host, ":");
+        colon = host + n;
+    }
+    if (*colon != ':' || n >= sizeof inet->host)
+        return malformed(url);
+    unsigned long port = strtoul(colon + 1, &end, 10);
+    if (end == colon + 1 || *end || port > 65535 || colon[1] < '0' || colon[1] > '9')
+        return malformed(url);
+    snprintf(inet->host, sizeof inet->host, "%.*s", (int)n, host);
+    if (strcmp(inet->host, "*") == 0)
+        inet->host[0] = '\0';
+    inet->port = (unsigned)port;
+    return 0;
+}
+
+static void add(struct naru_inet *inet, const struct sockaddr *address, socklen_t length)
+{
+    if (inet->n == sizeof inet->address / sizeof *inet->address)
+        return;
+    struct naru_address *a = &inet->address[inet->n++];
+    memset(a, 0, sizeof *a);
+    memcpy(&a->is, address, length);
+    a->length = length;
+}
+
+static void add_any(struct naru_inet *inet)
+{
+    const struct sockaddr_in6 six = {.sin6_family = AF_INET6,
+                                     .sin6_port = htons((uint16_t)inet->port)};
+    const struct sockaddr_in four = {.sin_family = AF_INET,
+                                     .sin_port = htons((uint16_t)inet->port)};
+    add(inet, (const struct sockaddr *)&six, sizeof six);
+    add(inet, (const struct sockaddr *)&four, sizeof four);
+}
+
+int naru__inet_resolve(const struct naru_url *url, int type, bool here, struct naru_inet *ret_inet)
+{
+    struct naru_inet inet = {.n = 0};
+    struct addrinfo *found;
+    char port[8];
+    int r = split(url, &inet);
+    if (r < 0)
+        return r;
+    if (!here && (!inet.host[0] || inet.port == 0))
+        return naru__fail(-EINVAL, "%s names no %s", url->text, inet.host[0] ? "port" : "host");
+    if (!inet.host[0]) {
+        add_any(&inet);
+    } else {
+        snprintf(port, sizeof port, "%u", inet.port);
+        r = naru__os_resolve(inet.host, port, type, &found);
+        if (r != 0)
+            return naru__fail(r == EAI_MEMORY ? -ENOMEM : -EADDRNOTAVAIL, "%s: host %s: %s",
+                              url->text, inet.host,
+                              r < -1000 ? naru__errno_text(r + 1000) : gai_strerror(r));
+        for (struct addrinfo *a = found; a; a = a->ai_next)
+            if (a->ai_family == AF_INET || a->ai_family == AF_INET6)
+                add(&inet, a->ai_addr, a->ai_addrlen);
+        freeaddrinfo(found);
+        if (inet.n == 0)
+            return naru__fail(-EADDRNOTAVAIL, "%s: host %s has no address", url->text, inet.host);
+    }
+    *ret_inet = inet;
+    return 0;
+}
+
+unsigned naru__inet_port(const struct naru_address *a)
+{
+    if (a->is.ss_family == AF_INET)
+        return ntohs(((const struct sockaddr_in *)(const void *)&a->is)->sin_port);
+    return ntohs(((const struct sockaddr_in6 *)(const void *)&a->is)->sin6_port);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/* inet.h - "//host:port": which addresses it means. */
+#ifndef NARU_TRANSPORT_COMMON_INET_H
+#define NARU_TRANSPORT_COMMON_INET_H
+
+#include "base/url.h"
+#include "os/socket.h"
+
+struct naru_inet {
+    char host[256]; /* empty: any of this host's addresses */
+    unsigned port;
+    struct naru_address address[8];
+    size_t n;
+};
+
+/* type: SOCK_STREAM, SOCK_DGRAM. here: for binding, so that no host means every address, IPv6 with
+ * IPv4 first; else it is an error. Takes as long as the resolver takes. */
+int naru__inet_resolve(const struct naru_url *, int type, bool here, struct naru_inet *ret_inet);
+
+unsigned naru__inet_port(const struct naru_address *);
+
+#endif

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+/* tcp.c - TCP. Small writes go at once, a silent peer is probed, and no write is atomic: a message
+ * is always FIRST to END, so that one cut by a timeout can be given up. */
+#include "transport/tcp/tcp.h"
+
+#include "base/error.h"
+#include "os/fd.h"
+#include "os/limit.h"
+#include "transport/common/inet.h"
+#include "transport/common/sockets.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct naru_medium medium = {.scheme = "tcp", .socket = true};
+
+/* ---- options ---- */
+
+/* Silence for `seconds` in all: half of it, then up to five probes. */
+static void keep_alive(int fd, int64_t seconds)
+{
+    int idle = seconds < 4 ? 1 : (int)(seconds / 2);
+    int interval = (int)((seconds - idle) / 5);
+    interval = interval < 1 ? 1 : interval;
+    int probes = (int)((seconds - idle) / interval);
+    (void)naru__os_set_number(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    (void)naru__os_set_number(fd, IPPROTO_TCP, TCP_KEEPIDLE, idle);
+    (void)naru__os_set_number(fd, IPPROTO_TCP, TCP_KEEPINTVL, interval);
+    (void)naru__os_set_number(fd, IPPROTO_TCP, TCP_KEEPCNT, probes < 1 ? 1 : probes);
+}
+
+/* A socket that the other end has reset already refuses them, and tells when it is used. */
+static void prepare(int fd, const struct naru_socket_wish *wish)
+{
+    enum { USUAL_SECONDS = 10, MOST_SECONDS = 32767 };
+    int64_t alive = wish->keepalive / NARU_S, user = wish->user_timeout / NARU_MS;
+    if (wish->keepalive == 0)
+        alive = USUAL_SECONDS;
+    if (!(wish->flags & NARU_DELAY))
+        (void)naru__os_set_number(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    if (wish->user_timeout > 0) {
+        (void)naru__os_set_number(fd, IPPROTO_TCP, TCP_USER_TIMEOUT,
+                                  user < 1         ? 1
+                                  : user > INT_MAX ? INT_MAX
+                                                   : (int)user);
+        /* the kernel ends a probed connection by the user timeout, too, once a probe is out */
+        if (wish->keepalive >= 0 && user < alive * 1000)
+            alive = user / 1000;
+    }
+    if (wish->keepalive >= 0)
+        keep_alive(fd, alive < 2 ? 2 : alive > MOST_SECONDS ? MOST_SECONDS : alive);
+}
+
+static void describe(int fd, char *buf, size_t n)
+{
+    struct naru_address peer;
+    if (naru__os_peer_address(fd, &peer) >= 0)
+        naru__socket_address_text(&peer, "tcp", buf, n);
+}
+
+static const struct naru_socket_kind kind = {
+    .medium = &medium,
+    .prepare = prepare,
+    .describe = describe,
+};
+
+static int no_socket(const char *name, int code)
+{
+    if (code == -EAFNOSUPPORT)
+        return naru__fail(-EADDRNOTAVAIL, "%s: this kernel has no such kind of address", name);
+    return naru__fail(code, "%s: no socket: %s%s", name, naru__errno_text(code),
+                      naru__limit_of_files(code).text);
+}
+
+/* ---- connecting ---- */
+
+/* A port of this host that nobody listens on can, by chance, connect to itself. */
+static bool is_itself(int fd)
+{
+    struct naru_address own, peer;
+    return naru__os_own_address(fd, &own) >= 0 && naru__os_peer_address(fd, &peer) >= 0 &&
+           own.length == peer.length && memcmp(&own.is, &peer.is, own.length) == 0;
+}
+
+static int connect_one(const char *name, const struct naru_address *a,
+                       const struct naru_socket_wish *wish, int64_t deadline)
+{
+    int fd = naru__os_socket(a->is.ss_family, SOCK_STREAM, IPPROTO_TCP);
+    if (fd < 0)
+        return no_socket(name, fd);
+    naru__socket_capacity(fd, wish->capacity);
+    prepare(fd, wish);
+    int r = naru__socket_connect(fd, name, a, deadline);
+    if (r == 0 && is_itself(fd))
+        r = naru__fail(-ECONNREFUSED, "%s: nobody listens there: start the server first", name);
+    if (r < 0)
+        naru__os_close(fd);
+    return r < 0 ? r : fd;
+}
+
+/* Each address of the host in turn. */
+static int connected(const struct naru_url *url, const struct naru_socket_wish *wish,
+                     int64_t deadline)
+{
+    struct naru_inet inet;
+    int r = naru__inet_resolve(url, SOCK_STREAM, false, &inet);
+    for (size_t i = 0; r == 0 && i < inet.n; i++) {
+        int fd = connect_one(url->text, &inet.address[i], wish, deadline);
+        if (fd >= 0)
+            return fd;
+        r = i + 1 < inet.n && fd != -ETIMEDOUT && fd != -EMFILE && fd != -ENFILE ? 0 : fd;
+    }
+    return r;
+}
+
+static int tcp_stream_open(const struct naru_url *url, int mode,
+                           const struct naru_stream_options *o, int64_t deadline,
+                           naru_stream **ret_s)
+{
+    const struct naru_socket_wish wish = {o->capacity, o->flags, o->keepalive, o->user_timeout};
+    int fd = connected(url, &wish, deadline);
+    if (fd < 0)
+        return fd;
+    if (!(mode & NARU_WRITE))
+        (void)naru__os_shutdown(fd, SHUT_WR);
+    int r = naru__socket_stream(&kind, url->text, fd, mode, 0, ret_s);
+    if (r < 0)
+        naru__os_close(fd);
+    return r;
+}
+
+static int tcp_channel_connect(const struct naru_url *url, const struct naru_channel_options *o,
+                               int64_t deadline, naru_channel **ret_c)
+{
+    const struct naru_socket_wish wish = {o->capacity, o->flags, o->keepalive, o->user_timeout};
+    int fd = connected(url, &wish, deadline);
+    if (fd < 0)
+        return fd;
+    int r = naru__connection_new(&medium, url->text, (int[2]){fd, fd}, o, 0, ret_c);
+    if (r < 0)
+        naru__os_close(fd);
+    return r;
+}
+
+/* ---- listening ---- */
+
+static int bind_failed(const char *name, unsigned port, int code)
+{
+    if (code == -EADDRINUSE)
+        return naru__fail(-EBUSY,
+                          "%s: somebody listens on that port already (`ss -ltnp 'sport = :%u'` "
+                          "tells who)",
+                          name, port);
+    if (code == -EACCES)
+        return naru__fail(code,
+                          "%s: ports below net.ipv4.ip_unprivileged_port_start, %lld, need "
+                          "CAP_NET_BIND_SERVICE",
+                          name,
+                          (long long)naru__limit_sysctl("net/ipv4/ip_unprivileged_port_start"));
+    if (code == -EADDRNOTAVAIL)
+        return naru__fail(code, "%s: that is no address of this host (ip address)", name);
+    return naru__fail(code, "%s: the port cannot be bound: %s", name, naru__errno_text(code));
+}
+
+static int listen_one(const char *name, const struct naru_address *a,
+                      const struct naru_listen_options *o)
+{
+    int fd = naru__socket_activated(a, SOCK_STREAM);
+    if (fd >= 0)
+        return fd;
+    fd = naru__os_socket(a->is.ss_family, SOCK_STREAM, IPPROTO_TCP);
+    if (fd < 0)
+        return no_socket(name, fd);
+    naru__socket_capacity(fd, o->capacity);
+    int r = naru__os_set_number(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (r >= 0 && a->is.ss_family == AF_INET6) /* [::] is every address, also of IPv4 */
+        r = naru__os_set_number(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+    if (r >= 0)
+        r = naru__os_bind(fd, a);
+    r = r < 0 ? bind_failed(name, naru__inet_port(a), r)
+              : naru__socket_listen(fd, name, o->backlog);
+    if (r < 0)
+        naru__os_close(fd);
+    return r < 0 ? r : fd;
+}
+
+/* The URL with the port that it got. */
+static void name_listener(const struct naru_url *url, const struct naru_inet *inet, int fd,
+                          char *buf, size_t n)
+{
+    struct naru_address own;
+    snprintf(buf, n, "%s", url->text);
+    if (inet->port == 0 && naru__os_own_address(fd, &own) >= 0)
+        naru__socket_address_text(&own, "tcp", buf, n);
+}
+
+static int listen_as(enum naru_handle_noun noun, const struct naru_url *url,
+                     const struct naru_listen_options *o, struct naru_listener **ret_l)
+{
+    struct naru_inet inet;
+    char name[512];
+    int fd = -EADDRNOTAVAIL;
+    int r = naru__inet_resolve(url, SOCK_STREAM, true, &inet);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < inet.n && fd == -EADDRNOTAVAIL; i++) /* no IPv6: the next is IPv4 */
+        fd = listen_one(url->text, &inet.address[i], o);
+    if (fd < 0)
+        return fd;
+    name_listener(url, &inet, fd, name, sizeof name);
+    r = naru__socket_listener(&kind, noun, name, fd, o, NULL, ret_l);
+    if (r < 0)
+        naru__os_close(fd);
+    return r;
+}
+
+static int tcp_stream_listen(const struct naru_url *url, const struct naru_listen_options *o,
+                             struct naru_listener **ret_l)
+{
+    return listen_as(NARU__STREAM_LISTENER, url, o, ret_l);
+}
+
+static int tcp_channel_listen(const struct naru_url *url, const struct naru_listen_options *o,
+                              struct naru_listener **ret_l)
+{
+    return listen_as(NARU__CHANNEL_LISTENER, url, o, ret_l);
+}
+
+/* ---- inheriting ---- */
+
+static int check_socket(const char *name, int fd)
+{
+    int domain = naru__os_get_number(fd, SOL_SOCKET, SO_DOMAIN);
+    if ((domain == AF_INET || domain == AF_INET6) &&
+        naru__os_get_number(fd, SOL_SOCKET, SO_TYPE) == SOCK_STREAM)
+        return 0;
+    return naru__fail(-EPROTO, "%s: descriptor %d is no TCP socket", name, fd);
+}
+
+static int tcp_stream_inherit(const char *name, const int fds[2], naru_stream **ret_s)
+{
+    int r = check_socket(name, fds[0]);
+    return r < 0 ? r : naru__socket_stream(&kind, name, fds[0], NARU_IN | NARU_OUT, 0, ret_s);
+}
+
+static int tcp_channel_inherit(const char *name, const int fds[2],
+                               const struct naru_channel_options *o, naru_channel **ret_c)
+{
+    int r = check_socket(name, fds[0]);
+    return r < 0 ? r : naru__connection_new(&medium, name, fds, o, HELLO_INHERITED, ret_c);
+}
+
+const struct naru_transport naru__tcp_transport = {
+    .size = sizeof naru__tcp_transport,
+    .scheme = "tcp",
+    .one_descriptor = true,
+    .stream_open = tcp_stream_open,
+    .stream_listen = tcp_stream_listen,
+    .stream_inherit = tcp_stream_inherit,
+    .channel_connect = tcp_channel_connect,
+    .channel_listen = tcp_channel_listen,
+    .channel_inherit = tcp_channel_inherit,
+};
