@@ -742,7 +742,8 @@ static void bad_arguments(void)
     if (!(shape->can & BOTH_WAYS)) { /* the wrong direction is an error, not undefined */
         struct ends right = e;
         char byte;
-        e = (struct ends){right.s_in, right.s_out, right.in, right.out};
+        e = (struct ends){
+            .s_out = right.s_in, .s_in = right.s_out, .out = right.in, .in = right.out};
         expect_code(-EOPNOTSUPP, put("x", 1, NARU_NOWAIT));
         expect_code(-EOPNOTSUPP, get(&byte, 1, NARU_NOWAIT));
         e = right;

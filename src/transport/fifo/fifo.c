@@ -65,7 +65,8 @@ static int look(const char *name, const char *path, struct stat *ret_stat)
 static int agrees(const char *name, const struct fifo_wish *wish, const struct stat *st)
 {
     if (!S_ISFIFO(st->st_mode))
-        return naru__fail(-EINVAL, "%s: %s stands there, not a FIFO", name, naru__file_kind(st->st_mode));
+        return naru__fail(-EINVAL, "%s: %s stands there, not a FIFO", name,
+                          naru__file_kind(st->st_mode));
     if (wish->flags & NARU_EXCLUSIVE)
         return naru__fail(-EEXIST,
                           "%s is there already (uid %u, mode %04o), and NARU_EXCLUSIVE was given",
@@ -130,7 +131,8 @@ int naru__fifo_open(const char *name, const char *path, int flags)
     if (r < 0)
         cannot(name, path, "looking at it", r);
     if (r == 0 && !S_ISFIFO(st.st_mode))
-        r = naru__fail(-EINVAL, "%s: %s stands there, not a FIFO", name, naru__file_kind(st.st_mode));
+        r = naru__fail(-EINVAL, "%s: %s stands there, not a FIFO", name,
+                       naru__file_kind(st.st_mode));
     if (r < 0) {
         naru__os_close(fd);
         return r;
