@@ -579,7 +579,8 @@ static void bad_arguments(void)
     if (!(shape->can & BOTH_WAYS)) { /* the wrong direction is an error, not undefined */
         struct ends right = e;
         char byte;
-        e.s_in = right.s_out, e.s_out = right.s_in, e.in = right.out, e.out = right.in;
+        e = (struct ends){
+            .s_out = right.s_in, .s_in = right.s_out, .out = right.in, .in = right.out};
         expect_code(-EOPNOTSUPP, put("x", 1, NARU_NOWAIT));
         expect_code(-EOPNOTSUPP, get(&byte, 1, NARU_NOWAIT));
         e = right;

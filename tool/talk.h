@@ -12,23 +12,26 @@
 int talk(struct invocation *, naru_stream *, naru_channel *);
 
 /* The options of both commands. */
-#define TALK_OPTIONS                                                                               \
-    {.name = "messages", .help = "a framed connection: one message a line, both ways"},            \
-        {.name = "type",                                                                           \
-         .argument = "T",                                                                          \
-         .kind = OPTION_NUMBER,                                                                    \
-         .min = 1,                                                                                 \
-         .max = NARU_TYPE_MAX,                                                                     \
-         .help = "the type of the messages sent (default 1)"},                                     \
-        {.name = "format",                                                                         \
-         .argument = "FORMAT",                                                                     \
-         .kind = OPTION_CHOICE,                                                                    \
-         .words = FORMAT_WORDS,                                                                    \
-         .help = "of messages: text (default), hex, json: a line each; raw: what comes is "        \
-                 "written without newlines"},                                                              \
-    {                                                                                              \
-        .name = "timeout", .argument = "SECONDS", .kind = OPTION_SECONDS,                          \
-        .help = "give up when nobody is there for so long (default: never)"                        \
-    }
+#define TALK_OPTIONS TALK_MESSAGES, TALK_TYPE, TALK_FORMAT, TALK_TIMEOUT
+#define TALK_MESSAGES                                                                              \
+    {.name = "messages", .help = "a framed connection: one message a line, both ways"}
+#define TALK_TYPE                                                                                  \
+    {.name = "type",                                                                               \
+     .argument = "T",                                                                              \
+     .kind = OPTION_NUMBER,                                                                        \
+     .min = 1,                                                                                     \
+     .max = NARU_TYPE_MAX,                                                                         \
+     .help = "the type of the messages sent (default 1)"}
+#define TALK_FORMAT                                                                                \
+    {.name = "format",                                                                             \
+     .argument = "FORMAT",                                                                         \
+     .kind = OPTION_CHOICE,                                                                        \
+     .words = FORMAT_WORDS,                                                                        \
+     .help = "of messages: text (default), hex, json: a line each; raw: no newlines"}
+#define TALK_TIMEOUT                                                                               \
+    {.name = "timeout",                                                                            \
+     .argument = "SECONDS",                                                                        \
+     .kind = OPTION_SECONDS,                                                                       \
+     .help = "give up when nobody is there for so long (default: never)"}
 
 #endif

@@ -81,14 +81,9 @@ int naru__os_chmod_at(int directory, const char *name, mode_t mode)
     CALL("chmod", fchmodat(directory, name, mode, 0));
 }
 
-int naru__os_rename_at(int directory, const char *from, const char *to)
+int naru__os_open_at(int directory, const char *name, int flags)
 {
-    CALL("rename", renameat(directory, from, directory, to));
-}
-
-int naru__os_link_at(int directory, const char *from, const char *to)
-{
-    CALL("link", linkat(directory, from, directory, to, 0));
+    CALL("open", openat(directory, name, flags | O_CLOEXEC));
 }
 
 int naru__os_make_directory(const char *path, mode_t mode)

@@ -20,8 +20,7 @@ int naru__os_unlink(const char *path);
 int naru__os_stat_at(int directory, const char *name, struct stat *ret_stat);
 int naru__os_unlink_at(int directory, const char *name);
 int naru__os_chmod_at(int directory, const char *name, mode_t mode);
-int naru__os_rename_at(int directory, const char *from, const char *to);
-int naru__os_link_at(int directory, const char *from, const char *to);
+int naru__os_open_at(int directory, const char *name, int flags);
 const char *naru__file_kind(mode_t mode); /* "a regular file" */
 int naru__os_make_directory(const char *path, mode_t mode);
 

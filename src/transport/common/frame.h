@@ -12,9 +12,9 @@
  *         24  u64 sequence   of the message, from 1
  *
  * Little-endian. A message that the medium takes in one atomic write is one WHOLE frame. A larger
- * one, and over TCP every one, is FIRST, MORE …, END; the END's one payload byte says at last whether the message counts
- * (0) or was given up (1), so that a sender whose time passes in the middle, even in the middle of
- * the END, still decides. */
+ * one, and over TCP every one, is FIRST, MORE …, END; the END's one payload byte says at last
+ * whether the message counts (0) or was given up (1), so that a sender whose time passes in the
+ * middle, even in the middle of the END, still decides. */
 #ifndef NARU_TRANSPORT_COMMON_FRAME_H
 #define NARU_TRANSPORT_COMMON_FRAME_H
 

@@ -109,6 +109,7 @@ static int accept_ready(struct socket_listener *l, int64_t deadline, char *name,
         return fd;
     if (l->reserve < 0)
         l->reserve = naru__os_eventfd();
+    naru__socket_capacity(fd, o->capacity);
     if (l->kind->prepare)
         l->kind->prepare(
             fd, &(struct naru_socket_wish){o->capacity, o->flags, o->keepalive, o->user_timeout});
@@ -145,7 +146,6 @@ static int accept_channel(struct naru_listener *listener, int64_t deadline, naru
     int fd = accept_ready(l, deadline, name, sizeof name);
     if (fd < 0)
         return fd;
-    naru__socket_capacity(fd, o.capacity);
     int r = naru__connection_new(l->kind->medium, name, (int[2]){fd, fd}, &o, 0, ret_c);
     if (r < 0)
         naru__os_close(fd);

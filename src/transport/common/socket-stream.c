@@ -338,7 +338,6 @@ int naru__socket_stream(const struct naru_socket_kind *kind, const char *name, i
     s->kind = kind;
     s->fd = fd;
     s->asked = capacity;
-    naru__socket_capacity(fd, capacity);
     *ret_s = &s->stream;
     return 0;
 }

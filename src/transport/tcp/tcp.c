@@ -127,7 +127,7 @@ static int tcp_stream_open(const struct naru_url *url, int mode,
         return fd;
     if (!(mode & NARU_WRITE))
         (void)naru__os_shutdown(fd, SHUT_WR);
-    int r = naru__socket_stream(&kind, url->text, fd, mode, 0, ret_s);
+    int r = naru__socket_stream(&kind, url->text, fd, mode, o->capacity, ret_s);
     if (r < 0)
         naru__os_close(fd);
     return r;

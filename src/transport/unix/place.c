@@ -2,9 +2,10 @@
 /* place.c - where unix sockets lie: reading names, binding to them, taking stale files away.
  *
  * A socket file outlives its socket. Whether anybody listens is asked with connect(2): refused
- * means nobody. Between another's bind and its listen that answer is wrong, so it is asked again.
- * A stale file is moved aside before it goes: if meanwhile somebody else has replaced it by a live
- * one, that is put back. */
+ * means nobody. Between another's bind and its listen that answer is wrong, and between the answer
+ * and the unlink another may have replaced the file: so whoever of naru's listens holds a lock on
+ * the directory from before its bind until it listens. Where that cannot be had (a directory that
+ * may not be read, or a stranger who keeps it), asking again for 10 ms has to do. */
 #include "transport/unix/unix.h"
 
 #include "base/error.h"
@@ -119,7 +120,7 @@ static int file_place(const char *name, const char *path, struct unix_place *p)
 int naru__unix_place(const struct naru_url *url, struct unix_place *ret_place)
 {
     char path[PATH_MAX], directory[64];
-    struct unix_place p = {.directory = NARU__NO_FD};
+    struct unix_place p = {.directory = NARU__NO_FD, .lock = NARU__NO_FD};
     int r;
     if (!url->rest[0])
         return naru__fail(-EINVAL, "%s names no socket: write %s:/path, %s:@abstract or %s:name",
@@ -144,6 +145,7 @@ int naru__unix_place(const struct naru_url *url, struct unix_place *ret_place)
 void naru__unix_leave(struct unix_place *p)
 {
     p->directory = naru__os_close(p->directory);
+    p->lock = naru__os_close(p->lock);
 }
 
 /* ---- who is there ---- */
@@ -217,26 +219,20 @@ static int probe(int type, const char *name, const struct unix_place *p)
     return r == -EAGAIN || r == -EPROTOTYPE ? 0 : r;
 }
 
-/* Moves the file aside, and away if it is still the one that was found stale. */
+/* Under the directory's lock, so that nobody else of naru's puts a live one there meanwhile. */
 static int take_away(const char *name, struct unix_place *p, const struct stat *stale)
 {
-    char aside[64];
     struct stat st;
-    snprintf(aside, sizeof aside, ".naru-stale-%d-%llx", (int)getpid(),
-             (unsigned long long)stale->st_ino);
-    int r = naru__os_rename_at(p->directory, p->file, aside);
-    if (r == -ENOENT)
+    int r = naru__os_stat_at(p->directory, p->file, &st);
+    if (r == 0 && st.st_ino == stale->st_ino && st.st_dev == stale->st_dev)
+        r = naru__os_unlink_at(p->directory, p->file);
+    if (r == 0 || r == -ENOENT)
         return 0;
-    if (r < 0)
-        return naru__fail(r,
-                          "%s: a socket of uid %u is left there, nobody listens, and it cannot be "
-                          "taken away: %s",
-                          name, stale->st_uid, naru__errno_text(r));
-    r = naru__os_stat_at(p->directory, aside, &st);
-    if (r == 0 && (st.st_ino != stale->st_ino || st.st_dev != stale->st_dev))
-        (void)naru__os_link_at(p->directory, aside, p->file);
-    (void)naru__os_unlink_at(p->directory, aside);
-    return 0;
+    return naru__fail(
+        r,
+        "%s: a socket of uid %u is left there, nobody listens, and it cannot be taken "
+        "away: %s",
+        name, stale->st_uid, naru__errno_text(r));
 }
 
 /* What stands at the name: 0 if it is out of the way now. */
@@ -281,11 +277,25 @@ static int bind_failed(const char *name, int code)
                       naru__errno_text(code));
 }
 
+/* Released by naru__unix_leave. */
+static void lock_directory(struct unix_place *p)
+{
+    int fd = naru__os_open_at(p->directory, ".", O_RDONLY | O_DIRECTORY);
+    int64_t end = naru__now() + NARU_S;
+    if (fd < 0)
+        return;
+    while (naru__os_claim(fd) == -EAGAIN && naru__now() < end)
+        (void)naru__os_poll(NULL, 0, naru__now() + NARU_MS / 2);
+    p->lock = fd;
+}
+
 int naru__unix_bind(int fd, int type, const char *name, mode_t mode, struct unix_place *p,
                     struct naru_socket_file *ret_file)
 {
     struct stat st;
     int r;
+    if (!p->abstract)
+        lock_directory(p);
     for (int tries = 0;; tries++) {
         r = naru__os_bind(fd, &p->address);
         if (r != -EADDRINUSE)

@@ -44,6 +44,8 @@ static int unix_stream_pair(const struct naru_stream_options *o, naru_stream **r
     int r = make_pair(fds);
     if (r < 0)
         return r;
+    naru__socket_capacity(fds[0], o->capacity);
+    naru__socket_capacity(fds[1], o->capacity);
     r = naru__socket_stream(&kind, "unix", fds[0], both ? NARU_IN | NARU_OUT : NARU_IN, o->capacity,
                             &a);
     if (r < 0) {

@@ -13,6 +13,7 @@ extern const struct naru_transport naru__unix_transport;
 struct unix_place {
     bool abstract;
     int directory;  /* of the file, O_PATH; NARU__NO_FD if it is abstract */
+    int lock;       /* held while binding, else NARU__NO_FD */
     char file[256]; /* its name there */
     struct naru_address address;
 };
