@@ -109,6 +109,8 @@ static void hear(struct stage *st, const struct report *r)
         st->row->pids[st->row->n_pids++] = r->pid;
     st->begun[r->index] = true;
     st->last[r->index] = *r;
+    if (r->url[0])
+        snprintf(st->row->url, sizeof st->row->url, "%s", r->url);
     if (r->kind == REPORT_READY) {
         st->ready++;
         if (st->scene->next)
@@ -117,7 +119,10 @@ static void hear(struct stage *st, const struct report *r)
         kill(r->pid, SIGKILL);
         one_more_ended(st, r->index);
     } else if (r->kind == REPORT_DONE) {
-        if (!r->ok)
+        if (r->skipped) {
+            st->row->skipped = true;
+            snprintf(st->row->saw, sizeof st->row->saw, "%s", r->saw);
+        } else if (!r->ok)
             stage_failed(st, "%s", r->saw);
         one_more_ended(st, r->index);
     }
@@ -150,7 +155,7 @@ static void attend(struct stage *st)
 {
     int64_t deadline = now_ns() + SCENE_TIMEOUT;
     bool nobody = false;
-    while (st->ended < st->scene->parts && !st->failed && !stopped()) {
+    while (st->ended < st->scene->parts && !st->failed && !st->row->skipped && !stopped()) {
         if (!hear_all(st, 100) && nobody)
             stage_failed(st, "only %d of %d parts ended in order", st->ended, st->scene->parts);
         int status;
@@ -260,8 +265,10 @@ static void judge(struct stage *st)
         const struct report *r = &st->last[i];
         if (r->p50_ns)
             row->p50_ns = r->p50_ns;
-        if (r->saw[0] && !st->failed)
-            snprintf(row->saw, sizeof row->saw, "%s", r->saw);
+        if (r->saw[0] && !st->failed && strcmp(row->saw, r->saw) != 0) {
+            size_t n = strlen(row->saw);
+            snprintf(row->saw + n, sizeof row->saw - n, "%s%s", n ? "; " : "", r->saw);
+        }
         if (r->side == SIDE_SENDER) {
             sent += r->bytes;
             sent_messages += r->messages;
@@ -330,13 +337,14 @@ bool guide_run(struct tour *tour, const struct scene *scene, struct row *ret_row
         stage_failed(&st, "pipe: %s", strerror(errno));
     else if (scene->start(&st))
         attend(&st);
-    collect(st.failed || stopped());
+    collect(st.failed || ret_row->skipped || stopped());
     close(st.reports[0]);
     close(st.reports[1]);
     if (is_message_queue(scene))
         naru_remove(ret_row->url);
     empty_directory(tour->directory);
-    judge(&st);
+    if (!ret_row->skipped)
+        judge(&st);
     return !stopped();
 }
 

@@ -16,7 +16,7 @@ struct row {
     const struct naru_kind *kind;
     char url[128];
     int pids[PARTS_MAX], n_pids;
-    bool ok, has_sent, has_received;
+    bool ok, skipped, has_sent, has_received;
     uint64_t bytes, messages;
     double mb_s;    /* 0: not measured */
     int64_t p50_ns; /* 0: not measured */

@@ -42,6 +42,26 @@ bool part_naru(struct part *p, const char *doing, ssize_t result)
            part_failed(p, "%s: %s (%s)", doing, naru_why(), naru_strerror((int)result));
 }
 
+bool part_skipped(struct part *p, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(p->report.saw, sizeof p->report.saw, format, arguments);
+    va_end(arguments);
+    p->report.skipped = true;
+    return false;
+}
+
+void part_saw(struct part *p, const char *who, ssize_t result, int expected)
+{
+    if (result != expected)
+        part_failed(p, "the %s saw %s, not %s", who, result < 0 ? naru_why() : "no end",
+                    naru_strerror(expected));
+    else
+        part_failed(p, "the %s saw: %s", who, naru_why());
+    p->report.ok = result == expected;
+}
+
 _Noreturn void part_end(struct part *p)
 {
     part_say(p, REPORT_DONE);

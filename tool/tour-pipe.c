@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* tour-pipe.c - the tour's scenes on `pipe:`: related processes, by fork and by naru_spawn. */
+/* tour-pipe.c - the tour's scenes on `pipe:`: related processes, by fork and by naru_spawn. The
+ * roles take the part's URL, so that other kinds' pairs run them too. */
 #include "tool/tour.h"
 
 #include <naru/typed.h>
@@ -30,13 +31,13 @@ static bool stream_pair(struct part *p, int direction, struct ends *e)
 {
     struct naru_stream_options o = {.size = sizeof o, .direction = direction};
     *e = (struct ends){0};
-    return part_naru(p, "making the pair", naru_stream_pair("pipe:", &o, &e->a, &e->b));
+    return part_naru(p, "making the pair", naru_stream_pair(p->url, &o, &e->a, &e->b));
 }
 
 static bool channel_pair(struct part *p, struct ends *e)
 {
     *e = (struct ends){0};
-    return part_naru(p, "making the pair", naru_channel_pair("pipe:", NULL, &e->ca, &e->cb));
+    return part_naru(p, "making the pair", naru_channel_pair(p->url, NULL, &e->ca, &e->cb));
 }
 
 /* ---- stream: parent and child ---- */
@@ -221,16 +222,6 @@ static void parent_sends_structs(struct part *p)
 
 enum { BEFORE_DEATH = 100 };
 
-static void saw(struct part *p, const char *who, ssize_t result, int expected)
-{
-    if (result != expected)
-        part_failed(p, "the %s saw %s, not %s", who, result < 0 ? naru_why() : "no end",
-                    naru_strerror(expected));
-    else
-        part_failed(p, "the %s saw: %s", who, naru_why());
-    p->report.ok = result == expected;
-}
-
 static void dying_reader(struct part *p, void *ends)
 {
     struct ends *e = ends;
@@ -251,7 +242,7 @@ static void writer_survives(struct part *p)
     do
         r = naru_stream_write_all(e.b, p->input.data, 4096, TOUR_TIMEOUT, NULL);
     while (r == 0);
-    saw(p, "writer", r, -EPIPE);
+    part_saw(p, "writer", r, -EPIPE);
     naru_stream_close(e.b);
     waitpid(child, NULL, 0);
 }
@@ -279,7 +270,7 @@ static void sender_survives(struct part *p)
     do
         r = naru_channel_send(e.cb, 1, p->input.data, 512, TOUR_TIMEOUT);
     while (r == 0);
-    saw(p, "sender", r, -ECONNRESET);
+    part_saw(p, "sender", r, -ECONNRESET);
     naru_channel_close(e.cb);
     waitpid(child, NULL, 0);
 }
@@ -306,7 +297,7 @@ static void receiver_survives(struct part *p)
     naru_channel_close(e.ca);
     while ((r = naru_channel_recv(e.cb, 0, buf, sizeof buf, NULL, TOUR_TIMEOUT)) == sizeof buf)
         n++;
-    saw(p, "receiver", r, -ECONNRESET);
+    part_saw(p, "receiver", r, -ECONNRESET);
     if (p->report.ok && n != BEFORE_DEATH)
         part_failed(p, "%d of %d messages sent before the death came", n, BEFORE_DEATH);
     naru_channel_close(e.cb);

@@ -16,8 +16,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const struct scene *const all_scenes[] = {pipe_scenes, fifo_scenes, mq_scenes};
-static const struct role *const all_roles[] = {pipe_roles, fifo_roles, mq_roles};
+static const struct scene *const all_scenes[] = {pipe_scenes, fifo_scenes, mq_scenes,
+                                                 socket_scenes};
+static const struct role *const all_roles[] = {pipe_roles, fifo_roles, mq_roles, socket_roles};
 
 enum {
     KINDS = sizeof all_scenes / sizeof *all_scenes,
@@ -78,7 +79,7 @@ static json_t *row_json(const struct row *row)
         json_object_set_new(o, "messages", json_integer((json_int_t)row->messages));
     set_digest(o, "sha256_sent", row->has_sent, row->sent);
     set_digest(o, "sha256_received", row->has_received, row->received);
-    json_object_set_new(o, "ok", json_boolean(row->ok));
+    json_object_set_new(o, row->skipped ? "skipped" : "ok", json_boolean(row->skipped || row->ok));
     if (row->p50_ns)
         json_object_set_new(o, "p50_ns", json_integer(row->p50_ns));
     if (row->mb_s > 0)
@@ -98,7 +99,10 @@ static void fill_cells(struct cells *c, const struct row *row)
 {
     *c = (struct cells){.at = {row->kind->title, c->text[1], unit_of(row), row->scene->direction,
                                row->scene->relation, row->scene->shows, c->text[6], c->text[7],
-                               c->text[8], c->text[9], row->ok ? "yes" : "NO"}};
+                               c->text[8], c->text[9],
+                               row->skipped ? "skipped"
+                               : row->ok    ? "yes"
+                                            : "NO"}};
     short_url(row, c->text[1], sizeof c->text[1]);
     if (row->messages)
         snprintf(c->text[6], sizeof c->text[6], "%llu", (unsigned long long)row->messages);
@@ -163,7 +167,11 @@ static int print_table(const struct tour *tour, const struct row *rows, int n)
         if (!rows[i].saw[0])
             continue;
         printf("%s%s, %s: %s%s\n", any ? "" : "\n", short_url(&rows[i], url, sizeof url),
-               rows[i].scene->shows, rows[i].ok ? "" : "FAILED: ", rows[i].saw);
+               rows[i].scene->shows,
+               rows[i].skipped ? "skipped: "
+               : rows[i].ok    ? ""
+                               : "FAILED: ",
+               rows[i].saw);
         any = true;
     }
     return status;
@@ -265,7 +273,7 @@ static int guide(struct invocation *in)
     if (status == 0)
         status = write_page(in, rows, n);
     for (int i = 0; i < n; i++)
-        if (!rows[i].ok)
+        if (!rows[i].ok && !rows[i].skipped)
             status = EXIT_FAILED;
     return status;
 }

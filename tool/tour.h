@@ -67,11 +67,13 @@ struct report {
     int32_t kind, index, pid, side;
     int32_t ok;
     int32_t has_digest;
+    int32_t skipped; /* saw says why this machine cannot do it */
     uint64_t bytes, messages;
     int64_t ns;     /* that the bytes took */
     int64_t p50_ns; /* one way, 0: not measured */
     uint8_t digest[DIGEST];
     char saw[240]; /* what went wrong, or what a survivor saw */
+    char url[96];  /* with REPORT_READY: where it listens, for the parts that start then */
 };
 
 struct part {
@@ -105,6 +107,10 @@ void part_say(struct part *, enum report_kind);
 /* The failure of this part, in words or in naru's; returns false. */
 bool part_failed(struct part *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool part_naru(struct part *, const char *doing, ssize_t result); /* result < 0: naru_why() */
+/* This machine cannot do it: neither passed nor failed. Returns false. */
+bool part_skipped(struct part *, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A survivor's last call: ok if it answered as expected, and what it said. */
+void part_saw(struct part *, const char *who, ssize_t result, int expected);
 _Noreturn void part_end(struct part *);
 _Noreturn void part_wait_for_death(struct part *); /* midway: the guide kills it now */
 
@@ -124,6 +130,8 @@ bool pong(struct part *, naru_stream *, naru_channel *);
 bool stamps_send(struct part *, naru_stream *, naru_channel *);
 bool stamps_recv(struct part *, naru_stream *, naru_channel *);
 int64_t now_ns(void);
+/* What this side sent or got, for the report. */
+void conclude(struct part *, enum side, const uint8_t *data, size_t n);
 bool judge_bytes(struct part *, const uint8_t *got, size_t from, size_t n, size_t wanted);
 
 /* ---- scenes (tour.c, tour-KIND.c) ---- */
@@ -143,9 +151,9 @@ struct scene {
     bool (*next)(struct stage *, int ready, int ended);
 };
 
-extern const struct scene pipe_scenes[], fifo_scenes[],
-    mq_scenes[];                                                 /* end with a scene without url */
-extern const struct role pipe_roles[], fifo_roles[], mq_roles[]; /* end with a role without name */
+/* Each ends with a scene without url, and a role without name. */
+extern const struct scene pipe_scenes[], fifo_scenes[], mq_scenes[], socket_scenes[];
+extern const struct role pipe_roles[], fifo_roles[], mq_roles[], socket_roles[];
 
 /* Starting a part from the guide. detail may be NULL. */
 bool stage_fork(struct stage *, int index, const char *role, const char *detail);

@@ -18,9 +18,11 @@ rows() {
     jq -es "$@" "$TMPDIR/rows"
 }
 
+# What this machine does not allow says so in its row: only the rows on two hosts may.
 @test "every row of a tour with random bytes is ok" {
     [ "$(cat "$TMPDIR/status")" = 0 ]
-    rows 'length > 0 and all(.ok)'
+    rows 'length > 0 and all(.ok or (.relation == "two hosts" and .skipped and
+                                     (.saw | length > 10)))'
 }
 
 @test "each cell that this build has is toured, and no other" {
@@ -33,7 +35,7 @@ rows() {
 }
 
 @test "parent and child, siblings and unrelated processes are there" {
-    rows 'map(.relation) | unique == ["parent-child", "siblings", "unrelated"]'
+    rows 'map(.relation) | unique == ["parent-child", "siblings", "two hosts", "unrelated"]'
 }
 
 @test "digests are SHA-256, equal on both sides, and of the file and 64 MiB" {
@@ -47,7 +49,7 @@ rows() {
 }
 
 @test "each row names two processes or more" {
-    rows 'all(.pids | length >= 2 and all(type == "number" and . > 1) and unique == sort)'
+    rows 'map(select(.ok)) | all(.pids | length >= 2 and all(type == "number" and . > 1) and unique == sort)'
 }
 
 @test "throughput and latency are measured, and absent where nobody measured them" {
@@ -77,9 +79,9 @@ rows() {
 
 @test "an input that is a pipe, and an empty one" {
     head -c 70000 /dev/zero | "$naru" tour /dev/stdin --json >"$TMPDIR/out"
-    jq -es 'all(.ok)' "$TMPDIR/out"
+    jq -es 'all(.ok or .skipped)' "$TMPDIR/out"
     "$naru" tour /dev/null --json >"$TMPDIR/out"
-    jq -es 'all(.ok)' "$TMPDIR/out"
+    jq -es 'all(.ok or .skipped)' "$TMPDIR/out"
 }
 
 @test "ended by a signal it leaves no process and no file" {
