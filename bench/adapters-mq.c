@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* adapters-mq.c - naru beside mq_send(3), mq_receive(3), msgsnd(2) and msgrcv(2). Two queues, one
  * each way, with the sizes that the kernel gives by itself. */
-#include "bench/adapters-mq.h"
-
-#include <naru/naru.h>
+#include "bench/adapters.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -129,12 +127,6 @@ static void raw_sysv_detach(int side)
 /* ---- naru ---- */
 
 static char urls[2][80];
-static naru_channel *receiver, *sender;
-
-static int failed(void)
-{
-    return bench_say("%s", naru_why());
-}
 
 static int naru_posix_setup(void)
 {
@@ -155,28 +147,17 @@ static int naru_sysv_setup(void)
 
 static int naru_attach(int side)
 {
-    if (naru_queue_open(urls[side], NARU_RECV, NULL, &receiver) < 0 ||
-        naru_queue_open(urls[!side], NARU_SEND, NULL, &sender) < 0)
-        return failed();
+    if (naru_queue_open(urls[side], NARU_RECV, NULL, &bench_receiver) < 0 ||
+        naru_queue_open(urls[!side], NARU_SEND, NULL, &bench_sender) < 0)
+        return bench_naru_failed();
     return 0;
-}
-
-static int naru_send(const void *buf, size_t n)
-{
-    return naru_channel_send(sender, 1, buf, n, NARU_FOREVER) < 0 ? failed() : 0;
-}
-
-static int naru_recv(void *buf, size_t n)
-{
-    ssize_t r = naru_channel_recv(receiver, 0, buf, n, NULL, NARU_FOREVER);
-    return r < 0 ? failed() : (size_t)r == n ? 0 : bench_say("%zd bytes of %zu", r, n);
 }
 
 static void naru_detach(int side)
 {
     (void)side;
-    naru_channel_close(sender);
-    naru_channel_close(receiver);
+    naru_channel_close(bench_sender);
+    naru_channel_close(bench_receiver);
 }
 
 enum { MODES = 1u << BENCH_LATENCY | 1u << BENCH_STREAM }; /* no call of theirs takes several */
@@ -196,8 +177,8 @@ const struct adapter bench_naru_posix_mq = {.name = "naru POSIX queue",
                                             .reference = "raw mq_*",
                                             .setup = naru_posix_setup,
                                             .attach = naru_attach,
-                                            .send = naru_send,
-                                            .recv = naru_recv,
+                                            .send = bench_channel_send,
+                                            .recv = bench_channel_recv,
                                             .detach = naru_detach,
                                             .clean_up = posix_clean_up,
                                             .max_size = LARGEST,
@@ -217,8 +198,8 @@ const struct adapter bench_naru_sysv_mq = {.name = "naru System V queue",
                                            .reference = "raw msg*",
                                            .setup = naru_sysv_setup,
                                            .attach = naru_attach,
-                                           .send = naru_send,
-                                           .recv = naru_recv,
+                                           .send = bench_channel_send,
+                                           .recv = bench_channel_recv,
                                            .detach = naru_detach,
                                            .clean_up = sysv_clean_up,
                                            .max_size = LARGEST,

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* adapters.c - naru beside the raw system calls of the same kind. A further kind is a few functions
  * and a row of the table at the end. */
-#include "bench/adapters-mq.h"
-#include "bench/harness.h"
-
-#include <naru/naru.h>
+#include "bench/adapters.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -70,7 +67,6 @@ static void line_detach(int side)
 /* ---- raw pipes and FIFOs ---- */
 
 static int raw[2][2]; /* [side] = {reading, writing} */
-static int in, out;
 
 static int raw_pipe_setup(void)
 {
@@ -105,108 +101,33 @@ static int raw_fifo_setup(void)
 
 static int raw_attach(int side)
 {
-    in = raw[side][0];
-    out = raw[side][1];
+    bench_in = raw[side][0];
+    bench_out = raw[side][1];
     return 0;
 }
 
-/* Looks again instead of sleeping, as naru does first: what is left of naru's cost beside this is
- * its own. */
 static int spin_attach(int side)
 {
     raw_attach(side);
-    return fcntl(in, F_SETFL, O_NONBLOCK) < 0 ? bench_say("fcntl: %s", strerror(errno)) : 0;
-}
-
-static int spin_recv(void *buf, size_t n)
-{
-    for (char *p = buf; n > 0;) {
-        ssize_t r = read(in, p, n);
-        if (r < 0 && errno == EAGAIN)
-            continue;
-        if (r <= 0)
-            return bench_say("read: %s", r ? strerror(errno) : "the end");
-        p += r;
-        n -= (size_t)r;
-    }
-    return 0;
-}
-
-static int raw_send(const void *buf, size_t n)
-{
-    for (const char *p = buf; n > 0;) {
-        ssize_t w = write(out, p, n);
-        if (w <= 0)
-            return bench_say("write: %s", strerror(errno));
-        p += w;
-        n -= (size_t)w;
-    }
-    return 0;
-}
-
-static int raw_recv(void *buf, size_t n)
-{
-    for (char *p = buf; n > 0;) {
-        ssize_t r = read(in, p, n);
-        if (r <= 0)
-            return bench_say("read: %s", r ? strerror(errno) : "the end");
-        p += r;
-        n -= (size_t)r;
-    }
-    return 0;
-}
-
-/* What gathering alone brings: one write a batch, reads of what there is, no frames. Not what
- * naru's batches are beside, but as much as they could reach. */
-static int raw_send_batch(const void *buf, size_t n, int count)
-{
-    return raw_send(buf, n * (size_t)count);
-}
-
-static int raw_recv_batch(void *buf, size_t n, int most)
-{
-    char *p = buf;
-    size_t got = 0;
-    do { /* to a message's end */
-        ssize_t r = read(in, p + got, n * (size_t)most - got);
-        if (r <= 0)
-            return bench_say("read: %s", r ? strerror(errno) : "the end");
-        got += (size_t)r;
-    } while (got % n);
-    for (size_t i = 0; i < got; i += n)
-        if (bench_check(p + i, n))
-            return -1;
-    return (int)(got / n);
-}
-
-static void raw_detach(int side)
-{
-    (void)side;
-    close(in);
-    close(out);
+    return bench_no_sleep();
 }
 
 /* ---- naru ---- */
 
-static naru_channel *ends[2], *sender, *receiver;
-static naru_stream *streams[2], *reader, *writer;
+static naru_channel *ends[2];
+static naru_stream *streams[2];
 static char urls[2][300]; /* [i]: read by side i */
-
-static int failed(void)
-{
-    return bench_say("%s", naru_why());
-}
 
 static int connection_setup(void)
 {
-    return naru_channel_pair("pipe:", NULL, &ends[0], &ends[1]) < 0 ? failed() : 0;
+    return naru_channel_pair("pipe:", NULL, &ends[0], &ends[1]) < 0 ? bench_naru_failed() : 0;
 }
 
 static int connection_attach(int side)
 {
-    sender = receiver = ends[side];
+    bench_sender = bench_receiver = ends[side];
     if (naru_adopt(ends[side]) < 0)
-        return failed();
+        return bench_naru_failed();
     naru_channel_close(ends[!side]);
     return 0;
 }
@@ -223,104 +144,58 @@ static int queue_setup(void)
 
 static int queue_attach(int side)
 {
-    if (naru_queue_open(urls[side], NARU_RECV, NULL, &receiver) < 0 ||
-        naru_queue_open(urls[!side], NARU_SEND, NULL, &sender) < 0 ||
-        naru_channel_wait_peers(sender, 1, 5 * NARU_S) < 0)
-        return failed();
+    if (naru_queue_open(urls[side], NARU_RECV, NULL, &bench_receiver) < 0 ||
+        naru_queue_open(urls[!side], NARU_SEND, NULL, &bench_sender) < 0 ||
+        naru_channel_wait_peers(bench_sender, 1, 5 * NARU_S) < 0)
+        return bench_naru_failed();
     return 0;
-}
-
-static int channel_send(const void *buf, size_t n)
-{
-    return naru_channel_send(sender, 1, buf, n, NARU_FOREVER) < 0 ? failed() : 0;
-}
-
-static int channel_recv(void *buf, size_t n)
-{
-    ssize_t r = naru_channel_recv(receiver, 0, buf, n, NULL, NARU_FOREVER);
-    return r < 0 ? failed() : (size_t)r == n ? 0 : bench_say("%zd bytes of %zu", r, n);
-}
-
-static int channel_send_batch(const void *buf, size_t n, int count)
-{
-    static struct naru_message m[BENCH_BATCH_SIZE];
-    for (int i = 0; i < count; i++) {
-        m[i].data = (char *)(uintptr_t)buf + (size_t)i * n;
-        m[i].size = n;
-        m[i].info.type = 1;
-    }
-    return naru_channel_send_many(sender, m, (size_t)count, NARU_FOREVER) == count ? 0 : failed();
-}
-
-static int channel_recv_batch(void *buf, size_t n, int most)
-{
-    static struct naru_message m[BENCH_BATCH_SIZE];
-    ssize_t got = naru_channel_take_many(receiver, 0, m, (size_t)most, NARU_FOREVER);
-    if (got < 0)
-        return failed();
-    for (ssize_t i = 0; i < got; i++) { /* to private memory, as the one by one calls do */
-        memcpy(buf, m[i].data, m[i].size);
-        if (m[i].size != n || bench_check(buf, n))
-            return bench_say("a message of %zu bytes, not %zu", m[i].size, n);
-    }
-    return naru_channel_release(receiver, m, (size_t)got) < 0 ? failed() : (int)got;
 }
 
 static void connection_detach(int side)
 {
     (void)side;
-    naru_channel_close(sender);
+    naru_channel_close(bench_sender);
 }
 
 static void queue_detach(int side)
 {
-    naru_channel_close(sender);
-    naru_channel_close(receiver);
+    naru_channel_close(bench_sender);
+    naru_channel_close(bench_receiver);
     naru_remove(urls[side]);
 }
 
 static int stream_setup(void)
 {
-    return naru_stream_pair("pipe:", NULL, &streams[0], &streams[1]) < 0 ? failed() : 0;
+    return naru_stream_pair("pipe:", NULL, &streams[0], &streams[1]) < 0 ? bench_naru_failed() : 0;
 }
 
 static int stream_attach(int side)
 {
-    reader = writer = streams[side];
+    bench_reader = bench_writer = streams[side];
     if (naru_adopt(streams[side]) < 0)
-        return failed();
+        return bench_naru_failed();
     naru_stream_close(streams[!side]);
     return 0;
 }
 
 static int fifo_stream_attach(int side)
 {
-    if (naru_stream_open(urls[side], NARU_READ, NULL, NARU_NOWAIT, &reader) < 0 ||
-        naru_stream_open(urls[!side], NARU_WRITE, NULL, 5 * NARU_S, &writer) < 0)
-        return failed();
+    if (naru_stream_open(urls[side], NARU_READ, NULL, NARU_NOWAIT, &bench_reader) < 0 ||
+        naru_stream_open(urls[!side], NARU_WRITE, NULL, 5 * NARU_S, &bench_writer) < 0)
+        return bench_naru_failed();
     return 0;
-}
-
-static int stream_send(const void *buf, size_t n)
-{
-    return naru_stream_write_all(writer, buf, n, NARU_FOREVER, NULL) < 0 ? failed() : 0;
-}
-
-static int stream_recv(void *buf, size_t n)
-{
-    return naru_stream_read_all(reader, buf, n, NARU_FOREVER, NULL) < 0 ? failed() : 0;
 }
 
 static void stream_detach(int side)
 {
     (void)side;
-    naru_stream_close(writer);
+    naru_stream_close(bench_writer);
 }
 
 static void fifo_stream_detach(int side)
 {
-    naru_stream_close(writer);
-    naru_stream_close(reader);
+    naru_stream_close(bench_writer);
+    naru_stream_close(bench_reader);
     naru_remove(urls[side]);
 }
 
@@ -336,92 +211,117 @@ static const struct adapter raw_pipe = {.name = "raw pipe",
                                         .url = "pipe:",
                                         .setup = raw_pipe_setup,
                                         .attach = raw_attach,
-                                        .send = raw_send,
-                                        .recv = raw_recv,
-                                        .detach = raw_detach};
+                                        .send = bench_raw_send,
+                                        .recv = bench_raw_recv,
+                                        .detach = bench_raw_detach};
 static const struct adapter spinning_pipe = {.name = "raw pipe, spinning",
                                              .url = "pipe:",
                                              .setup = raw_pipe_setup,
                                              .attach = spin_attach,
-                                             .send = raw_send,
-                                             .recv = spin_recv,
-                                             .detach = raw_detach,
+                                             .send = bench_raw_send,
+                                             .recv = bench_spin_recv,
+                                             .detach = bench_raw_detach,
                                              .modes = 1u << BENCH_LATENCY};
 static const struct adapter gathered_pipe = {.name = "raw pipe, gathered",
                                              .url = "pipe:",
                                              .setup = raw_pipe_setup,
                                              .attach = raw_attach,
-                                             .send = raw_send,
-                                             .recv = raw_recv,
-                                             .send_batch = raw_send_batch,
-                                             .recv_batch = raw_recv_batch,
-                                             .detach = raw_detach,
+                                             .send = bench_raw_send,
+                                             .recv = bench_raw_recv,
+                                             .send_batch = bench_raw_send_batch,
+                                             .recv_batch = bench_raw_recv_batch,
+                                             .detach = bench_raw_detach,
                                              .modes = 1u << BENCH_BATCH};
 static const struct adapter raw_fifo = {.name = "raw FIFO",
                                         .url = "fifo:",
                                         .setup = raw_fifo_setup,
                                         .attach = raw_attach,
-                                        .send = raw_send,
-                                        .recv = raw_recv,
-                                        .detach = raw_detach};
+                                        .send = bench_raw_send,
+                                        .recv = bench_raw_recv,
+                                        .detach = bench_raw_detach};
 static const struct adapter spinning_fifo = {.name = "raw FIFO, spinning",
                                              .url = "fifo:",
                                              .setup = raw_fifo_setup,
                                              .attach = spin_attach,
-                                             .send = raw_send,
-                                             .recv = spin_recv,
-                                             .detach = raw_detach,
+                                             .send = bench_raw_send,
+                                             .recv = bench_spin_recv,
+                                             .detach = bench_raw_detach,
                                              .modes = 1u << BENCH_LATENCY};
 static const struct adapter gathered_fifo = {.name = "raw FIFO, gathered",
                                              .url = "fifo:",
                                              .setup = raw_fifo_setup,
                                              .attach = raw_attach,
-                                             .send = raw_send,
-                                             .recv = raw_recv,
-                                             .send_batch = raw_send_batch,
-                                             .recv_batch = raw_recv_batch,
-                                             .detach = raw_detach,
+                                             .send = bench_raw_send,
+                                             .recv = bench_raw_recv,
+                                             .send_batch = bench_raw_send_batch,
+                                             .recv_batch = bench_raw_recv_batch,
+                                             .detach = bench_raw_detach,
                                              .modes = 1u << BENCH_BATCH};
 static const struct adapter naru_connection = {.name = "naru connection",
                                                .url = "pipe:",
                                                .reference = "raw pipe",
                                                .setup = connection_setup,
                                                .attach = connection_attach,
-                                               .send = channel_send,
-                                               .recv = channel_recv,
-                                               .send_batch = channel_send_batch,
-                                               .recv_batch = channel_recv_batch,
+                                               .send = bench_channel_send,
+                                               .recv = bench_channel_recv,
+                                               .send_batch = bench_channel_send_batch,
+                                               .recv_batch = bench_channel_recv_batch,
                                                .detach = connection_detach};
 static const struct adapter naru_pipe_stream = {.name = "naru stream",
                                                 .url = "pipe:",
                                                 .reference = "raw pipe",
                                                 .setup = stream_setup,
                                                 .attach = stream_attach,
-                                                .send = stream_send,
-                                                .recv = stream_recv,
+                                                .send = bench_stream_send,
+                                                .recv = bench_stream_recv,
                                                 .detach = stream_detach};
 static const struct adapter naru_queue = {.name = "naru queue",
                                           .url = "fifo:",
                                           .reference = "raw FIFO",
                                           .setup = queue_setup,
                                           .attach = queue_attach,
-                                          .send = channel_send,
-                                          .recv = channel_recv,
-                                          .send_batch = channel_send_batch,
-                                          .recv_batch = channel_recv_batch,
+                                          .send = bench_channel_send,
+                                          .recv = bench_channel_recv,
+                                          .send_batch = bench_channel_send_batch,
+                                          .recv_batch = bench_channel_recv_batch,
                                           .detach = queue_detach};
 static const struct adapter naru_fifo_stream = {.name = "naru FIFO stream",
                                                 .url = "fifo:",
                                                 .reference = "raw FIFO",
                                                 .setup = queue_setup,
                                                 .attach = fifo_stream_attach,
-                                                .send = stream_send,
-                                                .recv = stream_recv,
+                                                .send = bench_stream_send,
+                                                .recv = bench_stream_recv,
                                                 .detach = fifo_stream_detach};
 
 const struct adapter *const bench_adapters[] = {
-    &cache_line,          &raw_pipe,          &spinning_pipe,      &gathered_pipe,
-    &naru_connection,     &naru_pipe_stream,  &raw_fifo,           &spinning_fifo,
-    &gathered_fifo,       &naru_queue,        &naru_fifo_stream,   &bench_raw_posix_mq,
-    &bench_naru_posix_mq, &bench_raw_sysv_mq, &bench_naru_sysv_mq, NULL,
+    &cache_line,
+    /* pipes */
+    &raw_pipe,
+    &spinning_pipe,
+    &gathered_pipe,
+    &naru_connection,
+    &naru_pipe_stream,
+    &raw_fifo,
+    &spinning_fifo,
+    &gathered_fifo,
+    &naru_queue,
+    &naru_fifo_stream,
+    /* message queues */
+    &bench_raw_posix_mq,
+    &bench_naru_posix_mq,
+    &bench_raw_sysv_mq,
+    &bench_naru_sysv_mq,
+    /* sockets */
+    &bench_raw_unix,
+    &bench_spinning_unix,
+    &bench_gathered_unix,
+    &bench_naru_unix,
+    &bench_naru_unix_stream,
+    &bench_raw_tcp,
+    &bench_spinning_tcp,
+    &bench_gathered_tcp,
+    &bench_naru_tcp,
+    &bench_naru_tcp_stream,
+    NULL,
 };

@@ -43,9 +43,9 @@ teardown_file() {
 @test "a URL restricts, and one that cannot be measured is refused" {
     "$naru" bench --quick --repetitions 1 --sizes 8 --json fifo: |
         jq -es 'length > 2 and all(.url == "fifo:")'
-    run "$naru" bench tcp:
+    run "$naru" bench nats:
     [ "$status" = 2 ]
-    [[ $output == *"tcp:"* ]]
+    [[ $output == *"nats:"* ]]
 }
 
 @test "a run that is ended leaves nothing" {

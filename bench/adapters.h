@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/* adapters.h - the adapters of each kind (rows of the table in adapters.c), and what they share. */
+#ifndef NARU_BENCH_ADAPTERS_H
+#define NARU_BENCH_ADAPTERS_H
+
+#include "bench/harness.h"
+
+#include <naru/naru.h>
+
+extern const struct adapter bench_raw_posix_mq, bench_naru_posix_mq;
+extern const struct adapter bench_raw_sysv_mq, bench_naru_sysv_mq;
+extern const struct adapter bench_raw_unix, bench_spinning_unix, bench_gathered_unix;
+extern const struct adapter bench_naru_unix, bench_naru_unix_stream;
+extern const struct adapter bench_raw_tcp, bench_spinning_tcp, bench_gathered_tcp;
+extern const struct adapter bench_naru_tcp, bench_naru_tcp_stream;
+
+/* ---- adapters-common.c ---- */
+
+/* What the raw calls read and write. */
+extern int bench_in, bench_out;
+int bench_no_sleep(void); /* in an attach: bench_spin_recv looks again instead of sleeping */
+int bench_spin_recv(void *buf, size_t n);
+int bench_raw_send(const void *buf, size_t n);
+int bench_raw_recv(void *buf, size_t n);
+int bench_raw_send_batch(const void *buf, size_t n, int count);
+int bench_raw_recv_batch(void *buf, size_t n, int most);
+void bench_raw_detach(int side);
+
+/* What naru's calls send to and receive from; one may be both. */
+extern naru_channel *bench_sender, *bench_receiver;
+extern naru_stream *bench_reader, *bench_writer;
+int bench_naru_failed(void); /* says naru_why() */
+int bench_channel_send(const void *buf, size_t n);
+int bench_channel_recv(void *buf, size_t n);
+int bench_channel_send_batch(const void *buf, size_t n, int count);
+int bench_channel_recv_batch(void *buf, size_t n, int most);
+int bench_stream_send(const void *buf, size_t n);
+int bench_stream_recv(void *buf, size_t n);
+
+#endif
