@@ -261,8 +261,10 @@ static void judge(struct stage *st)
     struct row *row = st->row;
     uint64_t sent = 0, sent_messages = 0;
     int64_t sender_ns = 0, receiver_ns = 0;
+    bool excused = false;
     for (int i = 0; i < st->scene->parts; i++) {
         const struct report *r = &st->last[i];
+        excused = excused || r->lossy;
         if (r->p50_ns)
             row->p50_ns = r->p50_ns;
         if (r->saw[0] && !st->failed && strcmp(row->saw, r->saw) != 0) {
@@ -281,7 +283,7 @@ static void judge(struct stage *st)
             add_digest(r, &row->has_received, row->received);
         }
     }
-    bool excused = !st->failed && died_reading(st, sent, sent_messages);
+    excused = excused || (!st->failed && died_reading(st, sent, sent_messages));
     if (!st->failed && !excused)
         judge_digests(st, sent);
     if (!st->failed && !excused && sent_messages && sent_messages != row->messages)

@@ -17,61 +17,12 @@
 #include <sys/msg.h>
 #include <unistd.h>
 
-enum { HEAD = 8, PIECE = 4088, MESSAGE = HEAD + PIECE, ROOM = 8192, DIES_AFTER = 200 };
+enum { ROOM = 8192, DIES_AFTER = 200 };
 enum { STOP = 1, FIRST_TYPE = 2 }; /* the lowest type comes last on a POSIX queue */
 
 static bool is_posix(const struct part *p)
 {
     return strncmp(p->url, "posix-mq:", 9) == 0;
-}
-
-/* ---- what is carried: the input's pieces, cut smaller ---- */
-
-struct walk {
-    struct cut cut;
-    struct piece piece;
-    size_t left;     /* of that piece */
-    uint64_t number; /* of the message, from 0 */
-};
-
-struct message {
-    size_t size;
-    uint32_t type;
-    uint64_t number;
-    uint8_t data[MESSAGE];
-};
-
-static struct walk walk_begin(const struct part *p)
-{
-    return (struct walk){.cut = cut_begin(p->input.size)};
-}
-
-static bool walk_next(const struct part *p, struct walk *w, struct message *m)
-{
-    if (w->left == 0) {
-        if (!cut_next(&w->cut, &w->piece))
-            return false;
-        w->left = w->piece.size;
-    }
-    uint64_t at = w->piece.at + w->piece.size - w->left;
-    size_t n = w->left < PIECE ? w->left : PIECE;
-    memcpy(m->data, &at, HEAD);
-    memcpy(m->data + HEAD, p->input.data + at, n);
-    m->size = HEAD + n;
-    m->number = w->number++;
-    m->type = FIRST_TYPE + (uint32_t)(m->number % 2);
-    w->left -= n;
-    return true;
-}
-
-static uint64_t count_messages(const struct part *p)
-{
-    struct walk w = walk_begin(p);
-    struct message m;
-    uint64_t n = 0;
-    while (walk_next(p, &w, &m))
-        n++;
-    return n;
 }
 
 /* ---- an end: naru's, or a foreign program's ---- */
@@ -114,7 +65,7 @@ static bool put(struct part *p, const struct end *e, const struct message *m)
 {
     struct {
         long type;
-        uint8_t data[MESSAGE];
+        uint8_t data[WALK_MESSAGE];
     } foreign = {.type = (long)m->type};
     if (e->channel)
         return part_naru(p, "sending",
@@ -137,7 +88,7 @@ static bool get(struct part *p, const struct end *e, struct message *m)
     ssize_t n;
     bool ok;
     if (e->channel) {
-        n = naru_channel_recv(e->channel, e->select, m->data, MESSAGE, &info, NARU_FOREVER);
+        n = naru_channel_recv(e->channel, e->select, m->data, WALK_MESSAGE, &info, NARU_FOREVER);
         ok = part_naru(p, "receiving", n);
         m->type = info.type;
     } else if (is_posix(p)) {
@@ -149,9 +100,9 @@ static bool get(struct part *p, const struct end *e, struct message *m)
         ok = part_errno(p, "msgrcv", n);
         m->type = (uint32_t)foreign.type;
     }
-    if (ok && !e->channel && n <= MESSAGE)
+    if (ok && !e->channel && n <= WALK_MESSAGE)
         memcpy(m->data, foreign.data, (size_t)n);
-    if (ok && n > MESSAGE)
+    if (ok && n > WALK_MESSAGE)
         return part_failed(p, "a message of %zd bytes came that nobody sent", n);
     m->size = ok ? (size_t)n : 0;
     return ok;
@@ -176,13 +127,14 @@ static bool send_share(struct part *p, struct end *e, unsigned index, unsigned o
     int64_t start = now_ns();
     p->report.side = SIDE_SENDER;
     while (ok && walk_next(p, &w, &m)) {
+        m.type = FIRST_TYPE + (uint32_t)(m.number % 2);
         if (m.number % of != index)
             continue;
         uint8_t digest[DIGEST];
         ok = put(p, e, &m);
         digest_of(m.data, m.size, digest);
         digest_add(p->report.digest, digest);
-        p->report.bytes += m.size - HEAD;
+        p->report.bytes += m.size - WALK_HEAD;
         p->report.messages++;
         if (dies && p->report.messages == DIES_AFTER) {
             p->report.has_digest = true;
@@ -242,38 +194,6 @@ static void closer(struct part *p)
 
 /* ---- receiving ---- */
 
-struct got {
-    uint8_t *whole; /* the input as it came together; NULL: not wanted */
-    int64_t begun;
-    uint64_t last[8]; /* place + 1 of the last message of each type */
-};
-
-/* One message: of the input, and no earlier than the last of its type if one process sent all. */
-static bool accept_one(struct part *p, const struct message *m, struct got *g)
-{
-    uint64_t at;
-    memcpy(&at, m->data, HEAD);
-    size_t n = m->size - HEAD;
-    if (m->size <= HEAD || at > p->input.size || n > p->input.size - at || m->type > 7)
-        return part_failed(p, "a message of %zu bytes, type %u, came that nobody sent", m->size,
-                           m->type);
-    if (g->whole && at < g->last[m->type])
-        return part_failed(p, "the message at %llu came too late", (unsigned long long)at);
-    g->last[m->type] = at + 1;
-    if (g->whole)
-        memcpy(g->whole + at, m->data + HEAD, n);
-    else if (!judge_bytes(p, m->data + HEAD, at, n, n))
-        return false;
-    uint8_t digest[DIGEST];
-    digest_of(m->data, m->size, digest);
-    digest_add(p->report.digest, digest);
-    p->report.bytes += n;
-    p->report.messages++;
-    g->begun = g->begun ? g->begun : now_ns();
-    p->report.ns = now_ns() - g->begun;
-    return true;
-}
-
 /* Up to `count` messages, or to STOP. */
 static bool receive(struct part *p, struct end *e, uint64_t count, struct got *g)
 {
@@ -284,7 +204,7 @@ static bool receive(struct part *p, struct end *e, uint64_t count, struct got *g
             return false;
         if (m.type == STOP && m.size == 0)
             break;
-        if (!accept_one(p, &m, g))
+        if (!walk_accept(p, &m, g))
             return false;
     }
     p->report.has_digest = true;
@@ -296,7 +216,7 @@ static void receives_all(struct part *p, struct end *e)
     struct got g = {.whole = calloc(1, p->input.size + 1)};
     if (!g.whole)
         part_failed(p, "no memory");
-    else if (receive(p, e, count_messages(p), &g) &&
+    else if (receive(p, e, walk_count(p), &g) &&
              judge_bytes(p, g.whole, 0, p->report.bytes, p->input.size))
         digest_of(g.whole, p->input.size, p->report.digest);
     free(g.whole);
@@ -359,7 +279,7 @@ static void selecting_receiver(struct part *p)
     if (!open_naru(p, NARU_RECV, &e))
         return;
     e.select = type;
-    uint64_t all = count_messages(p);
+    uint64_t all = walk_count(p);
     if (receive(p, &e, all / 2 + (type == FIRST_TYPE ? all % 2 : 0), &g)) {
         for (int i = 0; i < 8; i++)
             if (g.last[i] && i != (int)type)

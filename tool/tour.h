@@ -68,7 +68,8 @@ struct report {
     int32_t ok;
     int32_t has_digest;
     int32_t skipped; /* saw says why this machine cannot do it */
-    uint64_t bytes, messages;
+    int32_t lossy;   /* the part has judged what came; digests differ */
+    uint64_t bytes, messages, lost;
     int64_t ns;     /* that the bytes took */
     int64_t p50_ns; /* one way, 0: not measured */
     uint8_t digest[DIGEST];
@@ -133,6 +134,36 @@ int64_t now_ns(void);
 /* What this side sent or got, for the report. */
 void conclude(struct part *, enum side, const uint8_t *data, size_t n);
 bool judge_bytes(struct part *, const uint8_t *got, size_t from, size_t n, size_t wanted);
+
+/* ---- small messages, of several senders or to several receivers (tour-walk.c) ---- */
+
+enum { WALK_HEAD = 8, WALK_PIECE = 4088, WALK_MESSAGE = WALK_HEAD + WALK_PIECE };
+
+struct walk {
+    struct cut cut;
+    struct piece piece;
+    size_t left;     /* of that piece */
+    uint64_t number; /* of the message, from 0 */
+};
+
+struct message {
+    size_t size;
+    uint32_t type;
+    uint64_t number;
+    uint8_t data[WALK_MESSAGE];
+};
+
+struct got {
+    uint8_t *whole; /* the input as it came together; NULL: not wanted */
+    int64_t begun;
+    uint64_t last[8]; /* place + 1 of the last message of each type */
+};
+
+struct walk walk_begin(const struct part *);
+bool walk_next(const struct part *, struct walk *, struct message *);
+uint64_t walk_count(const struct part *);
+/* One message: of the input, and no earlier than the last of its type if one process sent all. */
+bool walk_accept(struct part *, const struct message *, struct got *);
 
 /* ---- scenes (tour.c, tour-KIND.c) ---- */
 
