@@ -31,8 +31,11 @@ enum {
     TELLS_DEATH = 64,
     FRAMED = 128,  /* a channel whose messages naru frames: of any size, with sequence and sender */
     WATCHED = 256, /* the kernel tells when something has come */
-    PRIORITY = 512, /* the highest type first */
-    CONNECTS = 1024 /* `out` connects, `in` is accepted */
+    PRIORITY = 512,  /* the highest type first */
+    CONNECTS = 1024, /* `out` connects, `in` is accepted */
+    BOUND = 2048,    /* the name is of `in`'s socket, and goes with it */
+    RAW = 4096,      /* datagrams: type 1 alone, and an end that tells no reason */
+    LOSES = 8192     /* the medium holds no sender back */
 };
 
 struct shape {
@@ -142,6 +145,17 @@ static void open_socket_connection(struct ends *e, size_t max_message, size_t st
     expect_ok(naru_channel_accept(e->listener, NARU_S, &e->in));
 }
 
+static void open_datagrams(struct ends *e, size_t max_message, size_t stash, unsigned max_taken)
+{
+    struct naru_queue_options o = {.size = sizeof o,
+                                   .capacity = SOCKET_BYTES,
+                                   .max_message = max_message,
+                                   .stash = stash,
+                                   .max_taken = max_taken};
+    expect_ok(naru_queue_open(new_socket_url(), NARU_RECV, &o, &e->in));
+    expect_ok(naru_queue_open(naru_url(e->in), NARU_SEND, &o, &e->out));
+}
+
 static const struct shape shapes[] = {
     {"stream pipe:", STREAM | PAIR | BOTH_WAYS | TELLS_DEATH | WATCHED, open_stream_pair, "pipe:"},
     {"stream pipe: one-way", STREAM | PAIR | TELLS_DEATH | WATCHED, open_one_way, "pipe:"},
@@ -165,6 +179,72 @@ static const struct shape shapes[] = {
      "tcp://127.0.0.1:0"},
     {"connection tcp:", CHANNEL | CONNECTS | BOTH_WAYS | SELECT | TELLS_DEATH | FRAMED | WATCHED,
      open_socket_connection, "tcp://[::1]:0"},
+    {"connection unix+seqpacket: pair", CHANNEL | PAIR | BOTH_WAYS | TELLS_DEATH | WATCHED | RAW,
+     open_connection, "unix+seqpacket:"},
+    {"connection unix+seqpacket:", CHANNEL | CONNECTS | BOTH_WAYS | TELLS_DEATH | WATCHED | RAW,
+     open_socket_connection, "unix+seqpacket:%s/p%%d"},
+    {"queue unix+dgram:", CHANNEL | WATCHED | RAW | BOUND, open_datagrams, "unix+dgram:%s/d%%d"},
+    {"queue udp:", CHANNEL | WATCHED | RAW | BOUND | LOSES, open_datagrams, "udp://127.0.0.1:0"},
 };
+
+static struct ends e; /* of the running case */
+
+/* ---- a sender in a child ---- */
+
+static void *out_handle(void)
+{
+    return shape->can & STREAM ? (void *)e.s_out : (void *)e.out;
+}
+
+static void give_away(void)
+{
+    naru_stream_close(e.s_out);
+    naru_channel_close(e.out);
+    e.s_out = NULL;
+    e.out = NULL;
+}
+
+static char listening[256]; /* the URL that a connecting child uses */
+
+/* A child that becomes the sender: by its name, by connecting, or by adopting. */
+static pid_t start_sender(void (*body)(void *), void *context)
+{
+    bool connects = shape->can & CONNECTS;
+    if (connects || shape->can & (NAMED | BOUND))
+        give_away();
+    if (shape->can & BOUND)
+        snprintf(listening, sizeof listening, "%s", naru_url(e.in));
+    if (connects) {
+        e.s_in = naru_stream_close(e.s_in);
+        e.in = naru_channel_close(e.in);
+        snprintf(listening, sizeof listening, "%s",
+                 naru_url(e.s_listener ? (void *)e.s_listener : (void *)e.listener));
+    }
+    pid_t child = start_child(body, context);
+    if (connects && shape->can & STREAM)
+        expect_ok(naru_stream_accept(e.s_listener, PATIENCE, &e.s_in));
+    else if (connects)
+        expect_ok(naru_channel_accept(e.listener, PATIENCE, &e.in));
+    give_away();
+    return child;
+}
+
+/* In a child: adopts the sending end, or opens it by its name. */
+static void open_sender(void)
+{
+    if (shape->can & PAIR)
+        expect_ok(naru_adopt(out_handle()));
+    else if (shape->can & CONNECTS && shape->can & STREAM)
+        expect_ok(naru_stream_open(listening, NARU_READ | NARU_WRITE, NULL, PATIENCE, &e.s_out));
+    else if (shape->can & CONNECTS)
+        expect_ok(naru_channel_connect(listening, NULL, PATIENCE, &e.out));
+    else if (shape->can & CHANNEL)
+        expect_ok(naru_queue_open(shape->can & BOUND ? listening : test_url(shape->url), NARU_SEND,
+                                  NULL, &e.out));
+    else
+        expect_ok(naru_stream_open(test_url(shape->url),
+                                   shape->can & BOTH_WAYS ? NARU_READ | NARU_WRITE : NARU_WRITE,
+                                   NULL, PATIENCE, &e.s_out));
+}
 
 #endif

@@ -68,6 +68,28 @@ static int print_promises(bool json)
     return table_end(table, !json);
 }
 
+static int print_sockets(bool json)
+{
+    static const char *const heads[] = {"url", "domain", "type", "protocol", "may lose"};
+    const struct naru_url_form *forms;
+    size_t n = naru_url_forms(&forms);
+    struct table *table = table_new(heads, 5);
+    for (size_t k = 0; k < n; k++) {
+        const struct naru_url_form *f = &forms[k];
+        const char *row[] = {f->form, f->domain, f->type, f->protocol, f->promise.may_lose};
+        if (!f->domain)
+            continue;
+        json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:s}", "url", row[0], "domain", row[1],
+                                   "type", row[2], "protocol", row[3], "may_lose", row[4]);
+        if (json)
+            json_line(object);
+        else
+            table_row(table, row);
+        json_decref(object);
+    }
+    return table_end(table, !json);
+}
+
 static int print_kinds(bool json)
 {
     static const char *const heads[] = {"kind", "when", "medium", "unit", "direction", "reach"};
@@ -101,12 +123,15 @@ static int run(struct invocation *in)
     bool json = wants_json(in);
     if (option_flag(in, "urls"))
         return print_urls(json);
+    if (option_flag(in, "sockets"))
+        return print_sockets(json);
     return option_flag(in, "promises") ? print_promises(json) : print_kinds(json);
 }
 
 static const struct option_row options[] = {
     {.name = "urls", .help = "what each URL can be opened as, in this build"},
     {.name = "promises", .help = "what each URL guarantees: order, types, sizes, loss"},
+    {.name = "sockets", .help = "domain, type and protocol of each that is a socket"},
     {0},
 };
 

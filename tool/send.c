@@ -90,14 +90,16 @@ static int send_whole(struct sending *s)
     }
 }
 
-/* Does a message go with its last holder? Then it is not sent until somebody has it. */
+/* Does a message go with its last holder? Then it is not sent until somebody has it; unless it may
+ * be lost anyway, for then nobody can tell. */
 static bool must_flush(const char *url)
 {
     const struct naru_url_form *forms;
     size_t n = naru_url_forms(&forms), length = strcspn(url, ":");
     for (size_t i = 0; i < n; i++)
         if (strlen(forms[i].scheme) == length && strncmp(forms[i].scheme, url, length) == 0)
-            return strncmp(forms[i].promise.outlives, "yes", 3) != 0;
+            return strncmp(forms[i].promise.outlives, "yes", 3) != 0 &&
+                   strncmp(forms[i].promise.may_lose, "yes", 3) != 0;
     return true;
 }
 

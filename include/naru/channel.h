@@ -69,7 +69,7 @@ struct naru_queue_options {
     size_t max_message;  /* largest message this end takes or sends, 0: the medium's */
     size_t stash;        /* as above */
     unsigned max_taken;  /* as above */
-    unsigned flags;      /* NARU_EXCLUSIVE, NARU_EXISTING */
+    unsigned flags;      /* NARU_EXCLUSIVE, NARU_EXISTING, NARU_ANY_USER */
     mode_t mode;         /* of an object that this call creates, 0: 0600 */
     unsigned messages;   /* messages the queue should hold, 0: as capacity says; posix-mq: only,
                           * other kinds refuse it */
@@ -91,7 +91,8 @@ struct naru_topic_options {
 
 /* naru_channel_pair - two ends of a connection in this process
  *
- * kind: "pipe:" or "unix:". For a fork (naru_adopt) or for another program (naru_spawn).
+ * kind: "pipe:", "unix:" or "unix+seqpacket:". For a fork (naru_adopt) or for another program
+ * (naru_spawn).
  *
  * ret_a, ret_b: each closed on its own.
  * Returns: 0.
@@ -104,6 +105,10 @@ NARU_API int naru_channel_pair(const char *kind, const struct naru_channel_optio
  *
  * url: "unix:/path", "unix:@abstract", "unix:name", "tcp://host:port", as naru_stream_open. The
  * first message waits, within its own timeout, until the other end has greeted.
+ *
+ * "unix+seqpacket:", named as unix:, is raw: no greeting, so that any program can be the other end;
+ * one message a packet, of type 1, at most as large as the socket's buffer (.capacity,
+ * .max_message); and an end that died is told like one that finished, with -EPIPE.
  *
  * ret_c: owned by the caller.
  * Returns: 0.
@@ -157,13 +162,21 @@ NARU_API naru_channel_listener *naru_channel_listener_close(naru_channel_listene
  * needs. sysv-mq: bytes as they are; the type is mtype; .capacity is msg_qbytes. Whoever opens a
  * queue that is there gives these as they are, or 0.
  *
+ * unix+dgram: and udp: are queues that live in their receiver's socket: it makes the name, and
+ * what is unread goes with it. A sender may come first and then waits; when the receiver has gone,
+ * one send says -ECONNREFUSED, and the next looks for another. Bytes as they are, of type 1.
+ * unix+dgram: is named as unix:, and a full receiver holds its senders back. udp:
+ * "udp://host:port"; a receiver may have "*" as host, or port 0, which naru_url tells then; up to
+ * 65 507 bytes; what finds no room is lost, and the next message has their number in info.missed.
+ *
  * ret_c: owned by the caller.
  * Returns: 0.
  * Errors: -EINVAL something else stands there (the sentence says what), or a size is above a limit
  * of the kernel's; -EACCES owner and mode in the sentence; -EEXIST, -ENOENT as the flags ask;
  * -EEXIST it is there with another mode or size (both values in the sentence); -ENOSPC, -EMFILE,
- * -EPERM a limit on queues, whose name and remedy the sentence has; -EOPNOTSUPP the kind has no
- * queues.
+ * -EPERM a limit on queues, whose name and remedy the sentence has; -EBUSY the name or port has a
+ * receiver already (who, in the sentence); -EADDRNOTAVAIL, -EHOSTUNREACH no such host, or no way
+ * there; -EOPNOTSUPP the kind has no queues.
  * Thread: any. Fork: works. Blocks: never. */
 NARU_API int naru_queue_open(const char *url, int role, const struct naru_queue_options *options,
                              naru_channel **ret_c);
@@ -172,9 +185,15 @@ NARU_API int naru_queue_open(const char *url, int role, const struct naru_queue_
  *
  * role: NARU_SEND to publish, NARU_RECV to subscribe, or both.
  *
+ * url: "udp://group:port" with a multicast group (224.0.0.0 to 239.255.255.255, ff00::/8), and
+ * behind it the interface, if the routes do not tell: "udp://239.1.2.3%eth0:5000",
+ * "udp://[ff02::1%eth0]:5000". Messages as in a udp: queue. They stay on the link, and reach
+ * subscribers of this host too; no history.
+ *
  * ret_c: owned by the caller.
  * Returns: 0.
- * Errors: -EOPNOTSUPP the kind has no topics, or not in this build; the common ones.
+ * Errors: -EINVAL the address is no group; -EHOSTUNREACH, -EADDRNOTAVAIL no route, no such
+ * interface; -EOPNOTSUPP the kind has no topics, or not in this build; the common ones.
  * Thread: any. Fork: works. Blocks: never. */
 NARU_API int naru_topic_open(const char *url, int role, const struct naru_topic_options *options,
                              naru_channel **ret_c);

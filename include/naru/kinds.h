@@ -24,9 +24,9 @@ enum naru_noun {
 };
 
 enum naru_cell {
-    NARU_CELL_NO,    /* the kind cannot: -EOPNOTSUPP */
-    NARU_CELL_YES,   /* it works in this build */
-    NARU_CELL_LATER  /* the kind can, this build does not: -EOPNOTSUPP, "not in this build" */
+    NARU_CELL_NO,   /* the kind cannot: -EOPNOTSUPP */
+    NARU_CELL_YES,  /* it works in this build */
+    NARU_CELL_LATER /* the kind can, this build does not: -EOPNOTSUPP, "not in this build" */
 };
 
 /* What a medium promises about its messages. Each text is a few words. */
@@ -51,12 +51,15 @@ struct naru_kind {
 };
 
 struct naru_url_form {
-    const char *scheme;                   /* "fifo" */
-    const char *form;                     /* "fifo:/path" */
-    const char *kind;                     /* name of its naru_kind */
-    unsigned char cell[NARU_NOUN_COUNT];  /* enum naru_cell */
-    const char *note[NARU_NOUN_COUNT];    /* "typed select by the kernel"; NULL if there is none */
+    const char *scheme;                  /* "fifo" */
+    const char *form;                    /* "fifo:/path" */
+    const char *kind;                    /* name of its naru_kind */
+    unsigned char cell[NARU_NOUN_COUNT]; /* enum naru_cell */
+    const char *note[NARU_NOUN_COUNT];   /* "typed select by the kernel"; NULL if there is none */
     struct naru_promise promise;
+    const char *domain;   /* of sockets, as socket(2) names them: "AF_UNIX" */
+    const char *type;     /* "SOCK_STREAM" */
+    const char *protocol; /* "IPPROTO_TCP"; NULL, all three: no socket */
 };
 
 /* naru_kinds - the eight kinds

@@ -9,6 +9,7 @@
 #include "transport/posix_mq/posix_mq.h"
 #include "transport/sysv_mq/sysv_mq.h"
 #include "transport/tcp/tcp.h"
+#include "transport/udp/udp.h"
 #include "transport/unix/unix.h"
 
 #include <errno.h>
@@ -20,7 +21,10 @@ static const struct naru_transport *const transports[] = {
     &naru__posix_mq_transport,
     &naru__sysv_mq_transport,
     &naru__unix_transport,
+    &naru__unix_packet_transport,
+    &naru__unix_datagram_transport,
     &naru__tcp_transport,
+    &naru__udp_transport,
 };
 
 const struct naru_transport *naru__transport(const char *scheme)

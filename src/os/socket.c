@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
+#include <net/if.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -179,6 +180,11 @@ int naru__os_resolve(const char *host, const char *port, int type, struct addrin
         return fault == -ENOMEM ? EAI_MEMORY : fault - 1000;
     int r = getaddrinfo(host, port, &hints, ret_found);
     return r == EAI_SYSTEM ? -1000 - errno : r;
+}
+
+unsigned naru__os_interface(const char *name)
+{
+    return naru__fault_at("if_nametoindex") < 0 ? 0 : if_nametoindex(name);
 }
 
 void naru__os_program_of(pid_t pid, char *buf, size_t n)

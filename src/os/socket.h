@@ -42,6 +42,8 @@ int naru__os_socket_ended(int fd);
 /* getaddrinfo of a host and a port's number: its result; -1000 - errno for EAI_SYSTEM. */
 int naru__os_resolve(const char *host, const char *port, int type, struct addrinfo **ret_found);
 
+unsigned naru__os_interface(const char *name); /* its index; 0: there is none */
+
 /* The program of a process, as its /proc entry names it; "?" if it cannot be known. */
 void naru__os_program_of(pid_t pid, char *buf, size_t n);
 

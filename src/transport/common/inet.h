@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* inet.h - "//host:port": which addresses it means. */
+/* inet.h - "//host:port": which addresses it means, and binding to them. */
 #ifndef NARU_TRANSPORT_COMMON_INET_H
 #define NARU_TRANSPORT_COMMON_INET_H
 
@@ -9,6 +9,7 @@
 struct naru_inet {
     char host[256]; /* empty: any of this host's addresses */
     unsigned port;
+    unsigned interface; /* of "%name" behind the host, 0: none */
     struct naru_address address[8];
     size_t n;
 };
@@ -18,5 +19,11 @@ struct naru_inet {
 int naru__inet_resolve(const struct naru_url *, int type, bool here, struct naru_inet *ret_inet);
 
 unsigned naru__inet_port(const struct naru_address *);
+bool naru__inet_is_group(const struct naru_address *); /* multicast */
+
+/* socket(2) and bind(2) with their sentences. [::] is every address, also of IPv4. shared: others
+ * may bind it too (SO_REUSEADDR). -EBUSY: somebody has the port. */
+int naru__inet_socket(const char *name, const struct naru_address *, int type);
+int naru__inet_bind(int fd, const char *name, const struct naru_address *, int type, bool shared);
 
 #endif

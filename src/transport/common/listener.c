@@ -146,7 +146,9 @@ static int accept_channel(struct naru_listener *listener, int64_t deadline, naru
     int fd = accept_ready(l, deadline, name, sizeof name);
     if (fd < 0)
         return fd;
-    int r = naru__connection_new(l->kind->medium, name, (int[2]){fd, fd}, &o, 0, ret_c);
+    int r = l->kind->packets
+                ? l->kind->packets(name, fd, &o, ret_c)
+                : naru__connection_new(l->kind->medium, name, (int[2]){fd, fd}, &o, 0, ret_c);
     if (r < 0)
         naru__os_close(fd);
     else
@@ -154,8 +156,7 @@ static int accept_channel(struct naru_listener *listener, int64_t deadline, naru
     return r;
 }
 
-/* The name goes if it still means this socket. */
-static void remove_file(const struct naru_socket_file *file)
+void naru__socket_remove_file(const struct naru_socket_file *file)
 {
     struct stat st;
     if (naru__os_stat_at(file->directory, file->name, &st) == 0 && st.st_ino == file->inode &&
@@ -167,7 +168,7 @@ static void close_listener(struct naru_listener *listener, bool owner)
 {
     struct socket_listener *l = of_listener(listener);
     if (owner && l->made_file)
-        remove_file(&l->file);
+        naru__socket_remove_file(&l->file);
     naru__os_close(l->file.directory);
     naru__os_close(l->fd);
     naru__os_close(l->reserve);

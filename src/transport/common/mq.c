@@ -117,6 +117,7 @@ static int get(struct naru_mq *q, int64_t select, bool block, struct naru_parcel
         struct naru_parcel *p = spare(q);
         if (!p)
             return -ENOMEM;
+        p->missed = 0;
         r = q->ops->get(q, select, p, block);
         naru__count(&q->channel.handle.counts.calls[0], 1);
     } while (r == -E2BIG || r == -EINTR);
@@ -192,7 +193,8 @@ static void count_received(struct naru_mq *q, size_t size)
 
 static struct naru_info info_of(const struct naru_parcel *p)
 {
-    return (struct naru_info){.type = p->type, .flags = p->flags, .size = p->size};
+    return (struct naru_info){
+        .type = p->type, .flags = p->flags, .size = p->size, .missed = p->missed};
 }
 
 static void hand_out(struct naru_mq *q, struct naru_parcel *p, struct naru_message *ret_message)
@@ -336,8 +338,8 @@ static int mq_flush(naru_channel *channel, int64_t deadline)
             return (int)left;
         int r = naru__wait_tick(&wait);
         if (r == -ETIMEDOUT || r == -EAGAIN)
-            return naru__fail(r, "%s: no receiver has taken the last %ld messages",
-                              channel->handle.name, left);
+            return naru__fail(r, "%s: no receiver has taken what was sent last (%ld %s)",
+                              channel->handle.name, left, q->counts_bytes ? "bytes" : "messages");
         if (r < 0)
             return r;
     }
@@ -348,8 +350,18 @@ static int mq_wait_peers(naru_channel *channel, unsigned n, int64_t deadline)
     (void)deadline;
     if (n == 0)
         return 0;
-    return naru__fail(-EOPNOTSUPP, "%s: the kernel tells nobody who has a message queue open",
+    return naru__fail(-EOPNOTSUPP, "%s: the kernel tells nobody who receives from it",
                       channel->handle.name);
+}
+
+static int mq_shutdown(naru_channel *channel)
+{
+    struct naru_mq *q = of(channel);
+    if (!q->ops->shutdown)
+        return naru__fail(-EOPNOTSUPP,
+                          "%s is a queue: it has no other end that could be told; close it",
+                          channel->handle.name);
+    return q->ops->shutdown(q);
 }
 
 /* ---- life ---- */
@@ -366,7 +378,7 @@ bool naru__mq_ready(struct naru_handle *h, int events)
 static void mq_close(naru_channel *channel, bool owner)
 {
     struct naru_mq *q = of(channel);
-    (void)owner;
+    q->copy = !owner;
     naru__mq_free(q);
 }
 
@@ -379,13 +391,14 @@ static const struct naru_channel_ops channel_ops = {
     .release = mq_release,
     .give_back = mq_give_back,
     .flush = mq_flush,
+    .shutdown = mq_shutdown,
     .wait_peers = mq_wait_peers,
     .close = mq_close,
 };
 
 int naru__mq_init(struct naru_mq *q, const struct naru_mq_ops *ops,
                   const struct naru_handle_ops *handle_ops, const char *name, int role,
-                  const struct naru_queue_options *o)
+                  unsigned max_taken)
 {
     int directions = (role & NARU_RECV ? NARU_IN : 0) | (role & NARU_SEND ? NARU_OUT : 0);
     int r = naru__handle_init(&q->channel.handle, NARU__CHANNEL, handle_ops, name, directions);
@@ -394,7 +407,7 @@ int naru__mq_init(struct naru_mq *q, const struct naru_mq_ops *ops,
     pthread_mutex_init(&q->lock, NULL);
     q->ops = ops;
     q->channel.ops = &channel_ops;
-    q->channel.max_taken = o->max_taken ? o->max_taken : 1024;
+    q->channel.max_taken = max_taken ? max_taken : 1024;
     return 0;
 }
 

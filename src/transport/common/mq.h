@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* mq.h - a queue whose medium keeps messages whole, as the kernel's message queues do: receiving
- * into memory of naru's, keeping what did not fit the caller's buffer or was given back. */
+/* mq.h - a channel whose medium keeps messages whole, as the kernel's message queues and datagram
+ * sockets do: receiving into memory of naru's, keeping what did not fit the caller's buffer or was
+ * given back. */
 #ifndef NARU_TRANSPORT_COMMON_MQ_H
 #define NARU_TRANSPORT_COMMON_MQ_H
 
@@ -13,7 +14,8 @@ struct naru_parcel {
     struct naru_parcel *next;
     size_t room, size;
     uint32_t type, flags;
-    uint64_t order; /* of arrival at this handle */
+    uint64_t order;  /* of arrival at this handle */
+    uint64_t missed; /* messages that the medium lost before this one */
     _Alignas(16) uint8_t head[16];
     uint8_t data[];
 };
@@ -25,8 +27,10 @@ struct naru_mq_ops {
     int (*put)(struct naru_mq *, const struct naru_outgoing *, bool block);
     /* A step of the wait after -EAGAIN. */
     int (*step)(struct naru_wait *);
-    /* Messages in the medium, or a negative errno with a sentence. */
+    /* Messages (or bytes) in the medium, or a negative errno with a sentence. */
     long (*unread)(struct naru_mq *);
+    /* NULL: the medium has no end. */
+    int (*shutdown)(struct naru_mq *);
     /* Closes what the transport has opened. */
     void (*close)(struct naru_mq *);
 };
@@ -35,9 +39,11 @@ struct naru_mq_ops {
 struct naru_mq {
     struct naru_channel channel;
     const struct naru_mq_ops *ops;
-    bool blocks;      /* a wait for ever is one system call, which naru_cancel cannot end */
-    bool by_priority; /* of what is kept the highest type goes first */
-    size_t room;      /* what a parcel must hold for the next message; receiving thread's */
+    bool blocks;       /* a wait for ever is one system call, which naru_cancel cannot end */
+    bool copy;         /* a forked child's: only memory and descriptors are freed */
+    bool counts_bytes; /* what `unread` gives */
+    bool by_priority;  /* of what is kept the highest type goes first */
+    size_t room;       /* what a parcel must hold for the next message; receiving thread's */
     struct naru_parcel *spare; /* receiving thread's */
     uint64_t order;
     uint8_t *out; /* sending thread's, where pieces are gathered */
@@ -51,7 +57,7 @@ struct naru_mq {
 
 /* Zeroed memory is a naru_mq that naru__mq_free takes. */
 int naru__mq_init(struct naru_mq *, const struct naru_mq_ops *, const struct naru_handle_ops *,
-                  const char *name, int role, const struct naru_queue_options *);
+                  const char *name, int role, unsigned max_taken);
 void naru__mq_free(struct naru_mq *);
 
 /* handle_ops.ready: a kept message that the receiver wants. */

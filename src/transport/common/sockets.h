@@ -23,6 +23,10 @@ struct naru_socket_kind {
     void (*prepare)(int fd, const struct naru_socket_wish *);
     /* May this peer come in? -EPERM with a sentence that begins with the name. NULL: anybody. */
     int (*admit)(int fd, const char *name, unsigned flags);
+    /* A connection whose medium keeps messages apart. NULL: naru frames them. Takes the descriptor
+     * over on success only. */
+    int (*packets)(const char *name, int fd, const struct naru_channel_options *,
+                   naru_channel **ret_c);
     /* The accepted end's URL. NULL: the listener's. */
     void (*describe)(int fd, char *buf, size_t n);
 };
@@ -57,6 +61,9 @@ struct naru_socket_file {
     char name[256];
     uint64_t device, inode;
 };
+
+/* The name goes if it still means that socket. */
+void naru__socket_remove_file(const struct naru_socket_file *);
 
 /* Takes fd and file->directory over on success only. file: NULL if there is none. */
 int naru__socket_listener(const struct naru_socket_kind *, enum naru_handle_noun, const char *name,

@@ -94,7 +94,11 @@ static void mq_close_fd(struct naru_mq *mq)
     naru__os_close(((struct posix_mq *)mq)->fd);
 }
 
-static const struct naru_mq_ops mq_ops = {mq_get, mq_put, naru__wait_step, mq_unread, mq_close_fd};
+static const struct naru_mq_ops mq_ops = {.get = mq_get,
+                                          .put = mq_put,
+                                          .step = naru__wait_step,
+                                          .unread = mq_unread,
+                                          .close = mq_close_fd};
 
 static int queue_watch(struct naru_handle *h, int events, struct naru_watch *ret_watch)
 {
@@ -291,7 +295,7 @@ static int open_queue(const struct naru_url *url, int role, const struct naru_qu
         return -ENOMEM;
     q->fd = NARU__NO_FD;
     q->mq.by_priority = true;
-    r = naru__mq_init(&q->mq, &mq_ops, &handle_ops, url->text, role, o);
+    r = naru__mq_init(&q->mq, &mq_ops, &handle_ops, url->text, role, o->max_taken);
     if (r == 0)
         r = attach(q, &w, &created);
     if (r < 0) {

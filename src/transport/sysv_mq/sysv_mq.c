@@ -186,7 +186,8 @@ static void mq_close(struct naru_mq *mq)
     (void)mq; /* the kernel does not know who uses a queue */
 }
 
-static const struct naru_mq_ops mq_ops = {mq_get, mq_put, step, mq_unread, mq_close};
+static const struct naru_mq_ops mq_ops = {
+    .get = mq_get, .put = mq_put, .step = step, .unread = mq_unread, .close = mq_close};
 
 static void queue_stats(struct naru_handle *h, struct naru_stats *stats)
 {
@@ -390,7 +391,7 @@ static int new_queue(const char *name, int id, int role, const struct naru_queue
     q->mq.room = ROOM_AT_FIRST;
     q->mq.blocks = !o->cancellable;
     q->mq.channel.selects = true;
-    int r = naru__mq_init(&q->mq, &mq_ops, &handle_ops, name, role, o);
+    int r = naru__mq_init(&q->mq, &mq_ops, &handle_ops, name, role, o->max_taken);
     if (r == 0)
         r = bound(q, o);
     if (r < 0) {

@@ -5,7 +5,6 @@
 
 #include "base/error.h"
 #include "os/fd.h"
-#include "os/limit.h"
 #include "transport/common/inet.h"
 #include "transport/common/sockets.h"
 
@@ -68,14 +67,6 @@ static const struct naru_socket_kind kind = {
     .describe = describe,
 };
 
-static int no_socket(const char *name, int code)
-{
-    if (code == -EAFNOSUPPORT)
-        return naru__fail(-EADDRNOTAVAIL, "%s: this kernel has no such kind of address", name);
-    return naru__fail(code, "%s: no socket: %s%s", name, naru__errno_text(code),
-                      naru__limit_of_files(code).text);
-}
-
 /* ---- connecting ---- */
 
 /* A port of this host that nobody listens on can, by chance, connect to itself. */
@@ -89,9 +80,9 @@ static bool is_itself(int fd)
 static int connect_one(const char *name, const struct naru_address *a,
                        const struct naru_socket_wish *wish, int64_t deadline)
 {
-    int fd = naru__os_socket(a->is.ss_family, SOCK_STREAM, IPPROTO_TCP);
+    int fd = naru__inet_socket(name, a, SOCK_STREAM);
     if (fd < 0)
-        return no_socket(name, fd);
+        return fd;
     naru__socket_capacity(fd, wish->capacity);
     prepare(fd, wish);
     int r = naru__socket_connect(fd, name, a, deadline);
@@ -148,41 +139,19 @@ static int tcp_channel_connect(const struct naru_url *url, const struct naru_cha
 
 /* ---- listening ---- */
 
-static int bind_failed(const char *name, unsigned port, int code)
-{
-    if (code == -EADDRINUSE)
-        return naru__fail(-EBUSY,
-                          "%s: somebody listens on that port already (`ss -ltnp 'sport = :%u'` "
-                          "tells who)",
-                          name, port);
-    if (code == -EACCES)
-        return naru__fail(code,
-                          "%s: ports below net.ipv4.ip_unprivileged_port_start, %lld, need "
-                          "CAP_NET_BIND_SERVICE",
-                          name,
-                          (long long)naru__limit_sysctl("net/ipv4/ip_unprivileged_port_start"));
-    if (code == -EADDRNOTAVAIL)
-        return naru__fail(code, "%s: that is no address of this host (ip address)", name);
-    return naru__fail(code, "%s: the port cannot be bound: %s", name, naru__errno_text(code));
-}
-
 static int listen_one(const char *name, const struct naru_address *a,
                       const struct naru_listen_options *o)
 {
     int fd = naru__socket_activated(a, SOCK_STREAM);
     if (fd >= 0)
         return fd;
-    fd = naru__os_socket(a->is.ss_family, SOCK_STREAM, IPPROTO_TCP);
+    fd = naru__inet_socket(name, a, SOCK_STREAM);
     if (fd < 0)
-        return no_socket(name, fd);
+        return fd;
     naru__socket_capacity(fd, o->capacity);
-    int r = naru__os_set_number(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-    if (r >= 0 && a->is.ss_family == AF_INET6) /* [::] is every address, also of IPv4 */
-        r = naru__os_set_number(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
-    if (r >= 0)
-        r = naru__os_bind(fd, a);
-    r = r < 0 ? bind_failed(name, naru__inet_port(a), r)
-              : naru__socket_listen(fd, name, o->backlog);
+    int r = naru__inet_bind(fd, name, a, SOCK_STREAM, true); /* also beside what lingers */
+    if (r == 0)
+        r = naru__socket_listen(fd, name, o->backlog);
     if (r < 0)
         naru__os_close(fd);
     return r < 0 ? r : fd;

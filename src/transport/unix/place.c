@@ -13,6 +13,7 @@
 #include "os/file.h"
 #include "os/limit.h"
 #include "os/poll.h"
+#include "os/sockdiag.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -196,11 +197,38 @@ int naru__unix_connect(int fd, const char *name, const struct unix_place *p, uns
     return r == 0 && p->abstract ? naru__unix_admit(fd, name, flags) : r;
 }
 
-/* 0: somebody listens, and the sentence says who. -ECONNREFUSED: nobody. */
-static int probe(int type, const char *name, const struct unix_place *p)
+static void say_who(int type, const char *name, int socket_type, pid_t pid, int64_t uid)
+{
+    char program[32];
+    const char *does = type == SOCK_DGRAM ? "receives" : "listens";
+    naru__os_program_of(pid, program, sizeof program);
+    if (socket_type != type)
+        naru__fail(0, "%s: process %d (%s) of uid %d has a socket of another type there", name,
+                   (int)pid, program, (int)uid);
+    else if (pid > 0)
+        naru__fail(0, "%s: process %d (%s) of uid %d %s there", name, (int)pid, program, (int)uid,
+                   does);
+    else
+        naru__fail(0, "%s: a process of uid %d %s there", name, (int)uid, does);
+}
+
+/* Does the kernel list a socket that has the name? Then the sentence says whose. */
+static bool listed(int type, const char *name, const struct unix_place *p, const struct stat *file)
+{
+    struct naru_unix_seen seen;
+    if (naru__os_unix_find(&p->address, p->abstract ? NULL : file, &seen) < 0)
+        return false;
+    say_who(type, name, seen.type, naru__os_socket_holder(seen.inode), seen.uid);
+    return true;
+}
+
+/* 0: somebody listens, and the sentence says who. -ECONNREFUSED: nobody. The kernel's list leaves a
+ * listener in peace; what it does not list may still be in another network namespace. */
+static int probe(int type, const char *name, const struct unix_place *p, const struct stat *file)
 {
     struct ucred cred = {.pid = 0};
-    char program[32];
+    if (listed(type, name, p, file))
+        return 0;
     int fd = naru__os_socket(AF_UNIX, type, 0);
     if (fd < 0)
         return naru__fail(fd, "%s: no socket to look who is there: %s%s", name,
@@ -209,14 +237,38 @@ static int probe(int type, const char *name, const struct unix_place *p)
     if (r == 0)
         (void)naru__os_get_option(fd, SOL_SOCKET, SO_PEERCRED, &cred, sizeof cred);
     naru__os_close(fd);
-    naru__os_program_of(cred.pid, program, sizeof program);
     if (r == 0 && cred.pid > 0)
-        naru__fail(r, "%s: process %d (%s) of uid %u listens there", name, (int)cred.pid, program,
-                   cred.uid);
-    else if (r == 0 || r == -EAGAIN || r == -EPROTOTYPE)
+        say_who(type, name, type, cred.pid, cred.uid);
+    else if (r == 0 || r == -EAGAIN || r == -EPROTOTYPE || r == -EPERM)
         naru__fail(0, "%s: somebody %s there", name,
                    r == -EPROTOTYPE ? "has a socket of another type" : "has a socket");
-    return r == -EAGAIN || r == -EPROTOTYPE ? 0 : r;
+    return r == -EAGAIN || r == -EPROTOTYPE || r == -EPERM ? 0 : r;
+}
+
+int naru__unix_join(int fd, const char *name, const struct unix_place *p, unsigned flags)
+{
+    struct naru_unix_seen seen;
+    int r = naru__socket_connect(fd, name, &p->address, NARU__AT_ONCE);
+    if (r == -EACCES)
+        return forbidden(name, p);
+    if (r == -EPERM)
+        return naru__fail(-EBUSY, "%s: its receiver is connected to another sender", name);
+    if (r < 0 || !p->abstract || flags & NARU_ANY_USER)
+        return r;
+    r = naru__os_unix_find(&p->address, NULL, &seen);
+    if (r == -ENOENT)
+        return -ECONNREFUSED; /* it has gone meanwhile */
+    if (r == 0 && (seen.uid == geteuid() || seen.uid == 0))
+        return 0;
+    if (r < 0 || seen.uid < 0)
+        return naru__fail(-EPERM,
+                          "%s: this kernel does not tell who receives there: NARU_ANY_USER does "
+                          "without, or use a socket file",
+                          name);
+    return naru__fail(-EPERM,
+                      "%s: its receiver is of uid %d, and an abstract name has no mode: with "
+                      "NARU_ANY_USER any user will do, or use a socket file",
+                      name, (int)seen.uid);
 }
 
 /* Under the directory's lock, so that nobody else of naru's puts a live one there meanwhile. */
@@ -253,7 +305,7 @@ static int make_way(int type, const char *name, struct unix_place *p)
     for (int i = 0; i < 4; i++) { /* it may be bound and about to listen */
         if (i > 0)
             (void)naru__os_poll(NULL, 0, naru__now() + 3 * NARU_MS);
-        r = probe(type, name, p);
+        r = probe(type, name, p, &st);
         if (r != -ECONNREFUSED)
             break;
     }

@@ -21,7 +21,7 @@ static const struct naru_socket_kind kind = {
     .admit = naru__unix_admit,
 };
 
-static int no_socket(const char *name, int code)
+int naru__unix_no_socket(const char *name, int code)
 {
     return naru__fail(code, "%s: no socket: %s%s", name, naru__errno_text(code),
                       naru__limit_of_files(code).text);
@@ -32,7 +32,7 @@ static int no_socket(const char *name, int code)
 static int make_pair(int ret_fds[2])
 {
     int r = naru__os_socket_pair(SOCK_STREAM, ret_fds);
-    return r < 0 ? no_socket("unix", r) : 0;
+    return r < 0 ? naru__unix_no_socket("unix", r) : 0;
 }
 
 static int unix_stream_pair(const struct naru_stream_options *o, naru_stream **ret_a,
@@ -105,17 +105,17 @@ static int unix_channel_inherit(const char *name, const int fds[2],
 
 /* ---- connecting ---- */
 
-/* A connected socket, or why not. */
-static int connected(const struct naru_url *url, size_t capacity, unsigned flags, int64_t deadline)
+int naru__unix_connected(const struct naru_url *url, int type, size_t capacity, unsigned flags,
+                         int64_t deadline)
 {
     struct unix_place place;
     int r = naru__unix_place(url, &place);
     if (r < 0)
         return r;
-    int fd = naru__os_socket(AF_UNIX, SOCK_STREAM, 0);
+    int fd = naru__os_socket(AF_UNIX, type, 0);
     if (fd < 0) {
         naru__unix_leave(&place);
-        return no_socket(url->text, fd);
+        return naru__unix_no_socket(url->text, fd);
     }
     naru__socket_capacity(fd, capacity);
     r = naru__unix_connect(fd, url->text, &place, flags, deadline);
@@ -129,7 +129,7 @@ static int unix_stream_open(const struct naru_url *url, int mode,
                             const struct naru_stream_options *o, int64_t deadline,
                             naru_stream **ret_s)
 {
-    int fd = connected(url, o->capacity, o->flags, deadline);
+    int fd = naru__unix_connected(url, SOCK_STREAM, o->capacity, o->flags, deadline);
     if (fd < 0)
         return fd;
     if (!(mode & NARU_WRITE))
@@ -143,7 +143,7 @@ static int unix_stream_open(const struct naru_url *url, int mode,
 static int unix_channel_connect(const struct naru_url *url, const struct naru_channel_options *o,
                                 int64_t deadline, naru_channel **ret_c)
 {
-    int fd = connected(url, o->capacity, o->flags, deadline);
+    int fd = naru__unix_connected(url, SOCK_STREAM, o->capacity, o->flags, deadline);
     if (fd < 0)
         return fd;
     int r = naru__connection_new(&medium, url->text, (int[2]){fd, fd}, o, 0, ret_c);
@@ -154,25 +154,25 @@ static int unix_channel_connect(const struct naru_url *url, const struct naru_ch
 
 /* ---- listening ---- */
 
-static int make_listener(enum naru_handle_noun noun, const struct naru_url *url,
-                         const struct naru_listen_options *o, struct unix_place *place,
-                         struct naru_listener **ret_l)
+static int make_listener(const struct naru_socket_kind *is, int type, enum naru_handle_noun noun,
+                         const struct naru_url *url, const struct naru_listen_options *o,
+                         struct unix_place *place, struct naru_listener **ret_l)
 {
     struct naru_socket_file file;
-    int fd = naru__socket_activated(&place->address, SOCK_STREAM);
+    int fd = naru__socket_activated(&place->address, type);
     if (fd >= 0) {
-        int r = naru__socket_listener(&kind, noun, url->text, fd, o, NULL, ret_l);
+        int r = naru__socket_listener(is, noun, url->text, fd, o, NULL, ret_l);
         naru__os_close(r < 0 ? fd : NARU__NO_FD);
         return r;
     }
-    fd = naru__os_socket(AF_UNIX, SOCK_STREAM, 0);
+    fd = naru__os_socket(AF_UNIX, type, 0);
     if (fd < 0)
-        return no_socket(url->text, fd);
-    int r = naru__unix_bind(fd, SOCK_STREAM, url->text, o->mode, place, &file);
+        return naru__unix_no_socket(url->text, fd);
+    int r = naru__unix_bind(fd, type, url->text, o->mode, place, &file);
     if (r == 0) {
         r = naru__socket_listen(fd, url->text, o->backlog);
         if (r == 0)
-            r = naru__socket_listener(&kind, noun, url->text, fd, o, place->abstract ? NULL : &file,
+            r = naru__socket_listener(is, noun, url->text, fd, o, place->abstract ? NULL : &file,
                                       ret_l);
         if (r == 0)
             place->directory = NARU__NO_FD; /* the listener's now */
@@ -183,14 +183,15 @@ static int make_listener(enum naru_handle_noun noun, const struct naru_url *url,
     return r;
 }
 
-static int listen_as(enum naru_handle_noun noun, const struct naru_url *url,
-                     const struct naru_listen_options *o, struct naru_listener **ret_l)
+int naru__unix_listen(const struct naru_socket_kind *is, int type, enum naru_handle_noun noun,
+                      const struct naru_url *url, const struct naru_listen_options *o,
+                      struct naru_listener **ret_l)
 {
     struct unix_place place;
     int r = naru__unix_place(url, &place);
     if (r < 0)
         return r;
-    r = make_listener(noun, url, o, &place, ret_l);
+    r = make_listener(is, type, noun, url, o, &place, ret_l);
     naru__unix_leave(&place);
     return r;
 }
@@ -198,13 +199,13 @@ static int listen_as(enum naru_handle_noun noun, const struct naru_url *url,
 static int unix_stream_listen(const struct naru_url *url, const struct naru_listen_options *o,
                               struct naru_listener **ret_l)
 {
-    return listen_as(NARU__STREAM_LISTENER, url, o, ret_l);
+    return naru__unix_listen(&kind, SOCK_STREAM, NARU__STREAM_LISTENER, url, o, ret_l);
 }
 
 static int unix_channel_listen(const struct naru_url *url, const struct naru_listen_options *o,
                                struct naru_listener **ret_l)
 {
-    return listen_as(NARU__CHANNEL_LISTENER, url, o, ret_l);
+    return naru__unix_listen(&kind, SOCK_STREAM, NARU__CHANNEL_LISTENER, url, o, ret_l);
 }
 
 const struct naru_transport naru__unix_transport = {

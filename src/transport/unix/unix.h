@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* unix.h - sockets of this host: `unix:` streams and connections; and the names of all unix
- * sockets. */
+/* unix.h - sockets of this host: `unix:` streams and connections, `unix+seqpacket:` connections,
+ * `unix+dgram:` queues; and the names of all of them. */
 #ifndef NARU_TRANSPORT_UNIX_UNIX_H
 #define NARU_TRANSPORT_UNIX_UNIX_H
 
@@ -8,6 +8,8 @@
 #include "transport/common/sockets.h"
 
 extern const struct naru_transport naru__unix_transport;
+extern const struct naru_transport naru__unix_packet_transport;
+extern const struct naru_transport naru__unix_datagram_transport;
 
 /* Where a name lies. */
 struct unix_place {
@@ -32,8 +34,19 @@ void naru__unix_unbind(const struct unix_place *);
 /* As naru__socket_connect, and the peer's uid is checked where the name is abstract. */
 int naru__unix_connect(int fd, const char *name, const struct unix_place *, unsigned flags,
                        int64_t deadline);
+/* The same for a socket of datagrams, at once. -ECONNREFUSED, -ENOENT: nobody receives there. */
+int naru__unix_join(int fd, const char *name, const struct unix_place *, unsigned flags);
 /* -EPERM unless the peer is this user or root. */
 int naru__unix_admit(int fd, const char *name, unsigned flags);
+
+int naru__unix_no_socket(const char *name, int code); /* the sentence of socket(2) */
+
+/* A connected socket of that type, or why not. */
+int naru__unix_connected(const struct naru_url *, int type, size_t capacity, unsigned flags,
+                         int64_t deadline);
+int naru__unix_listen(const struct naru_socket_kind *, int type, enum naru_handle_noun,
+                      const struct naru_url *, const struct naru_listen_options *,
+                      struct naru_listener **ret_l);
 
 int naru__unix_remove(const struct naru_url *);
 
