@@ -43,7 +43,6 @@ static int make_socket(const char *name, const struct naru_address *a, size_t ca
 
 static int join_group(int fd, const struct naru_address *group, unsigned interface)
 {
-    int one = 1, r;
     if (group->is.ss_family == AF_INET6) {
         const struct sockaddr_in6 *six = (const void *)&group->is;
         const struct ipv6_mreq wish = {six->sin6_addr, interface};
@@ -51,10 +50,7 @@ static int join_group(int fd, const struct naru_address *group, unsigned interfa
     }
     const struct sockaddr_in *four = (const void *)&group->is;
     const struct ip_mreqn wish = {.imr_multiaddr = four->sin_addr, .imr_ifindex = (int)interface};
-    r = naru__os_set_option(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &wish, sizeof wish);
-    if (r >= 0) /* not what others of this host have joined */
-        r = naru__os_set_option(fd, IPPROTO_IP, IP_MULTICAST_ALL, &(int){0}, sizeof one);
-    return r;
+    return naru__os_set_option(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &wish, sizeof wish);
 }
 
 static int send_through(int fd, const struct naru_address *group, unsigned interface)
