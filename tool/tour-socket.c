@@ -339,6 +339,8 @@ static void second_host(struct part *p, void *shared)
         stream_client(p);
     else if (strcmp(p->detail, "messages") == 0)
         client(p);
+    else if (strcmp(p->detail, "datagrams") == 0)
+        find_role("datagram-sender")->run(p);
     else
         find_role("socket-cut-client")->run(p);
 }
@@ -405,6 +407,22 @@ static void serve_here(struct part *p, void *l)
     part_naru(p, "accepting", naru_channel_accept(l, TOUR_TIMEOUT, &c));
     serve_messages(p, c);
     naru_channel_listener_close(l);
+}
+
+static int receive_here(struct part *p, void **ret_c)
+{
+    (void)p;
+    return naru_queue_open("udp://" SERVER_ADDRESS ":0", NARU_RECV, NULL, (naru_channel **)ret_c);
+}
+
+static void take_datagrams_here(struct part *p, void *c)
+{
+    receive_datagrams(p, c);
+}
+
+static void hosts_datagrams(struct part *p)
+{
+    two_hosts(p, receive_here, take_datagrams_here);
 }
 
 static void hosts_stream(struct part *p)
@@ -487,6 +505,7 @@ const struct role socket_roles[] = {
     {"socket-surviving-client", surviving_client},
     {"socket-hosts-stream", hosts_stream},
     {"socket-hosts-messages", hosts_messages},
+    {"socket-hosts-datagrams", hosts_datagrams},
     {"socket-hosts-cut", hosts_cut},
     {"socket-cut-client", cut_client},
     {0},
@@ -519,6 +538,7 @@ FORKED(pair_stream, "pipe-starts", NULL)
 FORKED(pair_messages, "pipe-sender", NULL)
 FORKED(hosts_stream, "socket-hosts-stream", "stream")
 FORKED(hosts_messages, "socket-hosts-messages", "messages")
+FORKED(hosts_datagrams, "socket-hosts-datagrams", "datagrams")
 FORKED(hosts_cut, "socket-hosts-cut", "cut")
 
 #define STREAM(url, relation, shows, start, next)                                                  \
@@ -550,5 +570,7 @@ const struct scene socket_scenes[] = {
                start_hosts_messages, NULL),
     CONNECTION("tcp://" SERVER_ADDRESS ":0", "two hosts", "cable pulled", -1, start_hosts_cut,
                NULL),
+    {"udp://" SERVER_ADDRESS ":0", NARU_NOUN_QUEUE, "message", "one-way", "two hosts",
+     "1 sender, 1 receiver", 2, -1, start_hosts_datagrams, NULL},
     {0},
 };

@@ -165,6 +165,10 @@ uint64_t walk_count(const struct part *);
 /* One message: of the input, and no earlier than the last of its type if one process sent all. */
 bool walk_accept(struct part *, const struct message *, struct got *);
 
+/* The receiver's part of a scene of datagrams, on a queue that is open; closes it
+ * (tour-datagram.c). */
+void receive_datagrams(struct part *, naru_channel *);
+
 /* ---- scenes (tour.c, tour-KIND.c) ---- */
 
 struct stage;
@@ -183,8 +187,9 @@ struct scene {
 };
 
 /* Each ends with a scene without url, and a role without name. */
-extern const struct scene pipe_scenes[], fifo_scenes[], mq_scenes[], socket_scenes[];
-extern const struct role pipe_roles[], fifo_roles[], mq_roles[], socket_roles[];
+extern const struct scene pipe_scenes[], fifo_scenes[], mq_scenes[], socket_scenes[],
+    datagram_scenes[];
+extern const struct role pipe_roles[], fifo_roles[], mq_roles[], socket_roles[], datagram_roles[];
 
 /* Starting a part from the guide. detail may be NULL. */
 bool stage_fork(struct stage *, int index, const char *role, const char *detail);
