@@ -323,5 +323,12 @@ const struct adapter *const bench_adapters[] = {
     &bench_gathered_tcp,
     &bench_naru_tcp,
     &bench_naru_tcp_stream,
+    /* datagrams */
+    &bench_raw_packet,
+    &bench_naru_packet,
+    &bench_raw_dgram,
+    &bench_naru_dgram,
+    &bench_raw_udp,
+    &bench_naru_udp,
     NULL,
 };

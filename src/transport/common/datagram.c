@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* datagram.c - sending and receiving datagrams.
  *
- * A unix socket's next datagram may be larger than any buffer that was made before, and what does
- * not fit is lost: so its size is asked first. A connection's end and an empty packet look alike to
- * recvmsg(2); but a packet comes with its sender's credentials (SO_PASSCRED), and the end does not.
- * A reset is told by the kernel before the packets that came ahead of it: it is kept for the end.
- */
+ * What does not fit the buffer is lost. So behind the usual room there is as much as a socket of
+ * this host can send at all (net.core.wmem_max, doubled by the kernel), of which nothing is touched
+ * while messages are small; where that is too much to reserve, the next one's size is asked before
+ * each receive. A connection's end and an empty packet look alike to recvmsg(2); but a packet comes
+ * with its sender's credentials (SO_PASSCRED), and the end does not. A reset is told by the kernel
+ * before the packets that came ahead of it: it is kept for the end. */
 #include "transport/common/datagram.h"
 
 #include "base/error.h"
@@ -18,11 +19,16 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { ROOM = 65536, SKB_UPKEEP = 32 /* af_unix.c: sk_sndbuf - 32 */ };
+enum {
+    ROOM = 65536,
+    BEYOND_MOST = 64 << 20,
+    SKB_UPKEEP = 32 /* af_unix.c: sk_sndbuf - 32 */
+};
 
 static struct naru_datagram *of_mq(struct naru_mq *mq)
 {
@@ -54,6 +60,20 @@ static int make_room(struct naru_datagram *d, const struct naru_parcel *p)
     return -E2BIG;
 }
 
+/* A large message's rest comes behind what fitted; without memory for it both stay where they are,
+ * for the next try. */
+static int put_together(struct naru_datagram *d)
+{
+    size_t fitted = d->mq.spare->room, rest = d->pending - fitted;
+    struct naru_parcel *p = naru__mq_enlarge(&d->mq, d->pending);
+    if (!p)
+        return -ENOMEM;
+    memcpy(p->data + fitted, d->beyond, rest);
+    p->size = d->pending;
+    d->pending = 0;
+    return 0;
+}
+
 /* Who sent it, and what was lost before it. */
 struct beside {
     bool sent; /* it has a sender */
@@ -69,7 +89,7 @@ static struct beside read_control(struct naru_datagram *d, struct msghdr *m, str
         if (c->cmsg_type == SCM_CREDENTIALS) {
             struct ucred cred;
             memcpy(&cred, CMSG_DATA(c), sizeof cred);
-            b = (struct beside){true, cred.uid != geteuid() && cred.uid != 0};
+            b = (struct beside){true, cred.uid != d->user && cred.uid != 0};
         }
         if (c->cmsg_type == SO_RXQ_OVFL) {
             uint32_t now; /* since the socket was made; wraps */
@@ -94,12 +114,14 @@ static int finished(const struct naru_datagram *d)
 static int get_one(struct naru_datagram *d, struct naru_parcel *p)
 {
     _Alignas(struct cmsghdr) char control[256];
-    struct iovec bytes = {p->data, p->room};
-    struct msghdr m = {.msg_iov = &bytes,
-                       .msg_iovlen = 1,
+    struct iovec bytes[2] = {{p->data, p->room}, {d->beyond, d->beyond_room}};
+    struct msghdr m = {.msg_iov = bytes,
+                       .msg_iovlen = d->beyond ? 2 : 1,
                        .msg_control = control,
                        .msg_controllen = sizeof control};
-    int r = d->kind->largest ? 0 : make_room(d, p);
+    if (d->pending)
+        return put_together(d);
+    int r = d->asks ? make_room(d, p) : 0;
     if (r < 0)
         return r;
     ssize_t n = naru__os_receive(d->in, &m, 0);
@@ -111,6 +133,14 @@ static int get_one(struct naru_datagram *d, struct naru_parcel *p)
     }
     if (n < 0)
         return naru__fail((int)n, "%s: receiving failed: %s", name_of(d), naru__errno_text((int)n));
+    if (m.msg_flags & MSG_TRUNC) { /* of a sender that may go beyond net.core.wmem_max */
+        d->asks = true;
+        naru__count(&d->mq.channel.handle.counts.dropped, 1);
+        return naru__fail(-EPROTO,
+                          "%s: a message was larger than the limit of %s, and is lost; the next "
+                          "one's size will be asked for",
+                          name_of(d), naru__size_text(p->room + d->beyond_room).text);
+    }
     struct beside b = read_control(d, &m, p);
     if (n == 0 && d->kind->ends && !b.sent)
         return finished(d);
@@ -120,7 +150,10 @@ static int get_one(struct naru_datagram *d, struct naru_parcel *p)
     }
     p->size = (size_t)n;
     p->type = 1;
-    return 0;
+    if (p->size <= p->room)
+        return 0;
+    d->pending = p->size;
+    return put_together(d);
 }
 
 static int datagram_get(struct naru_mq *mq, int64_t select, struct naru_parcel *p, bool block)
@@ -239,6 +272,7 @@ static void datagram_close(struct naru_mq *mq)
     if (d->out != d->in)
         naru__os_close(d->out);
     naru__os_close(d->in);
+    free(d->beyond);
 }
 
 static const struct naru_mq_ops queue_ops = {.get = datagram_get,
@@ -344,6 +378,21 @@ int naru__datagram_prepare(int fd, const char *name, size_t capacity, size_t max
         naru__limit_sysctl("net/core/wmem_max"));
 }
 
+/* Room for the largest message that can come. */
+static int set_room(struct naru_datagram *d)
+{
+    int64_t most = 2 * naru__limit_sysctl("net/core/wmem_max");
+    d->mq.room = ROOM;
+    if (d->kind->largest || d->in < 0)
+        return 0;
+    d->asks = most <= 0 || most > BEYOND_MOST;
+    if (d->asks || most <= ROOM)
+        return 0;
+    d->beyond_room = (size_t)most - ROOM;
+    d->beyond = naru__alloc_raw(d->beyond_room);
+    return d->beyond ? 0 : -ENOMEM;
+}
+
 /* The largest message that this end sends. */
 static void set_limit(struct naru_datagram *d, size_t max_message)
 {
@@ -391,17 +440,20 @@ int naru__datagram_new(const struct naru_datagram_kind *kind,
     r = naru__mq_init(&d->mq, kind->ends ? &connection_ops : &queue_ops,
                       kind->ends ? &connection_handle : &queue_handle, parts->name, parts->role,
                       parts->max_taken);
+    d->in = parts->in;
+    d->out = parts->out;
+    if (r == 0)
+        r = set_room(d);
     if (r < 0) {
+        d->in = d->out = NARU__NO_FD;
         naru__mq_free(&d->mq);
         return r;
     }
-    d->in = parts->in;
-    d->out = parts->out;
     d->capacity = parts->capacity;
     d->own_users = parts->own_users;
     d->flags = parts->flags;
     d->file = parts->file;
-    d->mq.room = ROOM;
+    d->user = geteuid();
     d->mq.counts_bytes = true;
     set_limit(d, parts->max_message);
     *ret_d = d;

@@ -39,7 +39,13 @@ struct naru_datagram {
     int in, out;
     size_t capacity; /* what was asked */
     bool own_users;
-    uint32_t overflow;  /* the kernel's last count; receiving thread's, as the next */
+    uid_t user; /* this process's */
+    /* the receiving thread's: */
+    bool asks;       /* the next one's size, before it is received */
+    uint8_t *beyond; /* where the rest of a large message goes */
+    size_t beyond_room;
+    size_t pending;     /* size of one of which the rest is there still; 0: none */
+    uint32_t overflow;  /* the kernel's last count */
     int end;            /* what the end of a connection answers: 0, -ECONNRESET */
     _Atomic bool apart; /* a sender that has no receiver just now; written by its thread */
     unsigned flags;     /* NARU_ANY_USER */

@@ -48,6 +48,18 @@ static struct naru_parcel *spare(struct naru_mq *q)
     return q->spare;
 }
 
+struct naru_parcel *naru__mq_enlarge(struct naru_mq *q, size_t room)
+{
+    struct naru_parcel *p = parcel_new(room);
+    if (!p)
+        return NULL;
+    memcpy(p, q->spare, sizeof *p + q->spare->room);
+    p->room = room;
+    free(q->spare);
+    q->room = room;
+    return q->spare = p;
+}
+
 static bool before(const struct naru_mq *q, const struct naru_parcel *a,
                    const struct naru_parcel *b)
 {

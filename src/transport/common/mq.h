@@ -63,6 +63,9 @@ void naru__mq_free(struct naru_mq *);
 /* handle_ops.ready: a kept message that the receiver wants. */
 bool naru__mq_ready(struct naru_handle *, int events);
 
+/* The parcel of a `get` with more room and the bytes that it has; NULL: no memory, and it stays. */
+struct naru_parcel *naru__mq_enlarge(struct naru_mq *, size_t room);
+
 /* All pieces behind `lead` bytes of room, in one buffer of the handle's. NULL: no memory. */
 uint8_t *naru__mq_gather(struct naru_mq *, const struct naru_outgoing *, size_t lead);
 
