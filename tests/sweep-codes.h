@@ -1,9 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* sweep-codes.h - for each system call of src/os the errnos that sweep.c makes it fail with. */
+/* sweep-codes.h - for each system call of src/os the errnos that the sweeps make it fail with, and
+ * the hook that does so. */
 #ifndef NARU_TESTS_SWEEP_CODES_H
 #define NARU_TESTS_SWEEP_CODES_H
 
+#include "base/error.h"
+#include "base/fault.h"
+
+#include <dirent.h>
 #include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
 
 static const struct {
     const char *call;
@@ -45,6 +53,110 @@ static const struct {
     {"pidfd_send_signal", {EPERM, ESRCH, ENOSYS}},
     {"waitid", {ECHILD}},
     {"getrandom", {ENOSYS, EIO}},
+    /* message queues */
+    {"mq_open", {ENOENT, EACCES, EMFILE, ENFILE, ENOMEM}},
+    {"mq_create", {ENOSPC, EMFILE, EINVAL, ENOMEM, EACCES, EEXIST}},
+    {"fchmod", {EPERM, EIO}},
+    {"mq_unlink", {EACCES, ENOENT}},
+    {"mq_getattr", {EBADF}},
+    {"mq_send", {EAGAIN, EMSGSIZE, ENOMEM}},
+    {"mq_receive", {EAGAIN, EBADMSG, ENOMEM}},
+    {"ftok", {ENOENT, EACCES}},
+    {"msgget", {ENOENT, EACCES, ENOSPC, ENOMEM, EEXIST}},
+    {"msgsnd", {EAGAIN, EINTR, ENOMEM, EIDRM, EINVAL, EACCES}},
+    {"msgrcv", {ENOMSG, EINTR, EIDRM, EINVAL, EACCES, E2BIG, ENOMEM}},
+    {"IPC_STAT", {EACCES, EIDRM, EINVAL}},
+    {"MSG_STAT_ANY", {EINVAL, EACCES}},
+    {"IPC_SET", {EPERM, EIDRM}},
+    {"IPC_RMID", {EPERM, EIDRM}},
+    {"IPC_INFO", {ENOSYS}},
+    {"MSG_INFO", {ENOSYS}},
+    /* sockets */
+    {"socket", {EMFILE, ENFILE, ENOMEM, EAFNOSUPPORT}},
+    {"socketpair", {EMFILE, ENFILE, ENOMEM}},
+    {"bind", {EACCES, EADDRNOTAVAIL, ENOMEM, EROFS}},
+    {"listen", {EADDRINUSE}},
+    {"accept4", {EMFILE, ENFILE, ENOMEM, EAGAIN, ECONNABORTED}},
+    {"connect", {ECONNREFUSED, EACCES, ENOENT, ENETUNREACH, EAGAIN, ENOMEM}},
+    {"getsockname", {ENOBUFS}},
+    {"getpeername", {ENOTCONN, ENOBUFS}},
+    {"getsockopt", {ENOPROTOOPT, ENOBUFS}},
+    {"setsockopt", {ENOPROTOOPT, ENOMEM}},
+    {"shutdown", {ENOTCONN}},
+    {"sendmsg", {EAGAIN, ENOBUFS, ENOMEM, EPIPE, ECONNRESET, EMSGSIZE}},
+    {"recvmsg", {EAGAIN, ENOMEM}},
+    {"SIOCOUTQ", {EINVAL}},
+    {"getaddrinfo", {ENOMEM, EMFILE}},
+    {"if_nametoindex", {ENODEV}},
+    {"opendir", {EACCES}},
+    {"mkdir", {EACCES, ENOSPC, EROFS}},
 };
+enum { CODES_MAX = 8, CALLS_MAX = 4096 };
+
+/* Where an operation is a child's, this lies in memory that both share. */
+struct hook {
+    int count;             /* calls seen */
+    int at;                /* the one that fails, -1: none */
+    int code;              /* which of the call's errnos */
+    bool for_ever, missed; /* missed: the call has no such errno */
+    bool unlisted, removal_failed;
+    char call[32]; /* that failed */
+};
+static struct hook own_hook, *hook = &own_hook;
+
+static int choose(const int *codes, bool first)
+{
+    int code = codes[hook->code];
+    if (hook->for_ever && code == EINTR) /* no signal comes for ever */
+        code = 0;
+    if (first && code == 0)
+        hook->missed = true;
+    return code == 0 && hook->for_ever ? codes[0] : code;
+}
+
+static int failing(const char *call)
+{
+    int n = hook->count++;
+    if (hook->at < 0 || (hook->for_ever ? n < hook->at : n != hook->at))
+        return 0;
+    if (n == hook->at)
+        snprintf(hook->call, sizeof hook->call, "%s", call);
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        if (strcmp(table[i].call, call) != 0)
+            continue;
+        int code = choose(table[i].codes, n == hook->at);
+        hook->removal_failed |=
+            code && (strcmp(call, "mq_unlink") == 0 || strcmp(call, "IPC_RMID") == 0 ||
+                     strcmp(call, "unlink") == 0);
+        return -code;
+    }
+    hook->unlisted = true;
+    snprintf(hook->call, sizeof hook->call, "%s", call);
+    return 0;
+}
+
+static void arm(void)
+{
+    naru__fail_static(0, "");
+    naru__fault = failing;
+}
+
+static void disarm(void)
+{
+    naru__fault = NULL;
+}
+
+static int poison_place;
+#define POISON ((void *)&poison_place)
+
+static int open_descriptors(void)
+{
+    int n = 0;
+    DIR *d = opendir("/proc/self/fd");
+    while (d && readdir(d))
+        n++;
+    closedir(d);
+    return n;
+}
 
 #endif

@@ -5,7 +5,6 @@
  * The operation then succeeds, or returns a negative code with a sentence, leaves its
  * out-parameters alone and no queue that it made, and closes without a leak. What failed to be sent
  * does not arrive, and what failed to be received is still there. */
-#include <dirent.h>
 #include <errno.h>
 #include <mqueue.h>
 #include <setjmp.h>
@@ -21,85 +20,12 @@
 
 #include <cmocka.h>
 
-#include "base/error.h"
-#include "base/fault.h"
+#include "sweep-codes.h"
 
 #include <naru/naru.h>
 
 static const int64_t soon = 5 * NARU_MS;
 enum { POSIX, SYSV };
-
-/* ---- the hook ---- */
-
-static const struct {
-    const char *call;
-    int codes[8];
-} table[] = {
-    {"alloc", {ENOMEM}},
-    {"fstat", {ENOMEM, EIO}},
-    {"mq_open", {ENOENT, EACCES, EMFILE, ENFILE, ENOMEM}},
-    {"mq_create", {ENOSPC, EMFILE, EINVAL, ENOMEM, EACCES, EEXIST}},
-    {"fchmod", {EPERM, EIO}},
-    {"mq_unlink", {EACCES, ENOENT}},
-    {"mq_getattr", {EBADF}},
-    {"mq_send", {EAGAIN, EMSGSIZE, ENOMEM}},
-    {"mq_receive", {EAGAIN, EBADMSG, ENOMEM}},
-    {"ftok", {ENOENT, EACCES}},
-    {"msgget", {ENOENT, EACCES, ENOSPC, ENOMEM, EEXIST}},
-    {"msgsnd", {EAGAIN, EINTR, ENOMEM, EIDRM, EINVAL, EACCES}},
-    {"msgrcv", {ENOMSG, EINTR, EIDRM, EINVAL, EACCES, E2BIG, ENOMEM}},
-    {"IPC_STAT", {EACCES, EIDRM, EINVAL}},
-    {"MSG_STAT_ANY", {EINVAL, EACCES}},
-    {"IPC_SET", {EPERM, EIDRM}},
-    {"IPC_RMID", {EPERM, EIDRM}},
-    {"IPC_INFO", {ENOSYS}},
-    {"MSG_INFO", {ENOSYS}},
-    {"ppoll", {ENOMEM, EINTR}},
-    {"epoll_create1", {EMFILE, ENFILE, ENOMEM}},
-    {"epoll_ctl", {ENOMEM, ENOSPC}},
-    {"eventfd", {EMFILE, ENFILE, ENOMEM}},
-    {"timerfd_create", {EMFILE, ENFILE, ENOMEM}},
-    {"timerfd_settime", {EINVAL}},
-};
-enum { CODES_MAX = 8, CALLS_MAX = 4096 };
-
-static struct {
-    int count;             /* calls seen */
-    int at;                /* the one that fails, -1: none */
-    int code;              /* which of the call's errnos */
-    bool for_ever, missed; /* missed: the call has no such errno */
-    bool unlisted, removal_failed;
-    char call[32]; /* that failed */
-} hook;
-
-static int choose(const int *codes, bool first)
-{
-    int code = codes[hook.code];
-    if (hook.for_ever && code == EINTR) /* no signal comes for ever */
-        code = 0;
-    if (first)
-        hook.missed = code == 0;
-    return code == 0 && hook.for_ever ? codes[0] : code;
-}
-
-static int failing(const char *call)
-{
-    int n = hook.count++;
-    if (hook.at < 0 || (hook.for_ever ? n < hook.at : n != hook.at))
-        return 0;
-    if (n == hook.at)
-        snprintf(hook.call, sizeof hook.call, "%s", call);
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-        if (strcmp(table[i].call, call) != 0)
-            continue;
-        int code = choose(table[i].codes, n == hook.at);
-        hook.removal_failed |=
-            code && (strcmp(call, "mq_unlink") == 0 || strcmp(call, "IPC_RMID") == 0);
-        return -code;
-    }
-    hook.unlisted = true;
-    return 0;
-}
 
 /* ---- what the operations work on ---- */
 
@@ -111,9 +37,6 @@ static struct {
     char url[64];
     const char *wrong;
 } w;
-
-static int poison_place;
-#define POISON ((void *)&poison_place)
 
 static void wrong_if(bool condition, const char *what)
 {
@@ -229,7 +152,7 @@ static long open_agreeing(void)
 static long sent(long r)
 {
     char got[100];
-    naru__fault = NULL;
+    disarm();
     long n = naru_channel_recv(w.c, 0, got, sizeof got, NULL, NARU_NOWAIT);
     wrong_if(r < 0 && n >= 0, "what failed to be sent arrived");
     wrong_if(r >= 0 && (n != 7 || memcmp(got, "message", 7) != 0), "what was sent is not there");
@@ -241,7 +164,7 @@ static long send_timed(void)
 }
 static long send_for_ever(void)
 {
-    return sent(naru_channel_send(w.c, 1, "message", 7, hook.for_ever ? soon : NARU_FOREVER));
+    return sent(naru_channel_send(w.c, 1, "message", 7, hook->for_ever ? soon : NARU_FOREVER));
 }
 static long send_vector(void)
 {
@@ -258,7 +181,7 @@ static long send_full(void)
 static long received(long r, const char *got, const struct naru_info *info)
 {
     char again[100];
-    naru__fault = NULL;
+    disarm();
     wrong_if(r >= 0 && (r != 7 || memcmp(got, "message", 7) != 0), "another message came");
     wrong_if(r < 0 && r != -EMSGSIZE && info->type != 77, "an out-parameter was touched");
     if (r < 0)
@@ -277,8 +200,8 @@ static long recv_for_ever(void)
     char got[100];
     struct naru_info info = {.type = 77};
     return received(
-        naru_channel_recv(w.c, 0, got, sizeof got, &info, hook.for_ever ? soon : NARU_FOREVER), got,
-        &info);
+        naru_channel_recv(w.c, 0, got, sizeof got, &info, hook->for_ever ? soon : NARU_FOREVER),
+        got, &info);
 }
 static long recv_too_small(void)
 {
@@ -346,7 +269,7 @@ static long count(void)
 static long remove_queue(void)
 {
     long r = naru_remove(w.url);
-    naru__fault = NULL;
+    disarm();
     wrong_if(r >= 0 && remove_it(), "it is there still");
     return r;
 }
@@ -381,16 +304,6 @@ static const struct operation {
 
 /* ---- the sweep ---- */
 
-static int open_descriptors(void)
-{
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (d && readdir(d))
-        n++;
-    closedir(d);
-    return n;
-}
-
 static void clean_up(void)
 {
     if (w.taken)
@@ -408,33 +321,29 @@ static bool point(const struct operation *o, int form, int at, int code, bool fo
     memset(&w, 0, sizeof w);
     name_it(form);
     o->prepare();
-    memset(&hook, 0, sizeof hook);
-    hook.at = at;
-    hook.code = code;
-    hook.for_ever = for_ever;
+    *hook = (struct hook){.at = at, .code = code, .for_ever = for_ever};
     alarm(20);
-    naru__fail_static(0, "");
-    naru__fault = failing;
+    arm();
     long r = o->run();
-    naru__fault = NULL;
+    disarm();
     alarm(0);
     snprintf(why, sizeof why, "%s", naru_why());
     wrong_if(r < 0 && !*why, "no sentence");
     wrong_if(r < -4095, "no errno");
-    wrong_if(hook.unlisted, "a call that the table has no errno for");
-    wrong_if(r < 0 && o->creates && !hook.removal_failed && remove_it(),
+    wrong_if(hook->unlisted, "a call that the table has no errno for");
+    wrong_if(r < 0 && o->creates && !hook->removal_failed && remove_it(),
              "a queue that the failed call created is left");
     clean_up();
     wrong_if(open_descriptors() != before, "descriptors leaked");
-    bool reached = hook.count > at, counts = at >= 0 && reached && !hook.missed;
+    bool reached = hook->count > at, counts = at >= 0 && reached && !hook->missed;
     *ret_points += counts;
     wrong_if(at < 0 && r < 0, "it fails by itself");
     if (w.wrong && (counts || at < 0)) {
         print_message("# %s %s: call %d (%s), errno number %d%s, result %ld: %s; \"%s\"\n", w.url,
-                      o->name, at, hook.call, code, for_ever ? ", for ever" : "", r, w.wrong, why);
+                      o->name, at, hook->call, code, for_ever ? ", for ever" : "", r, w.wrong, why);
         fail();
     }
-    return at < 0 ? hook.count > 0 : reached;
+    return at < 0 ? hook->count > 0 : reached;
 }
 
 static void sweep(const struct operation *o, int form)

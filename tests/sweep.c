@@ -5,7 +5,6 @@
  * The operation then succeeds, or returns a negative code with a sentence, leaves its
  * out-parameters alone, leaves no file that it made, and whatever it failed on closes without a
  * leak. What failed to be sent does not arrive, and what failed to be received is still there. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -27,65 +26,12 @@
 
 #include "sweep-codes.h"
 
-#include "base/error.h"
-#include "base/fault.h"
-
 #include <naru/naru.h>
 
 static const int64_t soon = 5 * NARU_MS;
 static const char big_text[] = "a message that is long";
 enum { BIG = 1 << 20, LONG = 9000 };
 static char big[BIG], buffer[BIG];
-
-/* ---- the hook ---- */
-
-enum { CODES_MAX = 8, CALLS_MAX = 4096 };
-
-/* In memory that a forked child shares, because some operations are a child's. */
-static struct hook {
-    int count;             /* calls seen */
-    int at;                /* the one that fails, -1: none */
-    int code;              /* which of the call's errnos */
-    bool for_ever, missed; /* missed: the call has no such errno */
-    bool unlink_failed, unlisted;
-    char call[32]; /* that failed */
-} * hook;
-
-static int failing(const char *call)
-{
-    int n = hook->count++;
-    if (hook->at < 0 || (hook->for_ever ? n < hook->at : n != hook->at))
-        return 0;
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-        if (strcmp(table[i].call, call) != 0)
-            continue;
-        int code = table[i].codes[hook->code];
-        if (n == hook->at)
-            snprintf(hook->call, sizeof hook->call, "%s", call);
-        if (hook->for_ever && code == EINTR) /* no signal comes for ever */
-            code = 0;
-        if (code == 0 && n == hook->at)
-            hook->missed = true;
-        if (code == 0 && hook->for_ever)
-            code = table[i].codes[0];
-        hook->unlink_failed |= code && strcmp(call, "unlink") == 0;
-        return -code;
-    }
-    hook->unlisted = true;
-    snprintf(hook->call, sizeof hook->call, "%s", call);
-    return 0;
-}
-
-static void arm(void)
-{
-    naru__fail_static(0, "");
-    naru__fault = failing;
-}
-
-static void disarm(void)
-{
-    naru__fault = NULL;
-}
 
 /* ---- what the operations work on ---- */
 
@@ -102,9 +48,6 @@ static struct {
     bool cancels;      /* SIGALRM is to cancel; else it is the end of a hang */
     const char *wrong; /* what the operation did that it must not */
 } w;
-
-static int poison_place;
-#define POISON ((void *)&poison_place)
 
 static void wrong_if(bool condition, const char *what)
 {
@@ -860,14 +803,6 @@ static const struct operation silent[] = {
 
 /* ---- the sweep ---- */
 
-static int open_descriptors(void)
-{
-    int n = 0;
-    for (int fd = 0; fd < 256; fd++)
-        n += fcntl(fd, F_GETFD) >= 0;
-    return n;
-}
-
 static void clean_up(void)
 {
     char back[192];
@@ -920,7 +855,7 @@ static bool point(const struct operation *o, int at, int code, bool for_ever, lo
     wrong_if(r < 0 && !*naru_why(), "no sentence");
     wrong_if(r < 0 && r != -EIO && r < -4095, "no errno");
     wrong_if(seen.unlisted, "a call that the table has no errno for");
-    wrong_if(r < 0 && r != -ETIMEDOUT && o->creates && !seen.unlink_failed && left_a_file(),
+    wrong_if(r < 0 && r != -ETIMEDOUT && o->creates && !seen.removal_failed && left_a_file(),
              "a file that the failed call created is left");
     const char *wrong = w.wrong;
     char why[256];
