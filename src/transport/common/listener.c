@@ -76,7 +76,7 @@ static int accept_fd(struct socket_listener *l, int64_t deadline)
     struct naru_handle *h = &l->listener.handle;
     struct naru_wait wait = naru__wait_begin(h, NARU_IN, deadline);
     wait.spin_until = 1; /* connections are rare beside messages */
-    for (;;) {
+    for (int none = 0;;) { /* of those that came in vain, one after the other */
         int fd = naru__os_accept(l->fd);
         naru__count(&h->counts.calls[0], 1);
         if (fd == -EMFILE || fd == -ENFILE)
@@ -84,13 +84,13 @@ static int accept_fd(struct socket_listener *l, int64_t deadline)
         if (fd >= 0 && l->kind->admit && l->kind->admit(fd, h->name, l->options.flags) < 0) {
             count_refused(l);
             naru__os_close(fd);
-            continue;
+            fd = -ECONNABORTED;
         }
         if (fd >= 0)
             return fd;
-        if (of_the_connection(fd))
-            continue;
-        if (fd != -EAGAIN)
+        if (of_the_connection(fd) && ++none % 64 != 0)
+            continue; /* else look at the time */
+        if (fd != -EAGAIN && !of_the_connection(fd))
             return naru__fail(fd, "%s: accepting failed: %s", h->name, naru__errno_text(fd));
         int r = naru__wait_step(&wait);
         if (r == -ETIMEDOUT || r == -EAGAIN)

@@ -103,7 +103,8 @@ int naru__connection_pull(struct connection *c)
     if (r == -EAGAIN)
         return -EAGAIN;
     naru__count(&c->channel.handle.counts.calls[0], 1);
-    if (r == 0 || (r < 0 && c->medium->socket))
+    bool transient = r == -ENOMEM || r == -ENOBUFS || r == -EIO; /* this host's, not the socket's */
+    if (r == 0 || (r < 0 && c->medium->socket && !transient))
         return end_of_stream(c, (int)r);
     if (r < 0)
         return naru__fail((int)r, "%s: reading failed: %s", name_of(c), naru__errno_text((int)r));

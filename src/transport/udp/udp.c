@@ -119,8 +119,9 @@ static int open_ends(const struct meeting *m, struct naru_datagram_parts *p)
             r = p->in = receiver(m->name, &inet->address[i], m->group, m->capacity);
             there = inet->address[i];
         }
-        if (r >= 0 && inet->port == 0)
-            r = naru__os_own_address(p->in, &there);
+        if (r >= 0 && inet->port == 0 && (r = naru__os_own_address(p->in, &there)) < 0)
+            naru__fail(r, "%s: the port that it got is not known: %s", m->name,
+                       naru__errno_text(r));
         if (r < 0)
             return r;
     }

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "os/fd.h"
+#include "os/file.h"
 #include "transport/common/datagram.h"
 
 #include <errno.h>
@@ -101,8 +102,8 @@ static int open_at(const struct naru_url *url, struct unix_place *place, int rol
     if (r >= 0)
         r = naru__datagram_new(&datagrams, &p, &d);
     if (r < 0) {
-        if (p.file.directory >= 0)
-            naru__socket_remove_file(&p.file);
+        if (p.file.directory >= 0) /* this call's own, under the directory's lock */
+            (void)naru__os_unlink_at(p.file.directory, p.file.name);
         naru__os_close(p.file.directory);
         naru__os_close(p.in);
         naru__os_close(p.out);
@@ -110,11 +111,14 @@ static int open_at(const struct naru_url *url, struct unix_place *place, int rol
     }
     if (role & NARU_SEND)
         r = join_first(d, o->flags);
-    if (r < 0)
+    if (r < 0) {
+        if (d->file.directory >= 0)
+            (void)naru__os_unlink_at(d->file.directory, d->file.name);
         d->mq.channel.ops->close(&d->mq.channel, true);
-    else
-        *ret_c = &d->mq.channel;
-    return r;
+        return r;
+    }
+    *ret_c = &d->mq.channel;
+    return 0;
 }
 
 static int datagram_open(const struct naru_url *url, int role, const struct naru_queue_options *o,

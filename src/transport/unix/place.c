@@ -242,6 +242,8 @@ static int probe(int type, const char *name, const struct unix_place *p, const s
     else if (r == 0 || r == -EAGAIN || r == -EPROTOTYPE || r == -EPERM)
         naru__fail(0, "%s: somebody %s there", name,
                    r == -EPROTOTYPE ? "has a socket of another type" : "has a socket");
+    else if (r != -ECONNREFUSED && r != -EACCES && r != -ENOENT)
+        naru__fail(r, "%s: looking who is there failed: %s", name, naru__errno_text(r));
     return r == -EAGAIN || r == -EPROTOTYPE || r == -EPERM ? 0 : r;
 }
 
