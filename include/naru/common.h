@@ -139,8 +139,9 @@ struct naru_stats {
     uint64_t calls;             /* read and write system calls made */
     uint64_t dropped;           /* messages given up: cut off by a death, or sends timed out */
     uint64_t held;              /* bytes now in this handle's stash */
-    uint64_t capacity;          /* bytes that the medium holds for this handle, 0 if unknown */
-    uint64_t capacity_asked;    /* what .capacity asked for, 0 if nothing */
+    uint64_t capacity;          /* bytes that the medium holds for this handle, 0 if unknown; of a
+                                 * listener: connections that may wait */
+    uint64_t capacity_asked;    /* what .capacity or .backlog asked for, 0 if nothing */
     char note[256];             /* a sentence when less was granted than asked: the limit's name */
 };
 

@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,7 +76,7 @@ static int accept_fd(struct socket_listener *l, int64_t deadline)
 {
     struct naru_handle *h = &l->listener.handle;
     struct naru_wait wait = naru__wait_begin(h, NARU_IN, deadline);
-    wait.spin_until = 1; /* connections are rare beside messages */
+    wait.spin_until = 1;   /* connections are rare beside messages */
     for (int none = 0;;) { /* of those that came in vain, one after the other */
         int fd = naru__os_accept(l->fd);
         naru__count(&h->counts.calls[0], 1);
@@ -196,9 +197,23 @@ static int listener_peer(struct naru_handle *h, struct naru_peer *ret_peer)
     return naru__socket_peer(h, of_handle(h)->fd, ret_peer);
 }
 
+/* capacity: connections that may wait. */
 static void listener_stats(struct naru_handle *h, struct naru_stats *stats)
 {
-    snprintf(stats->note, sizeof stats->note, "%s", of_handle(h)->refused);
+    const struct socket_listener *l = of_handle(h);
+    int64_t most = naru__limit_sysctl("net/core/somaxconn"), asked = l->options.backlog;
+    stats->capacity_asked = (uint64_t)asked;
+    if (most > 0)
+        stats->capacity = (uint64_t)(asked > 0 && asked < most ? asked : most);
+    if (l->refused[0])
+        snprintf(stats->note, sizeof stats->note, "%s", l->refused);
+    else if (most > 0 && asked > most)
+        snprintf(
+            stats->note, sizeof stats->note,
+            "a backlog of %" PRId64 " was asked, %" PRId64
+            " granted: net.core.somaxconn; raise it with `sysctl -w net.core.somaxconn=%" PRId64
+            "`",
+            asked, most, asked);
 }
 
 static const struct naru_handle_ops handle_ops = {

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -214,7 +215,7 @@ int naru__socket_connect(int fd, const char *name, const struct naru_address *a,
 
 int naru__socket_listen(int fd, const char *name, int backlog)
 {
-    int r = naru__os_listen(fd, backlog > 0 ? backlog : SOMAXCONN);
+    int r = naru__os_listen(fd, backlog > 0 ? backlog : INT_MAX); /* the kernel bounds it */
     if (r < 0)
         return naru__fail(r, "%s: listening failed: %s%s", name, naru__errno_text(r),
                           naru__limit_of_files(r).text);
