@@ -8,15 +8,6 @@
 #include <errno.h>
 #include <string.h>
 
-/* With port 0 nobody knows it otherwise. */
-static void announce(struct invocation *in, const char *url)
-{
-    if (wants_json(in))
-        fprintf(stderr, "{\"listening\":\"%s\"}\n", url);
-    else if (strcmp(url, in->arguments[0]) != 0)
-        fprintf(stderr, "naru listen: at %s\n", url);
-}
-
 static int failed(const struct invocation *in)
 {
     return stopped() ? 128 + stopped() : fail_naru(in);
@@ -29,7 +20,7 @@ static int listen_bytes(struct invocation *in, int64_t timeout)
     stop_on_signals(NULL); /* from before there is a name that a signal could leave behind */
     if (naru_stream_listen(in->arguments[0], NULL, &l) < 0)
         return fail_naru(in);
-    announce(in, naru_url(l));
+    tell_where(in, naru_url(l));
     stop_on_signals(l);
     int r = stopped() ? -ECANCELED : naru_stream_accept(l, timeout, &s);
     int status = r < 0 ? failed(in) : 0;
@@ -45,7 +36,7 @@ static int listen_messages(struct invocation *in, int64_t timeout)
     stop_on_signals(NULL); /* from before there is a name that a signal could leave behind */
     if (naru_channel_listen(in->arguments[0], NULL, &l) < 0)
         return fail_naru(in);
-    announce(in, naru_url(l));
+    tell_where(in, naru_url(l));
     stop_on_signals(l);
     int r = stopped() ? -ECANCELED : naru_channel_accept(l, timeout, &c);
     int status = r < 0 ? failed(in) : 0;

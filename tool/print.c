@@ -113,3 +113,11 @@ void remove_directory(const char *path)
     empty_directory(path);
     rmdir(path);
 }
+
+void tell_where(const struct invocation *in, const char *url)
+{
+    if (wants_json(in))
+        fprintf(stderr, "{\"listening\":\"%s\"}\n", url);
+    else if (strcmp(url, in->arguments[0]) != 0)
+        fprintf(stderr, "naru %s: at %s\n", in->command->name, url);
+}

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+struct invocation;
 struct table;
 
 struct table *table_new(const char *const *heads, size_t n);
@@ -29,5 +30,8 @@ bool is_live(int fd);
 
 /* Is it valid UTF-8 without control characters but tab and newline? */
 bool is_text(const void *data, size_t n);
+
+/* On standard error, if the URL is not the one given: with port 0 nobody knows it otherwise. */
+void tell_where(const struct invocation *, const char *url);
 
 #endif

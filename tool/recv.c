@@ -77,6 +77,8 @@ static int run(struct invocation *in)
                                  : naru_queue_open(in->arguments[0], NARU_RECV, &o, &c);
     if (r < 0)
         return fail_naru(in);
+    if (strcmp(naru_url(c), in->arguments[0]) != 0)
+        tell_where(in, naru_url(c));
     signal(SIGPIPE, SIG_IGN);
     stop_on_signals(c);
     int status = receive(in, c, select);

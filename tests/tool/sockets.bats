@@ -73,12 +73,15 @@ s.sendall(b'from python')" 2>/dev/null && break
     run "$NARU" connect "unix:$D/s" </dev/null
     [ "$status" -eq 1 ]
     [[ $output == *"not there"* ]]
-    "$NARU" listen "unix:$D/s" </dev/null >/dev/null 3>&- &
+    timeout 20 "$NARU" listen "unix:$D/s" </dev/null >got 3>&- &
     here s
+    pid=$(pgrep -P $!)
     run "$NARU" listen "unix:$D/s" --timeout 1 </dev/null
     [ "$status" -eq 1 ]
-    [[ $output == *" $! (naru) of uid $(id -u) listens there"* ]]
-    wait $! || true # looking who is there is a connection, and its only one
+    [[ $output == *" $pid (naru) of uid $(id -u) listens there"* ]]
+    echo "looked at, and not used up" | "$NARU" connect "unix:$D/s"
+    wait $!
+    [ "$(cat got)" = "looked at, and not used up" ]
     "$NARU" listen "unix:$D/s" </dev/null >/dev/null 3>&- &
     here s
     kill -KILL $!
