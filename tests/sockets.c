@@ -781,6 +781,37 @@ static void churn(void)
     }
 }
 
+static void *receive_to_the_end(void *c)
+{
+    char buf[8];
+    expect_code(3, naru_channel_recv(c, 0, buf, sizeof buf, NULL, PATIENCE));
+    expect_code(-EPIPE, naru_channel_recv(c, 0, buf, sizeof buf, NULL, PATIENCE));
+    return NULL;
+}
+
+/* The other direction stays open, also to one that greeted, spoke and finished in one breath, while
+ * this end's sender waited for the greeting and its receiver met the end. */
+static void half_closed(void)
+{
+    char buf[8];
+    naru_channel_listener *l = channels_at(test_url(places[0]));
+    for (int k = 0; k < 1000; k++) {
+        pthread_t thread;
+        naru_channel *a = connect_at(naru_url(l)), *b = channel_from(l);
+        pthread_create(&thread, NULL, receive_to_the_end, b);
+        if (k % 2)
+            usleep((unsigned)k % 60);
+        expect_ok(naru_channel_send(a, 7, "abc", 3, PATIENCE));
+        expect_ok(naru_channel_shutdown(a));
+        expect_ok(naru_channel_send(b, 7, "back", 4, PATIENCE));
+        expect_code(4, naru_channel_recv(a, 0, buf, sizeof buf, NULL, PATIENCE));
+        pthread_join(thread, NULL);
+        naru_channel_close(a);
+        naru_channel_close(b);
+    }
+    naru_channel_listener_close(l);
+}
+
 static void options(void)
 {
     int value;
@@ -830,6 +861,7 @@ int main(int argc, char **argv)
         {"a child serves what its parent accepted", child_serves},
         {"timeouts and a full backlog", timeouts},
         {"connect, send, close", churn},
+        {"sending to one that has finished", half_closed},
         {"options", options},
     };
     return run_cases(cases, sizeof cases / sizeof *cases, argc, argv);

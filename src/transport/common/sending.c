@@ -149,7 +149,9 @@ static int await_greeting(struct connection *c, int64_t deadline)
                                   c->medium->socket ? ": is it one of naru's?"
                                                     : ": it opens it with naru_channel_inherit");
         }
-        if (r < 0)
+        /* the receiving thread may have met the greeting and the end behind it: half of it is open
+         */
+        if (r < 0 && must_wait(c))
             return naru__connection_say_end(c, r);
     }
 }
