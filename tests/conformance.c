@@ -548,7 +548,8 @@ static void bad_arguments(void)
         e = right;
     }
     struct naru_peer peer = {.size = sizeof peer};
-    expect_code(socket_shape() ? 0 : -EOPNOTSUPP, naru_peer(in_handle(), &peer));
+    bool tells = socket_shape() || shape->can & SHARED;
+    expect_code(tells ? 0 : -EOPNOTSUPP, naru_peer(in_handle(), &peer));
     finish();
 }
 
@@ -904,7 +905,7 @@ static const struct {
     {"no reader", no_reader, 0, 0, ""},
     {"types", types, CHANNEL, 0, "streams have no types"},
     {"select by type", select_by_type, SELECT, 0, "no types, or no selecting"},
-    {"bounded stash", stash_bound, SELECT | FRAMED, 0, "no stash"},
+    {"bounded stash", stash_bound, SELECT | FRAMED, SHARED, "no stash, or one that is met late"},
     {"a buffer too small", small_buffer, CHANNEL, 0, "streams have no messages"},
     {"take, release, return", take_and_release, CHANNEL, 0, "streams have no messages"},
     {"reserve, commit, abandon", reservations, CHANNEL, 0, "streams have no messages"},

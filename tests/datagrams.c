@@ -650,13 +650,14 @@ static void udp_receiver_gone(void)
     naru_channel_close(out);
 }
 
+#define PYTHON_UDP "exec python3 -c \"import socket; s=socket.socket(type=socket.SOCK_DGRAM)\n"
+
 static void udp_foreign(void)
 {
     naru_channel *in = queue("udp://127.0.0.1:0", NARU_RECV), *out;
-    static const char *const senders[] = {
-        "exec python3 -c \"import socket; s=socket.socket(type=socket.SOCK_DGRAM)\n"
-        "s.sendto(b'hello', ('127.0.0.1', %s))\"",
-        "printf hello | socat -u - UDP:127.0.0.1:%s", "printf hello | nc -u -w 1 127.0.0.1 %s"};
+    static const char *const senders[] = {PYTHON_UDP "s.sendto(b'hello', ('127.0.0.1', %s))\"",
+                                          "printf hello | socat -u - UDP:127.0.0.1:%s",
+                                          "printf hello | nc -u -w 1 127.0.0.1 %s"};
     for (int i = 0; i < 3; i++) {
         pid_t pid = run_foreign(senders[i], port_of(naru_url(in)));
         hear(in, "hello");
@@ -667,8 +668,7 @@ static void udp_foreign(void)
     snprintf(url, sizeof url, "%s", naru_url(in));
     naru_channel_close(in);
     static const char *const receivers[] = {
-        "exec python3 -c \"import socket; s=socket.socket(type=socket.SOCK_DGRAM)\n"
-        "s.bind(('127.0.0.1', %s)); assert s.recv(99) == b'hello'\"",
+        PYTHON_UDP "s.bind(('127.0.0.1', %s)); assert s.recv(99) == b'hello'\"",
         "r=$(timeout 20 socat -u UDP-RECV:%s,bind=127.0.0.1 - | head -c 5); [ \"$r\" = hello ]",
         "r=$(timeout 20 nc -u -l 127.0.0.1 %s | head -c 5); [ \"$r\" = hello ]"};
     for (int i = 0; i < 3; i++) {

@@ -35,7 +35,8 @@ enum {
     CONNECTS = 1024, /* `out` connects, `in` is accepted */
     BOUND = 2048,    /* the name is of `in`'s socket, and goes with it */
     RAW = 4096,      /* datagrams: type 1 alone, and an end that tells no reason */
-    LOSES = 8192     /* the medium holds no sender back */
+    LOSES = 8192,    /* the medium holds no sender back */
+    SHARED = 16384   /* messages wait in memory that both see, not in a stash */
 };
 
 struct shape {
@@ -183,6 +184,9 @@ static const struct shape shapes[] = {
      open_connection, "unix+seqpacket:"},
     {"connection unix+seqpacket:", CHANNEL | CONNECTS | BOTH_WAYS | TELLS_DEATH | WATCHED | RAW,
      open_socket_connection, "unix+seqpacket:%s/p%%d"},
+    {"connection shm: pair",
+     CHANNEL | PAIR | BOTH_WAYS | SELECT | TELLS_DEATH | FRAMED | WATCHED | SHARED, open_connection,
+     "shm:"},
     {"queue unix+dgram:", CHANNEL | WATCHED | RAW | BOUND, open_datagrams, "unix+dgram:%s/d%%d"},
     {"queue udp:", CHANNEL | WATCHED | RAW | BOUND | LOSES, open_datagrams, "udp://127.0.0.1:0"},
 };

@@ -91,8 +91,9 @@ struct naru_topic_options {
 
 /* naru_channel_pair - two ends of a connection in this process
  *
- * kind: "pipe:", "unix:" or "unix+seqpacket:". For a fork (naru_adopt) or for another program
- * (naru_spawn).
+ * kind: "pipe:", "unix:", "unix+seqpacket:" or "shm:". For a fork (naru_adopt) or for another
+ * program (naru_spawn). Over shm: each direction is a ring in memory that its sender alone can
+ * write; .capacity is the bytes of payload that one holds (256 KiB), naru-shm(7) the layout.
  *
  * ret_a, ret_b: each closed on its own.
  * Returns: 0.

@@ -7,6 +7,7 @@
 #include "transport/fifo/fifo.h"
 #include "transport/pipe/pipe.h"
 #include "transport/posix_mq/posix_mq.h"
+#include "transport/shm/shm.h"
 #include "transport/sysv_mq/sysv_mq.h"
 #include "transport/tcp/tcp.h"
 #include "transport/udp/udp.h"
@@ -20,6 +21,7 @@ static const struct naru_transport *const transports[] = {
     &naru__fifo_transport,
     &naru__posix_mq_transport,
     &naru__sysv_mq_transport,
+    &naru__shm_transport,
     &naru__unix_transport,
     &naru__unix_packet_transport,
     &naru__unix_datagram_transport,

@@ -27,12 +27,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-#if defined(__x86_64__) || defined(__i386__)
-#define naru__relax() __builtin_ia32_pause()
-#else
-#define naru__relax() atomic_signal_fence(memory_order_seq_cst)
-#endif
-
 enum { MAGIC = 0x7572616e }; /* "naru" */
 
 static const char *const noun_name[] = {"nothing", "stream",          "channel",
@@ -232,7 +226,7 @@ int naru__wait_step(struct naru_wait *w)
     if (w->spin_until == 0)
         w->spin_until = spins(&h->spin[w->thread]) ? now + SPIN_NS : 1; /* 1: none */
     if (now < w->spin_until) {
-        for (int i = 0; i < 24; i++)
+        for (int i = 0; i < 24 && !w->looks; i++)
             naru__relax();
         return 0;
     }

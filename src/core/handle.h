@@ -138,6 +138,13 @@ void naru__nudge(struct naru_handle *, int thread);
 /* A direction that this end does not have: -EOPNOTSUPP. */
 int naru__check_direction(const struct naru_handle *, int direction);
 
+/* Between two looks at memory that another core writes. */
+#if defined(__x86_64__) || defined(__i386__)
+#define naru__relax() __builtin_ia32_pause()
+#else
+#define naru__relax() atomic_signal_fence(memory_order_seq_cst)
+#endif
+
 /* A wait in steps: try, and while it says -EAGAIN take a step. */
 struct naru_wait {
     struct naru_handle *handle;
@@ -147,11 +154,18 @@ struct naru_wait {
     int64_t spin_until; /* 0: not begun */
     int64_t tick;       /* of naru__wait_tick */
     bool slept;
+    bool looks; /* the caller looks again by itself between spinning steps */
 };
 
 static inline struct naru_wait naru__wait_begin(struct naru_handle *h, int events, int64_t deadline)
 {
-    return (struct naru_wait){h, events, events == NARU_OUT, deadline, 0, 0, false};
+    return (struct naru_wait){h, events, events == NARU_OUT, deadline, 0, 0, false, false};
+}
+
+/* Is the next step a spinning one? */
+static inline bool naru__wait_spins(const struct naru_wait *w)
+{
+    return w->spin_until > 1 && !w->slept;
 }
 
 /* 0: try again. -EAGAIN, -ETIMEDOUT, -ECANCELED with a sentence, or what watch() answered. */

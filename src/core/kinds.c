@@ -159,7 +159,7 @@ const struct naru_url_form naru__url_forms[] = {
     {"shm",
      "shm:name, shm:/dir",
      "shared-memory",
-     {NO, LATER, LATER, LATER, LATER, LATER, LATER},
+     {NO, YES, LATER, LATER, LATER, LATER, LATER},
      {0},
      SHM_PROMISE,
      NOT_A_SOCKET},

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* map.h - memory that processes share: files without a name, seals, mappings, barriers. Results as
+ * in os/fd.h. */
+#ifndef NARU_OS_MAP_H
+#define NARU_OS_MAP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+int naru__os_memfd(const char *name);         /* close-on-exec, may be sealed, never executable */
+int naru__os_allocate(int fd, uint64_t size); /* that long, its pages really there: -ENOSPC */
+int naru__os_seal(int fd, int seals);         /* F_SEAL_... */
+int naru__os_seals(int fd);                   /* those that it has */
+int naru__os_map(int fd, uint64_t size, bool writable, void **ret_memory);
+void naru__os_unmap(const void *memory, uint64_t size);
+
+/* membarrier(2), expedited and for all: this process takes part from now on, and its forked
+ * children; a program that it execs does not. */
+int naru__os_barrier_register(void);
+/* Every thread of a process that takes part has issued a full fence since the call began. */
+int naru__os_barrier(void);
+
+/* Which pid namespace this process is in, 0 if it cannot be known. */
+uint64_t naru__os_pid_namespace(void);
+
+#endif

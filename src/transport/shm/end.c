@@ -1,0 +1,602 @@
+/* SPDX-License-Identifier: MIT */
+/* end.c - an end of a connection in shared memory: making it, meeting the other, waiting, dying.
+ *
+ * Each end makes a file and two eventfds, its bells, and sends them over a unix socket. It reads
+ * the other's when it first needs them. The socket is read again when it wakes a wait: a second
+ * greeting comes from a program to which an unused end was passed; its end is the other's.
+ *
+ * Sleeping: the sleeper arms its word, issues a barrier that reaches the other's core, looks once
+ * more, and sleeps on its bell, the socket and a pidfd. Whoever publishes looks at the word after
+ * it. The barrier is the sleeper's (membarrier) where the other end has registered for it; else the
+ * other fences after each publication. So one of the two sees the other.
+ *
+ * Death: a socket that a forked child has inherited does not hang up, so a pidfd is watched beside
+ * it, if the pid means the same here. What was published before is received first. */
+#include "transport/shm/inside.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/text.h"
+#include "os/fd.h"
+#include "os/file.h"
+#include "os/limit.h"
+#include "os/map.h"
+#include "os/poll.h"
+#include "os/process.h"
+#include "os/socket.h"
+#include "transport/common/sockets.h"
+#include "transport/shm/shm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- greeting ---- */
+
+#define GREETING_MAGIC UINT64_C(0x316f6c6c6568616e) /* "nahello1" */
+enum { GREETING_FDS = 3 };
+
+struct greeting {
+    uint64_t magic;
+    uint32_t version, pid;
+};
+
+static int greet(struct shm_end *e)
+{
+    struct greeting g = {GREETING_MAGIC, NARU_RING_VERSION, (uint32_t)getpid()};
+    const int fds[GREETING_FDS] = {e->memfd, e->bell_in, e->bell_out};
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof fds)] = {0};
+    struct iovec bytes = {&g, sizeof g};
+    struct msghdr m = {.msg_iov = &bytes,
+                       .msg_iovlen = 1,
+                       .msg_control = control,
+                       .msg_controllen = sizeof control};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof fds);
+    memcpy(CMSG_DATA(c), fds, sizeof fds);
+    ssize_t r = naru__os_send(e->socket, &m, 0);
+    if (r == sizeof g || r == -EPIPE || r == -ECONNRESET)
+        return 0; /* it has gone already: whoever waits for it learns so */
+    return naru__fail(r < 0 ? (int)r : -EIO, "%s: greeting failed: %s", name_of(e),
+                      naru__errno_text(r < 0 ? (int)r : -EIO));
+}
+
+static void close_all(int *fds, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        naru__os_close(fds[i]);
+}
+
+/* 1: it is here; 0: none yet; -EPIPE: the end; -EPROTO. */
+static int hear(struct shm_end *e, int ret_fds[GREETING_FDS])
+{
+    struct greeting g;
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * 16)];
+    struct iovec bytes = {&g, sizeof g};
+    struct msghdr m = {.msg_iov = &bytes,
+                       .msg_iovlen = 1,
+                       .msg_control = control,
+                       .msg_controllen = sizeof control};
+    int fds[16];
+    size_t n = 0;
+    ssize_t r = naru__os_receive(e->socket, &m, 0);
+    if (r == -EAGAIN)
+        return 0;
+    if (r <= 0)
+        return -EPIPE;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c))
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+            size_t k = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+            k = k > 16 - n ? 16 - n : k;
+            memcpy(fds + n, CMSG_DATA(c), k * sizeof(int));
+            n += k;
+        }
+    if (r == sizeof g && n == GREETING_FDS && g.magic == GREETING_MAGIC &&
+        g.version == NARU_RING_VERSION) {
+        memcpy(ret_fds, fds, sizeof(int) * GREETING_FDS);
+        return 1;
+    }
+    close_all(fds, n);
+    if (r == sizeof g && g.magic == GREETING_MAGIC)
+        return naru__fail(-EPROTO, "%s: the other end speaks version %" PRIu32 ", this one %d",
+                          name_of(e), g.version, NARU_RING_VERSION);
+    return naru__fail(-EPROTO, "%s: what is at the other end does not greet as naru does",
+                      name_of(e));
+}
+
+/* Maps the other's file, if it is what it says. */
+static int map_theirs(struct shm_end *e, int fd, const struct naru_ring_file **ret_file,
+                      struct naru_ring_header *ret_header)
+{
+    struct stat st;
+    void *memory;
+    const char *wrong = NULL;
+    int seals = naru__os_seals(fd);
+    int r = naru__os_fstat(fd, &st);
+    if (r < 0 || seals < 0 || !(seals & F_SEAL_SHRINK))
+        wrong = "its file could shrink under the reader";
+    else if ((uint64_t)st.st_size < NARU_RING_SLOTS_AT)
+        wrong = "its file is too short";
+    if (!wrong && (r = naru__os_map(fd, (uint64_t)st.st_size, false, &memory)) < 0)
+        return naru__fail(r, "%s: the other end's memory (%s) cannot be mapped: %s", name_of(e),
+                          naru__size_text((uint64_t)st.st_size).text, naru__errno_text(r));
+    if (!wrong) {
+        memcpy(ret_header, memory, sizeof *ret_header);
+        wrong = naru__ring_check(ret_header, (uint64_t)st.st_size);
+        if (wrong)
+            naru__os_unmap(memory, (uint64_t)st.st_size);
+    }
+    if (wrong)
+        return naru__fail(-EPROTO, "%s: the other end's memory is refused: %s", name_of(e), wrong);
+    *ret_file = memory;
+    return 0;
+}
+
+static void forget_theirs(struct shm_end *e)
+{
+    if (e->theirs)
+        naru__os_unmap(e->theirs, e->other.file);
+    e->theirs = NULL;
+    free(e->items);
+    e->items = NULL;
+    e->their_bell_in = naru__os_close(e->their_bell_in);
+    e->their_bell_out = naru__os_close(e->their_bell_out);
+}
+
+static int take_in(struct shm_end *e, int fds[GREETING_FDS])
+{
+    const struct naru_ring_file *theirs = NULL;
+    struct naru_ring_header other;
+    int r = map_theirs(e, fds[0], &theirs, &other);
+    if (r < 0)
+        return r;
+    struct naru_ring_item *items = naru__alloc(other.slots * sizeof *items);
+    if (!items) {
+        naru__os_unmap(theirs, other.file);
+        return -ENOMEM;
+    }
+    forget_theirs(e);
+    e->theirs = theirs;
+    e->other = other;
+    e->items = items;
+    e->their_bell_in = fds[1];
+    e->their_bell_out = fds[2];
+    naru__ring_receiver(&e->rx, theirs, &other, items, &e->mine->cursor.value);
+    e->tx.cursor = &theirs->cursor.value;
+    atomic_store_explicit(&e->next_seen, 1, memory_order_relaxed);
+    naru__os_close(fds[0]);
+    /* release: pairs with the acquire in naru__shm_met */
+    atomic_store_explicit(&e->met, true, memory_order_release);
+    return 0;
+}
+
+/* Under meet. 0: nothing new, or met; -EPIPE: the end; else the error. */
+static int meet_once(struct shm_end *e)
+{
+    int fds[GREETING_FDS];
+    int r = hear(e, fds);
+    if (r <= 0)
+        return r;
+    bool again = atomic_load_explicit(&e->met, memory_order_relaxed);
+    if (again && (!e->pair || e->rx.seen > 1))
+        r = naru__fail(-EPROTO, "%s: the other end greets a second time", name_of(e));
+    else
+        r = take_in(e, fds);
+    if (r < 0)
+        close_all(fds, GREETING_FDS);
+    return r;
+}
+
+int naru__shm_meet(struct shm_end *e)
+{
+    pthread_mutex_lock(&e->meet);
+    int r = meet_once(e);
+    bool met = atomic_load_explicit(&e->met, memory_order_relaxed);
+    if (r == -EPIPE)
+        atomic_store_explicit(&e->gone, ECONNRESET, memory_order_relaxed);
+    pthread_mutex_unlock(&e->meet);
+    if (met)
+        return 0;
+    if (r == -EPIPE)
+        return naru__fail(-ECONNRESET, "%s: the other end vanished before it greeted", name_of(e));
+    return r < 0 ? r : -EAGAIN;
+}
+
+/* ---- the other's end ---- */
+
+uint32_t naru__shm_state(const struct shm_end *e)
+{
+    /* acquire: pairs with the releases in shutdown and close; what was sent comes before them */
+    return atomic_load_explicit(&e->theirs->life.state, memory_order_acquire);
+}
+
+int naru__shm_ended(const struct shm_end *e, bool finished)
+{
+    uint32_t pid = atomic_load_explicit(&e->theirs->life.pid, memory_order_relaxed);
+    if (finished)
+        return naru__fail(-EPIPE, "%s: the other end has finished and all it sent was read",
+                          name_of(e));
+    return naru__fail(-ECONNRESET, "%s: the other end (pid %" PRIu32 ") vanished without finishing",
+                      name_of(e), pid);
+}
+
+/* The process that has the other end now: a pair's end may have been adopted. */
+static void watch_process(struct shm_end *e)
+{
+    const struct naru_ring_life *life = &e->theirs->life;
+    uint32_t pid = atomic_load_explicit(&life->pid, memory_order_acquire);
+    if (pid == e->watched_pid)
+        return;
+    e->watched = naru__os_close(e->watched);
+    e->watched_pid = pid;
+    uint64_t namespace = atomic_load_explicit(&life->pid_namespace, memory_order_relaxed);
+    if (namespace == 0 || namespace != naru__os_pid_namespace() || pid == (uint32_t)getpid())
+        return;
+    int fd = naru__os_pidfd((pid_t)pid);
+    e->watched = fd >= 0 ? fd : NARU__NO_FD;
+    if (fd == -ESRCH)
+        atomic_store_explicit(&e->gone, ECONNRESET, memory_order_relaxed);
+}
+
+int naru__shm_look_for_end(struct shm_end *e)
+{
+    bool met;
+    pthread_mutex_lock(&e->meet);
+    atomic_store_explicit(&e->looked, naru__now(), memory_order_relaxed);
+    int r = meet_once(e);
+    met = atomic_load_explicit(&e->met, memory_order_relaxed);
+    if (met)
+        watch_process(e);
+    struct pollfd p = {.fd = e->watched, .events = POLLIN};
+    bool died = e->watched >= 0 && naru__os_poll(&p, 1, NARU__AT_ONCE) > 0;
+    if (died || r == -EPIPE)
+        atomic_store_explicit(&e->gone, ECONNRESET, memory_order_relaxed);
+    bool gone = atomic_load_explicit(&e->gone, memory_order_relaxed);
+    pthread_mutex_unlock(&e->meet);
+    if (!met && gone)
+        return naru__fail(-ECONNRESET, "%s: the other end vanished before it greeted", name_of(e));
+    if (gone)
+        return naru__shm_ended(e, naru__shm_state(e) != NARU_RING_OPEN);
+    return r < 0 && r != -EPIPE ? r : 0;
+}
+
+/* ---- bells ---- */
+
+static void ring(struct shm_end *e, const struct naru_ring_word *armed, uint64_t *rung, int bell)
+{
+    if (e->registered)
+        atomic_signal_fence(memory_order_seq_cst); /* the sleeper's barrier makes it a fence */
+    else
+        atomic_thread_fence(memory_order_seq_cst);
+    uint64_t value = atomic_load_explicit(&armed->value, memory_order_relaxed);
+    if (__builtin_expect(value != 0 && value != *rung, 0)) {
+        *rung = value; /* once a sleep */
+        naru__os_eventfd_signal(bell);
+    }
+}
+
+void naru__shm_ring_receiver(struct shm_end *e)
+{
+    ring(e, &e->theirs->armed_in, &e->rung_in, e->their_bell_in);
+}
+
+void naru__shm_ring_sender(struct shm_end *e)
+{
+    ring(e, &e->theirs->armed_out, &e->rung_out, e->their_bell_out);
+}
+
+/* ---- waiting ---- */
+
+static bool come(struct shm_end *e, int events)
+{
+    if (!atomic_load_explicit(&e->met, memory_order_acquire))
+        return false;
+    if (events & NARU_IN)
+        return naru__shm_arrived(e) || naru__shm_state(e) >= NARU_RING_FINISHED;
+    /* relaxed: a hint; naru__ring_refresh looks properly */
+    return atomic_load_explicit(e->tx.cursor, memory_order_relaxed) != e->tx.consumed ||
+           naru__shm_state(e) == NARU_RING_CLOSED;
+}
+
+int naru__shm_wait(struct shm_end *e, struct naru_wait *wait)
+{
+    enum { LOOKS = 100 };
+    wait->looks = true;
+    if (naru__wait_spins(wait))
+        for (int i = 0; i < LOOKS; i++) {
+            if (come(e, wait->events))
+                return 0;
+            naru__relax();
+        }
+    return naru__wait_step(wait);
+}
+
+/* What the sleeper says, and then looks once more. False: there is something already. */
+static bool arm(struct shm_end *e, struct naru_ring_word *word, int bell, int events,
+                int64_t *ret_again)
+{
+    enum { NAP = 1000000 }; /* ns: where no barrier reaches the other end */
+    uint64_t value = atomic_load_explicit(&word->value, memory_order_relaxed);
+    naru__os_drain(bell);
+    atomic_store_explicit(&word->value, value + 1 ? value + 1 : 1, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load_explicit(&e->theirs->life.registered, memory_order_relaxed) &&
+        naru__os_barrier() < 0)
+        *ret_again = naru__now() + NAP;
+    return !come(e, events);
+}
+
+static int end_watch(struct naru_handle *h, int events, struct naru_watch *ret_watch)
+{
+    struct shm_end *e = of_handle(h);
+    bool met = naru__shm_met(e) == 0;
+    bool quiet = true;
+    unsigned n = 0;
+    if (atomic_load_explicit(&e->gone, memory_order_relaxed)) {
+        ret_watch->again = naru__now();
+        return 0;
+    }
+    if (met && events & NARU_IN) {
+        quiet &= arm(e, &e->mine->armed_in, e->bell_in, NARU_IN, &ret_watch->again);
+        ret_watch->fds[n++] = (struct pollfd){.fd = e->bell_in, .events = POLLIN};
+    }
+    if (met && events & NARU_OUT) {
+        quiet &= arm(e, &e->mine->armed_out, e->bell_out, NARU_OUT, &ret_watch->again);
+        if (!(events & NARU_IN)) /* what it does not want may stand in the way */
+            naru__shm_ring_receiver(e);
+        ret_watch->fds[n++] = (struct pollfd){.fd = e->bell_out, .events = POLLIN};
+    }
+    pthread_mutex_lock(&e->meet);
+    if (met)
+        watch_process(e);
+    ret_watch->fds[n++] = (struct pollfd){.fd = e->socket, .events = POLLIN};
+    if (e->watched >= 0)
+        ret_watch->fds[n++] = (struct pollfd){.fd = e->watched, .events = POLLIN};
+    pthread_mutex_unlock(&e->meet);
+    ret_watch->n = n;
+    if (!quiet)
+        ret_watch->again = naru__now();
+    return 0;
+}
+
+static bool end_ready(struct naru_handle *h, int events)
+{
+    struct shm_end *e = of_handle(h);
+    if (!atomic_load_explicit(&e->met, memory_order_acquire))
+        return false;
+    if (atomic_load_explicit(&e->gone, memory_order_relaxed))
+        return true;
+    if (events & NARU_IN &&
+        (atomic_load_explicit(&e->has_ready, memory_order_relaxed) || come(e, NARU_IN)))
+        return true;
+    return events & NARU_OUT && (e->finished || naru__shm_has_room(e));
+}
+
+/* ---- life ---- */
+
+static void claim(struct shm_end *e)
+{
+    struct naru_ring_life *life = &e->mine->life;
+    e->registered = naru__os_barrier_register() == 0;
+    atomic_store_explicit(&life->registered, e->registered, memory_order_relaxed);
+    atomic_store_explicit(&life->pid_namespace, naru__os_pid_namespace(), memory_order_relaxed);
+    atomic_store_explicit(&life->state, NARU_RING_OPEN, memory_order_relaxed);
+    /* release: pairs with the acquire in watch_process */
+    atomic_store_explicit(&life->pid, (uint32_t)getpid(), memory_order_release);
+}
+
+static bool speaks(const struct shm_end *e)
+{
+    return atomic_load_explicit(&e->mine->life.pid, memory_order_relaxed) == (uint32_t)getpid();
+}
+
+static int end_adopt(struct naru_handle *h)
+{
+    struct shm_end *e = of_handle(h);
+    if (!e->pair)
+        return naru__fail(
+            -EOPNOTSUPP,
+            "%s is no end of a pair: it has one holder, whom the other end knows; let the "
+            "process that is to serve it accept, connect or inherit it",
+            name_of(e));
+    pthread_mutex_init(&e->meet, NULL); /* whoever held it at the fork is not here */
+    e->watched_pid = 0;
+    e->maker = false;
+    claim(e);
+    return 0;
+}
+
+static int end_pass(struct naru_handle *h, struct naru_passage *ret_passage)
+{
+    struct shm_end *e = of_handle(h);
+    if (e->used)
+        return naru__fail(-EBUSY,
+                          "%s: this end has been used already and cannot go to another program",
+                          name_of(e));
+    *ret_passage = (struct naru_passage){"channel", "shm", {e->socket, e->socket}};
+    return 0;
+}
+
+static void end_free(struct shm_end *e)
+{
+    naru__shm_drop_received(e);
+    if (e->reserved.data && e->reserved.own)
+        free(e->reserved.data);
+    forget_theirs(e);
+    if (e->mine)
+        naru__os_unmap(e->mine, e->mine->header.file);
+    free(e->ends);
+    naru__os_close(e->watched);
+    naru__os_close(e->bell_in);
+    naru__os_close(e->bell_out);
+    naru__os_close(e->memfd);
+    naru__os_close(e->socket);
+    pthread_mutex_destroy(&e->meet);
+    naru__handle_deinit(&e->channel.handle);
+    free(e);
+}
+
+static void end_passed(struct naru_handle *h)
+{
+    end_free(of_handle(h));
+}
+
+static void end_close(naru_channel *channel, bool owner)
+{
+    struct shm_end *e = of_channel(channel);
+    if (owner && speaks(e)) {
+        /* release: as in naru__shm_shutdown */
+        atomic_store_explicit(&e->mine->life.state, e->maker ? NARU_RING_LEFT : NARU_RING_CLOSED,
+                              memory_order_release);
+        /* a greeting that was not heard yet may be for a child that adopts this end */
+        if (atomic_load_explicit(&e->met, memory_order_acquire)) {
+            naru__shm_ring_receiver(e);
+            naru__shm_ring_sender(e);
+        }
+    }
+    end_free(e);
+}
+
+static int end_peer(struct naru_handle *h, struct naru_peer *ret_peer)
+{
+    struct shm_end *e = of_handle(h);
+    int r = naru__socket_peer(h, e->socket, ret_peer);
+    if (r == 0 && e->pair && naru__shm_met(e) == 0) { /* the socket knows who made the pair */
+        ret_peer->pid = atomic_load_explicit(&e->theirs->life.pid, memory_order_relaxed);
+        ret_peer->pidfd = -1;
+    }
+    return r;
+}
+
+static void end_stats(struct naru_handle *h, struct naru_stats *stats)
+{
+    const struct shm_end *e = of_handle(h);
+    stats->capacity = e->mine->header.area;
+    stats->capacity_asked = e->capacity;
+}
+
+static int end_wait_peers(naru_channel *channel, unsigned n, int64_t deadline)
+{
+    struct shm_end *e = of_channel(channel);
+    struct naru_wait wait = naru__wait_begin(&channel->handle, NARU_OUT, deadline);
+    int r = n > 1 ? naru__fail(-EOPNOTSUPP, "%s: a connection has one other end", name_of(e)) : 0;
+    while (r == 0 && n > 0 && (r = naru__shm_met(e)) == -EAGAIN)
+        r = naru__wait_step(&wait);
+    return r;
+}
+
+static const struct naru_handle_ops handle_ops = {
+    .size = sizeof handle_ops,
+    .watch = end_watch,
+    .ready = end_ready,
+    .adopt = end_adopt,
+    .pass = end_pass,
+    .passed = end_passed,
+    .peer = end_peer,
+    .stats = end_stats,
+};
+
+static const struct naru_channel_ops channel_ops = {
+    .size = sizeof channel_ops,
+    .send = naru__shm_send,
+    .send_many = naru__shm_send_many,
+    .take = naru__shm_take,
+    .take_ready = naru__shm_take_ready,
+    .recv = naru__shm_recv,
+    .release = naru__shm_release,
+    .give_back = naru__shm_give_back,
+    .reserve = naru__shm_reserve,
+    .commit = naru__shm_commit,
+    .abandon = naru__shm_abandon,
+    .flush = naru__shm_flush,
+    .shutdown = naru__shm_shutdown,
+    .wait_peers = end_wait_peers,
+    .close = end_close,
+};
+
+/* ---- making one ---- */
+
+static int make_file(struct shm_end *e, size_t capacity)
+{
+    struct naru_ring_header plan = naru__ring_plan(capacity, e->max_receive);
+    void *memory;
+    int r = e->memfd = naru__os_memfd("naru:shm");
+    if (r >= 0)
+        r = naru__os_allocate(e->memfd, plan.file);
+    if (r == 0)
+        r = naru__os_map(e->memfd, plan.file, true, &memory);
+    if (r < 0)
+        return naru__fail(r, "%s: no shared memory of %s: %s%s", name_of(e),
+                          naru__size_text(plan.file).text, naru__errno_text(r),
+                          naru__limit_of_files(r).text);
+    e->mine = memory;
+    e->mine->header = plan;
+    e->ends = naru__alloc(plan.slots * sizeof *e->ends);
+    if (!e->ends)
+        return -ENOMEM;
+    naru__ring_sender(&e->tx, e->mine, e->ends, &e->mine->cursor.value); /* until they have met */
+    /* whoever gets the descriptor can neither cut the file nor write into it */
+    r = naru__os_seal(e->memfd, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL);
+    if (r == -EINVAL) /* before Linux 5.1 */
+        r = naru__os_seal(e->memfd, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+    return r < 0
+               ? naru__fail(r, "%s: sealing its memory failed: %s", name_of(e), naru__errno_text(r))
+               : 0;
+}
+
+static int make_bells(struct shm_end *e)
+{
+    e->bell_in = naru__os_eventfd();
+    e->bell_out = e->bell_in < 0 ? NARU__NO_FD : naru__os_eventfd();
+    int r = e->bell_in < 0 ? e->bell_in : e->bell_out < 0 ? e->bell_out : 0;
+    return r < 0 ? naru__fail(r, "%s: no eventfd for waiting: %s%s", name_of(e),
+                              naru__errno_text(r), naru__limit_of_files(r).text)
+                 : 0;
+}
+
+int naru__shm_end(const char *name, int socket, bool pair, const struct naru_channel_options *o,
+                  naru_channel **ret_c)
+{
+    struct shm_end *e = naru__alloc(sizeof *e);
+    if (!e)
+        return -ENOMEM;
+    e->socket = e->memfd = e->bell_in = e->bell_out = NARU__NO_FD;
+    e->their_bell_in = e->their_bell_out = e->watched = NARU__NO_FD;
+    int r =
+        naru__handle_init(&e->channel.handle, NARU__CHANNEL, &handle_ops, name, NARU_IN | NARU_OUT);
+    if (r < 0) {
+        free(e);
+        return r;
+    }
+    pthread_mutex_init(&e->meet, NULL);
+    e->channel.ops = &channel_ops;
+    e->channel.selects = true;
+    e->channel.max_message = NARU_MESSAGE_MAX;
+    e->channel.max_name = "the largest message";
+    e->channel.max_taken = o->max_taken ? o->max_taken : 1024;
+    e->pair = e->maker = pair;
+    e->max_receive = o->max_message ? o->max_message : NARU_MESSAGE_MAX;
+    e->stash = o->stash ? o->stash : 1 << 20;
+    e->capacity = o->capacity;
+    r = make_bells(e);
+    if (r == 0)
+        r = make_file(e, o->capacity);
+    if (r == 0) {
+        claim(e);
+        e->socket = socket;
+        r = greet(e);
+    }
+    if (r < 0) {
+        e->socket = NARU__NO_FD;
+        end_free(e);
+        return r;
+    }
+    *ret_c = &e->channel;
+    return 0;
+}

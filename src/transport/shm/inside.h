@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/* inside.h - what the files of a connection in shared memory share: end.c makes it, meets the other
+ * end and learns of its death; sending.c and receiving.c are its halves. */
+#ifndef NARU_TRANSPORT_SHM_INSIDE_H
+#define NARU_TRANSPORT_SHM_INSIDE_H
+
+#include "core/transport.h"
+#include "shm/ring.h"
+
+/* A message in this process's memory: put together from pieces, or moved out of the sender's way.
+ */
+struct shm_kept {
+    struct shm_kept *next;
+    uint64_t sequence;
+    size_t size;
+    uint32_t type, signature, flags;
+    _Alignas(16) uint8_t data[];
+};
+
+struct shm_end {
+    struct naru_channel channel;
+    int socket;            /* brings the other end's file and bells, and tells of its end */
+    int memfd;             /* of `mine`, open so that one can look at it from outside */
+    int bell_in, bell_out; /* eventfds: this end's receiver, sender sleeps on it */
+    int their_bell_in, their_bell_out;
+    struct naru_ring_file *mine;
+    bool pair, used;
+    bool maker; /* of a pair, whose end a forked child may adopt */
+    bool registered; /* for membarrier */
+    size_t max_receive, stash, capacity;
+
+    pthread_mutex_t meet; /* guards the other end's side: file, bells, pidfd, being gone */
+    _Atomic bool met;     /* release after, acquire before what is below */
+    const struct naru_ring_file *theirs;
+    struct naru_ring_header other; /* read once and checked */
+    int watched;                   /* pidfd of the process that has the other end */
+    uint32_t watched_pid;
+    _Atomic int gone;       /* 0, or the errno of the sentence: the other end's process has died */
+    _Atomic int64_t looked; /* when that was asked last */
+
+    struct naru_ring_sender tx; /* the sending thread's */
+    uint64_t *ends;
+    uint64_t rung_in; /* armed value that was answered last */
+    struct {
+        uint8_t *data; /* NULL: none is open */
+        uint64_t at;
+        bool in_slot, own; /* in the slot itself; in memory of this process */
+    } reserved;
+    bool finished;
+
+    struct naru_ring_receiver rx; /* the receiving thread's */
+    struct naru_ring_item *items;
+    uint64_t rung_out;
+    uint64_t received;     /* messages that came */
+    uint64_t n_ready;      /* of those looked at, that nobody has taken */
+    struct shm_kept *kept; /* by sequence */
+    size_t kept_bytes;
+    struct {
+        struct shm_kept *message; /* NULL: none is coming in pieces */
+        uint8_t *to;              /* message->data, or the caller's buffer */
+        uint64_t got;
+    } joining;
+    _Atomic uint64_t next_seen; /* rx.seen for naru_fd, which another thread may arm */
+    _Atomic bool has_ready;     /* what naru_fd is to tell of lies here already */
+};
+
+static inline struct shm_end *of_channel(naru_channel *channel)
+{
+    return (struct shm_end *)channel;
+}
+
+static inline struct shm_end *of_handle(struct naru_handle *h)
+{
+    return (struct shm_end *)h;
+}
+
+static inline const char *name_of(const struct shm_end *e)
+{
+    return e->channel.handle.name;
+}
+
+/* ---- end.c ---- */
+
+/* Has the other end been met? 0; -EAGAIN: not yet; else why it never will be. */
+int naru__shm_meet(struct shm_end *);
+static inline int naru__shm_met(struct shm_end *e)
+{
+    /* acquire: pairs with the release in meet_once() */
+    return __builtin_expect(atomic_load_explicit(&e->met, memory_order_acquire), 1)
+               ? 0
+               : naru__shm_meet(e);
+}
+/* Asks the kernel whether the other end's process is still there. 0, or the end's code with its
+ * sentence: -EPIPE it had finished, -ECONNRESET it had not. */
+int naru__shm_look_for_end(struct shm_end *);
+/* The same from its memory alone: enum NARU_RING_OPEN... */
+uint32_t naru__shm_state(const struct shm_end *);
+int naru__shm_ended(const struct shm_end *, bool finished);
+
+/* Wakes the other end's receiver, or its sender, if it sleeps. */
+void naru__shm_ring_receiver(struct shm_end *);
+void naru__shm_ring_sender(struct shm_end *);
+
+/* One step of a wait, after a look for what is waited for. */
+int naru__shm_wait(struct shm_end *, struct naru_wait *);
+
+/* ---- sending.c ---- */
+
+int naru__shm_send(naru_channel *, const struct naru_outgoing *, int64_t deadline);
+ssize_t naru__shm_send_many(naru_channel *, const struct naru_message *, size_t n,
+                            int64_t deadline);
+int naru__shm_reserve(naru_channel *, size_t size, int64_t deadline, void **ret_data);
+int naru__shm_commit(naru_channel *, void *data, size_t size, uint32_t type);
+void naru__shm_abandon(naru_channel *, void *data);
+int naru__shm_flush(naru_channel *, int64_t deadline);
+int naru__shm_shutdown(naru_channel *);
+/* Can something be sent? Looks at the cursor again. */
+bool naru__shm_has_room(struct shm_end *);
+
+/* ---- receiving.c ---- */
+
+ssize_t naru__shm_recv(naru_channel *, int64_t select, void *buf, size_t cap,
+                       struct naru_info *ret_info, int64_t deadline);
+int naru__shm_take(naru_channel *, int64_t select, int64_t deadline,
+                   struct naru_message *ret_message);
+size_t naru__shm_take_ready(naru_channel *, int64_t select, struct naru_message *, size_t n);
+void naru__shm_release(naru_channel *, struct naru_message *, size_t n);
+void naru__shm_give_back(naru_channel *, struct naru_message *, size_t n);
+void naru__shm_drop_received(struct shm_end *);
+/* Has the other end published what was not looked at? Any thread. */
+static inline bool naru__shm_arrived(const struct shm_end *e)
+{
+    uint64_t seen = atomic_load_explicit(&e->next_seen, memory_order_relaxed);
+    return atomic_load_explicit(&e->rx.slots[(seen - 1) & e->rx.mask].stamp,
+                                memory_order_acquire) == seen;
+}
+
+#endif

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: MIT */
+/* sending.c - the sending half. A message up to 48 bytes goes in its slot, up to a piece in one
+ * part of the area, a larger one piece by piece, so that the receiver copies one while the next is
+ * written. Only the sending thread comes here. */
+#include "transport/shm/inside.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/text.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PIECE = 65536 };
+
+/* ---- room ---- */
+
+static int broken(const struct shm_end *e)
+{
+    return naru__fail(-EPROTO, "%s: the other end's cursor cannot be true: its memory is damaged",
+                      name_of(e));
+}
+
+static uint64_t piece_of(const struct shm_end *e)
+{
+    uint64_t most = e->tx.area_size / 4;
+    return most < PIECE ? most : PIECE;
+}
+
+bool naru__shm_has_room(struct shm_end *e)
+{
+    uint64_t at;
+    if (!naru__ring_refresh(&e->tx)) /* the next send says so */
+        return true;
+    return naru__ring_has_slot(&e->tx) && naru__ring_room(&e->tx, piece_of(e), &at);
+}
+
+/* Why nothing can be sent any more, 0 if it can. */
+static int closed(struct shm_end *e)
+{
+    if (e->finished)
+        return naru__fail(-EPIPE, "%s: this end was shut down for sending", name_of(e));
+    uint32_t state = naru__shm_state(e);
+    bool ask = state == NARU_RING_LEFT || atomic_load_explicit(&e->gone, memory_order_relaxed);
+    if (state == NARU_RING_CLOSED)
+        return naru__fail(-EPIPE, "%s: the other end is closed: the message was not sent",
+                          name_of(e));
+    return ask ? naru__shm_look_for_end(e) : 0;
+}
+
+/* Room in the area for n bytes, and a slot. ret_room: NULL for none wanted. */
+static int await_room(struct shm_end *e, uint64_t n, struct naru_wait *wait, uint8_t **ret_room,
+                      uint64_t *ret_at)
+{
+    for (;;) {
+        bool slot = naru__ring_has_slot(&e->tx);
+        *ret_room = slot ? naru__ring_room(&e->tx, n, ret_at) : NULL;
+        if (*ret_room)
+            return 0;
+        uint64_t before = e->tx.consumed;
+        if (!naru__ring_refresh(&e->tx))
+            return broken(e);
+        if (e->tx.consumed != before)
+            continue;
+        int r = closed(e);
+        if (r == 0)
+            r = naru__shm_wait(e, wait);
+        if (r < 0)
+            return r;
+    }
+}
+
+/* ---- one message ---- */
+
+/* Copies n bytes from the pieces, from byte `from` of the whole on. */
+static void gather(const struct naru_outgoing *out, uint64_t from, uint8_t *to, uint64_t n)
+{
+    for (size_t i = 0; n > 0 && i < out->n; i++) {
+        size_t have = out->vector[i].iov_len;
+        if (from >= have) {
+            from -= have;
+            continue;
+        }
+        size_t m = have - from < n ? have - (size_t)from : (size_t)n;
+        memcpy(to, (const uint8_t *)out->vector[i].iov_base + from, m);
+        to += m;
+        n -= m;
+        from = 0;
+    }
+}
+
+/* There is always a slot left for this: see naru__ring_has_slot. */
+static void take_back(struct shm_end *e, uint32_t type)
+{
+    naru__ring_publish(&e->tx, &(struct naru_ring_outgoing){.type = type, .kind = NARU_RING_ABORT});
+    naru__count(&e->channel.handle.counts.dropped, 1);
+    naru__shm_ring_receiver(e);
+}
+
+static int send_pieces(struct shm_end *e, const struct naru_outgoing *out, struct naru_wait *wait)
+{
+    uint64_t piece = piece_of(e);
+    for (uint64_t from = 0; from < out->size;) {
+        uint64_t at, n = out->size - from < piece ? out->size - from : piece;
+        uint8_t *room;
+        int r = await_room(e, n, wait, &room, &at);
+        if (r < 0) {
+            if (from > 0)
+                take_back(e, out->type);
+            return r;
+        }
+        gather(out, from, room, n);
+        from += n;
+        naru__ring_publish(&e->tx, &(struct naru_ring_outgoing){.type = out->type,
+                                                                .kind = from == n ? NARU_RING_FIRST
+                                                                        : from == out->size
+                                                                            ? NARU_RING_LAST
+                                                                            : NARU_RING_PIECE,
+                                                                .signature = out->signature,
+                                                                .total = out->size,
+                                                                .size = (uint32_t)n,
+                                                                .at = at});
+        naru__shm_ring_receiver(e);
+    }
+    return 0;
+}
+
+/* What cannot lie in the ring at once is no message for NARU_NOWAIT. */
+static int fits_at_once(struct shm_end *e, const struct naru_outgoing *out)
+{
+    uint64_t piece = piece_of(e), pieces = (out->size + piece - 1) / piece;
+    uint64_t room = e->tx.area_size - e->tx.area_size % piece;
+    if (out->size > room || pieces >= e->tx.mask)
+        return naru__fail(-EMSGSIZE,
+                          "%s: the message has %s and %s fit at once: give it time, or open with a "
+                          "larger .capacity",
+                          name_of(e), naru__size_text(out->size).text, naru__size_text(room).text);
+    if (!naru__ring_refresh(&e->tx))
+        return broken(e);
+    uint64_t used = e->tx.head - e->tx.tail, slots = e->tx.next - 1 - e->tx.consumed;
+    if (used > 0 && (used + out->size + piece > e->tx.area_size || slots + pieces >= e->tx.mask))
+        return naru__fail(-EAGAIN, "%s: there is no room for the message just now", name_of(e));
+    return 0;
+}
+
+/* Publishes; the receiver is not told yet. */
+static int send_one(struct shm_end *e, const struct naru_outgoing *out, int64_t deadline)
+{
+    struct naru_wait wait;
+    uint8_t *room;
+    uint64_t at;
+    bool small = out->size <= NARU_RING_INLINE && out->signature == 0;
+    if (small && naru__ring_has_slot(&e->tx)) {
+        gather(out, 0, naru__ring_inline(&e->tx), out->size);
+        naru__ring_publish_inline(&e->tx, out->type, (uint32_t)out->size);
+        return 0;
+    }
+    wait = naru__wait_begin(&e->channel.handle, NARU_OUT, deadline);
+    if (out->size > piece_of(e)) {
+        int r = deadline == NARU__AT_ONCE ? fits_at_once(e, out) : 0;
+        return r < 0 ? r : send_pieces(e, out, &wait);
+    }
+    int r = await_room(e, small ? 0 : out->size, &wait, &room, &at);
+    naru__wait_done(&wait);
+    if (r < 0)
+        return r;
+    if (small) {
+        gather(out, 0, naru__ring_inline(&e->tx), out->size);
+        naru__ring_publish_inline(&e->tx, out->type, (uint32_t)out->size);
+        return 0;
+    }
+    gather(out, 0, room, out->size);
+    naru__ring_publish(&e->tx, &(struct naru_ring_outgoing){.type = out->type,
+                                                            .signature = out->signature,
+                                                            .size = (uint32_t)out->size,
+                                                            .at = at});
+    return 0;
+}
+
+static int await_greeting(struct shm_end *e, int64_t deadline)
+{
+    struct naru_wait wait = naru__wait_begin(&e->channel.handle, NARU_OUT, deadline);
+    int r;
+    wait.spin_until = 1;
+    while ((r = naru__shm_met(e)) == -EAGAIN) {
+        r = naru__wait_step(&wait);
+        if (r == -ETIMEDOUT || r == -EAGAIN)
+            return naru__fail(r, "%s: the program at the other end has not greeted yet",
+                              name_of(e));
+        if (r < 0)
+            return r;
+    }
+    return r;
+}
+
+static int ready_to_send(struct shm_end *e, size_t size, int64_t deadline)
+{
+    e->used = true;
+    if (!atomic_load_explicit(&e->met, memory_order_acquire)) {
+        int r = await_greeting(e, deadline);
+        if (r < 0)
+            return r;
+    }
+    int r = closed(e);
+    if (r < 0)
+        return r;
+    if (size > e->other.max_message)
+        return naru__fail(-EMSGSIZE,
+                          "%s: the message has %s and the other end takes at most %s (its "
+                          ".max_message)",
+                          name_of(e), naru__size_text(size).text,
+                          naru__size_text(e->other.max_message).text);
+    return 0;
+}
+
+static void count_sent(struct shm_end *e, uint64_t n, uint64_t bytes)
+{
+    naru__count(&e->channel.handle.counts.sent, n);
+    naru__count(&e->channel.handle.counts.bytes_sent, bytes);
+}
+
+int naru__shm_send(naru_channel *channel, const struct naru_outgoing *out, int64_t deadline)
+{
+    struct shm_end *e = of_channel(channel);
+    int r = ready_to_send(e, out->size, deadline);
+    if (r == 0)
+        r = send_one(e, out, deadline);
+    if (r < 0)
+        return r;
+    naru__shm_ring_receiver(e);
+    count_sent(e, 1, out->size);
+    return 0;
+}
+
+ssize_t naru__shm_send_many(naru_channel *channel, const struct naru_message *m, size_t n,
+                            int64_t deadline)
+{
+    struct shm_end *e = of_channel(channel);
+    uint64_t bytes = 0;
+    size_t i;
+    int r = 0;
+    for (i = 0; i < n; i++) {
+        const struct iovec one = {m[i].data, m[i].size};
+        r = i == 0 || m[i].size > NARU_RING_INLINE ? ready_to_send(e, m[i].size, deadline) : 0;
+        if (r == 0)
+            r = send_one(e, &(struct naru_outgoing){m[i].info.type, 0, &one, 1, m[i].size},
+                         deadline);
+        if (r < 0)
+            break;
+        bytes += m[i].size;
+    }
+    if (i == 0)
+        return r;
+    naru__shm_ring_receiver(e);
+    count_sent(e, i, bytes);
+    return (ssize_t)i;
+}
+
+/* ---- in place ---- */
+
+int naru__shm_reserve(naru_channel *channel, size_t size, int64_t deadline, void **ret_data)
+{
+    struct shm_end *e = of_channel(channel);
+    int r = ready_to_send(e, size, deadline);
+    if (r < 0)
+        return r;
+    struct naru_wait wait = naru__wait_begin(&channel->handle, NARU_OUT, deadline);
+    e->reserved.in_slot = size <= NARU_RING_INLINE;
+    e->reserved.own = size > e->tx.area_size / 2; /* it might wait for ever for one piece of room */
+    if (e->reserved.own) {
+        e->reserved.data = naru__alloc_raw(size);
+        if (!e->reserved.data)
+            return -ENOMEM;
+    } else {
+        r = await_room(e, e->reserved.in_slot ? 0 : size, &wait, &e->reserved.data,
+                       &e->reserved.at);
+        naru__wait_done(&wait);
+        if (r < 0)
+            return r;
+        if (e->reserved.in_slot)
+            e->reserved.data = naru__ring_inline(&e->tx);
+    }
+    *ret_data = e->reserved.data;
+    return 0;
+}
+
+int naru__shm_commit(naru_channel *channel, void *data, size_t size, uint32_t type)
+{
+    struct shm_end *e = of_channel(channel);
+    e->reserved.data = NULL;
+    if (e->reserved.own) {
+        const struct iovec one = {data, size};
+        int r =
+            naru__shm_send(channel, &(struct naru_outgoing){type, 0, &one, 1, size}, NARU__NEVER);
+        free(data);
+        return r;
+    }
+    int r = closed(e);
+    if (r < 0)
+        return r;
+    if (e->reserved.in_slot)
+        naru__ring_publish_inline(&e->tx, type, (uint32_t)size);
+    else
+        naru__ring_publish(&e->tx, &(struct naru_ring_outgoing){
+                                       .type = type, .size = (uint32_t)size, .at = e->reserved.at});
+    naru__shm_ring_receiver(e);
+    count_sent(e, 1, size);
+    return 0;
+}
+
+void naru__shm_abandon(naru_channel *channel, void *data)
+{
+    struct shm_end *e = of_channel(channel);
+    e->reserved.data = NULL;
+    if (e->reserved.own)
+        free(data);
+}
+
+/* ---- the end ---- */
+
+int naru__shm_flush(naru_channel *channel, int64_t deadline)
+{
+    struct shm_end *e = of_channel(channel);
+    struct naru_wait wait = naru__wait_begin(&channel->handle, NARU_OUT, deadline);
+    if (e->tx.next == 1)
+        return 0; /* nothing was sent */
+    for (;;) {
+        if (!naru__ring_refresh(&e->tx))
+            return broken(e);
+        uint64_t left = e->tx.next - 1 - e->tx.consumed;
+        if (left == 0)
+            return 0;
+        int r = naru__shm_look_for_end(e);
+        if (r == 0 && naru__shm_state(e) == NARU_RING_CLOSED)
+            r = -EPIPE;
+        if (r == 0)
+            r = naru__wait_tick(&wait);
+        else
+            return naru__fail(r, "%s: the other end has gone and has not taken the last %llu",
+                              name_of(e), (unsigned long long)left);
+        if (r == -ETIMEDOUT || r == -EAGAIN)
+            return naru__fail(r, "%s: the other end has not taken the last %llu", name_of(e),
+                              (unsigned long long)left);
+        if (r < 0)
+            return r;
+    }
+}
+
+int naru__shm_shutdown(naru_channel *channel)
+{
+    struct shm_end *e = of_channel(channel);
+    e->finished = true;
+    /* release: pairs with the acquire in naru__shm_state; all that was sent comes before it */
+    atomic_store_explicit(&e->mine->life.state, NARU_RING_FINISHED, memory_order_release);
+    if (naru__shm_met(e) == 0)
+        naru__shm_ring_receiver(e);
+    return 0;
+}

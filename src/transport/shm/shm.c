@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/* shm.c - `shm:`: how the ends of a connection come to their socket. */
+#include "transport/shm/shm.h"
+
+#include "base/error.h"
+#include "os/fd.h"
+#include "os/limit.h"
+#include "os/socket.h"
+
+#include <errno.h>
+
+static int shm_pair(const struct naru_channel_options *o, naru_channel **ret_a,
+                    naru_channel **ret_b)
+{
+    naru_channel *end[2] = {NULL, NULL};
+    int fds[2];
+    int r = naru__os_socket_pair(SOCK_SEQPACKET, fds);
+    if (r < 0)
+        return naru__fail(r, "shm: no socket for the meeting: %s%s", naru__errno_text(r),
+                          naru__limit_of_files(r).text);
+    for (int i = 0; i < 2 && r == 0; i++)
+        r = naru__shm_end("shm", fds[i], true, o, &end[i]);
+    if (r == 0) {
+        *ret_a = end[0];
+        *ret_b = end[1];
+        return 0;
+    }
+    for (int i = 0; i < 2; i++) {
+        if (end[i])
+            end[i]->ops->close(end[i], true);
+        else
+            naru__os_close(fds[i]);
+    }
+    return r;
+}
+
+static int shm_inherit(const char *name, const int fds[2], const struct naru_channel_options *o,
+                       naru_channel **ret_c)
+{
+    if (naru__os_get_number(fds[0], SOL_SOCKET, SO_DOMAIN) != AF_UNIX ||
+        naru__os_get_number(fds[0], SOL_SOCKET, SO_TYPE) != SOCK_SEQPACKET)
+        return naru__fail(-EPROTO, "%s: descriptor %d is no socket of naru's", name, fds[0]);
+    return naru__shm_end(name, fds[0], false, o, ret_c);
+}
+
+const struct naru_transport naru__shm_transport = {
+    .size = sizeof naru__shm_transport,
+    .scheme = "shm",
+    .one_descriptor = true,
+    .channel_pair = shm_pair,
+    .channel_inherit = shm_inherit,
+};
