@@ -330,5 +330,8 @@ const struct adapter *const bench_adapters[] = {
     &bench_naru_dgram,
     &bench_raw_udp,
     &bench_naru_udp,
+    /* shared memory */
+    &bench_bare_ring,
+    &bench_naru_shm,
     NULL,
 };

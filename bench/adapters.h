@@ -15,6 +15,7 @@ extern const struct adapter bench_raw_tcp, bench_spinning_tcp, bench_gathered_tc
 extern const struct adapter bench_naru_tcp, bench_naru_tcp_stream;
 extern const struct adapter bench_raw_packet, bench_naru_packet, bench_raw_dgram, bench_naru_dgram;
 extern const struct adapter bench_raw_udp, bench_naru_udp;
+extern const struct adapter bench_bare_ring, bench_naru_shm;
 
 /* ---- adapters-common.c ---- */
 
