@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static _Atomic uint64_t *page;
+_Atomic uint64_t *naru__process_page;
 static _Atomic uint64_t count;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -26,12 +26,13 @@ static void map_page(void)
         munmap(p, (size_t)sysconf(_SC_PAGESIZE));
         return;
     }
-    page = p;
+    naru__process_page = p;
 }
 
-uint64_t naru__process(void)
+uint64_t naru__process_slow(void)
 {
     pthread_once(&once, map_page);
+    _Atomic uint64_t *page = naru__process_page;
     if (!page)
         return (uint64_t)getpid();
     /* relaxed: the page and the count are this process's alone; threads that race here after a

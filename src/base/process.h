@@ -4,10 +4,20 @@
 #ifndef NARU_BASE_PROCESS_H
 #define NARU_BASE_PROCESS_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 /* A number that is the same as long as this is the same process, and another in each forked
  * child, also by raw clone(). Never 0. */
-uint64_t naru__process(void);
+extern _Atomic uint64_t *naru__process_page; /* NULL before the first call, or without the advice */
+uint64_t naru__process_slow(void);
+
+static inline uint64_t naru__process(void)
+{
+    _Atomic uint64_t *page = naru__process_page;
+    /* relaxed: as in naru__process_slow */
+    uint64_t generation = page ? atomic_load_explicit(page, memory_order_relaxed) : 0;
+    return __builtin_expect(generation != 0, 1) ? generation : naru__process_slow();
+}
 
 #endif

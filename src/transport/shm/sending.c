@@ -152,7 +152,10 @@ static int send_one(struct shm_end *e, const struct naru_outgoing *out, int64_t 
     uint64_t at;
     bool small = out->size <= NARU_RING_INLINE && out->signature == 0;
     if (small && naru__ring_has_slot(&e->tx)) {
-        gather(out, 0, naru__ring_inline(&e->tx), out->size);
+        if (out->n == 1)
+            naru__ring_copy(naru__ring_inline(&e->tx), out->vector->iov_base, out->size);
+        else
+            gather(out, 0, naru__ring_inline(&e->tx), out->size);
         naru__ring_publish_inline(&e->tx, out->type, (uint32_t)out->size);
         return 0;
     }
@@ -196,7 +199,8 @@ static int await_greeting(struct shm_end *e, int64_t deadline)
 
 static int ready_to_send(struct shm_end *e, size_t size, int64_t deadline)
 {
-    e->used = true;
+    if (!e->used)
+        e->used = true;
     if (!atomic_load_explicit(&e->met, memory_order_acquire)) {
         int r = await_greeting(e, deadline);
         if (r < 0)
