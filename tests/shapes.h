@@ -187,6 +187,9 @@ static const struct shape shapes[] = {
     {"connection shm: pair",
      CHANNEL | PAIR | BOTH_WAYS | SELECT | TELLS_DEATH | FRAMED | WATCHED | SHARED, open_connection,
      "shm:"},
+    {"connection shm:",
+     CHANNEL | CONNECTS | BOTH_WAYS | SELECT | TELLS_DEATH | FRAMED | WATCHED | SHARED,
+     open_socket_connection, "shm:%s/s%%d"},
     {"queue unix+dgram:", CHANNEL | WATCHED | RAW | BOUND, open_datagrams, "unix+dgram:%s/d%%d"},
     {"queue udp:", CHANNEL | WATCHED | RAW | BOUND | LOSES, open_datagrams, "udp://127.0.0.1:0"},
 };

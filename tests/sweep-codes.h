@@ -90,6 +90,12 @@ static const struct {
     {"if_nametoindex", {ENODEV}},
     {"opendir", {EACCES}},
     {"mkdir", {EACCES, ENOSPC, EROFS}},
+    /* shared memory */
+    {"memfd_create", {EMFILE, ENFILE, ENOMEM}},
+    {"fallocate", {ENOSPC, ENOMEM}},
+    {"F_ADD_SEALS", {EINVAL, EPERM}},
+    {"F_GET_SEALS", {EINVAL}},
+    {"membarrier", {ENOSYS, EPERM}},
 };
 enum { CODES_MAX = 8, CALLS_MAX = 4096 };
 

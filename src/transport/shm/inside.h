@@ -25,7 +25,7 @@ struct shm_end {
     int their_bell_in, their_bell_out;
     struct naru_ring_file *mine;
     bool pair, used;
-    bool maker; /* of a pair, whose end a forked child may adopt */
+    bool maker;      /* of a pair, whose end a forked child may adopt */
     bool registered; /* for membarrier */
     size_t max_receive, stash, capacity;
 

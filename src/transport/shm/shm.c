@@ -6,6 +6,7 @@
 #include "os/fd.h"
 #include "os/limit.h"
 #include "os/socket.h"
+#include "transport/common/place.h"
 
 #include <errno.h>
 
@@ -43,10 +44,46 @@ static int shm_inherit(const char *name, const int fds[2], const struct naru_cha
     return naru__shm_end(name, fds[0], false, o, ret_c);
 }
 
+/* ---- by a name ---- */
+
+static int accepted(const char *name, int fd, const struct naru_channel_options *o,
+                    naru_channel **ret_c)
+{
+    return naru__shm_end(name, fd, false, o, ret_c);
+}
+
+static const struct naru_medium medium = {.scheme = "shm", .socket = true};
+
+static const struct naru_socket_kind kind = {
+    .medium = &medium,
+    .packets = accepted,
+};
+
+static int shm_connect(const struct naru_url *url, const struct naru_channel_options *o,
+                       int64_t deadline, naru_channel **ret_c)
+{
+    int fd = naru__unix_connected(url, SOCK_SEQPACKET, 0, o->flags, deadline);
+    if (fd < 0)
+        return fd;
+    int r = naru__shm_end(url->text, fd, false, o, ret_c);
+    if (r < 0)
+        naru__os_close(fd);
+    return r;
+}
+
+static int shm_listen(const struct naru_url *url, const struct naru_listen_options *o,
+                      struct naru_listener **ret_l)
+{
+    return naru__unix_listen(&kind, SOCK_SEQPACKET, NARU__CHANNEL_LISTENER, url, o, ret_l);
+}
+
 const struct naru_transport naru__shm_transport = {
     .size = sizeof naru__shm_transport,
     .scheme = "shm",
     .one_descriptor = true,
     .channel_pair = shm_pair,
+    .channel_connect = shm_connect,
+    .channel_listen = shm_listen,
     .channel_inherit = shm_inherit,
+    .remove = naru__unix_remove,
 };

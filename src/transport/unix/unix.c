@@ -4,7 +4,6 @@
 
 #include "base/error.h"
 #include "os/fd.h"
-#include "os/limit.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -20,12 +19,6 @@ static const struct naru_socket_kind kind = {
     .descriptors = true,
     .admit = naru__unix_admit,
 };
-
-int naru__unix_no_socket(const char *name, int code)
-{
-    return naru__fail(code, "%s: no socket: %s%s", name, naru__errno_text(code),
-                      naru__limit_of_files(code).text);
-}
 
 /* ---- pairs ---- */
 
@@ -105,26 +98,6 @@ static int unix_channel_inherit(const char *name, const int fds[2],
 
 /* ---- connecting ---- */
 
-int naru__unix_connected(const struct naru_url *url, int type, size_t capacity, unsigned flags,
-                         int64_t deadline)
-{
-    struct unix_place place;
-    int r = naru__unix_place(url, &place);
-    if (r < 0)
-        return r;
-    int fd = naru__os_socket(AF_UNIX, type, 0);
-    if (fd < 0) {
-        naru__unix_leave(&place);
-        return naru__unix_no_socket(url->text, fd);
-    }
-    naru__socket_capacity(fd, capacity);
-    r = naru__unix_connect(fd, url->text, &place, flags, deadline);
-    naru__unix_leave(&place);
-    if (r < 0)
-        naru__os_close(fd);
-    return r < 0 ? r : fd;
-}
-
 static int unix_stream_open(const struct naru_url *url, int mode,
                             const struct naru_stream_options *o, int64_t deadline,
                             naru_stream **ret_s)
@@ -153,48 +126,6 @@ static int unix_channel_connect(const struct naru_url *url, const struct naru_ch
 }
 
 /* ---- listening ---- */
-
-static int make_listener(const struct naru_socket_kind *is, int type, enum naru_handle_noun noun,
-                         const struct naru_url *url, const struct naru_listen_options *o,
-                         struct unix_place *place, struct naru_listener **ret_l)
-{
-    struct naru_socket_file file;
-    int fd = naru__socket_activated(&place->address, type);
-    if (fd >= 0) {
-        int r = naru__socket_listener(is, noun, url->text, fd, o, NULL, ret_l);
-        naru__os_close(r < 0 ? fd : NARU__NO_FD);
-        return r;
-    }
-    fd = naru__os_socket(AF_UNIX, type, 0);
-    if (fd < 0)
-        return naru__unix_no_socket(url->text, fd);
-    int r = naru__unix_bind(fd, type, url->text, o->mode, place, &file);
-    if (r == 0) {
-        r = naru__socket_listen(fd, url->text, o->backlog);
-        if (r == 0)
-            r = naru__socket_listener(is, noun, url->text, fd, o, place->abstract ? NULL : &file,
-                                      ret_l);
-        if (r == 0)
-            place->directory = NARU__NO_FD; /* the listener's now */
-        else
-            naru__unix_unbind(place);
-    }
-    naru__os_close(r < 0 ? fd : NARU__NO_FD);
-    return r;
-}
-
-int naru__unix_listen(const struct naru_socket_kind *is, int type, enum naru_handle_noun noun,
-                      const struct naru_url *url, const struct naru_listen_options *o,
-                      struct naru_listener **ret_l)
-{
-    struct unix_place place;
-    int r = naru__unix_place(url, &place);
-    if (r < 0)
-        return r;
-    r = make_listener(is, type, noun, url, o, &place, ret_l);
-    naru__unix_leave(&place);
-    return r;
-}
 
 static int unix_stream_listen(const struct naru_url *url, const struct naru_listen_options *o,
                               struct naru_listener **ret_l)

@@ -6,7 +6,7 @@
  * and the unlink another may have replaced the file: so whoever of naru's listens holds a lock on
  * the directory from before its bind until it listens. Where that cannot be had (a directory that
  * may not be read, or a stranger who keeps it), asking again for 10 ms has to do. */
-#include "transport/unix/unix.h"
+#include "transport/common/place.h"
 
 #include "base/error.h"
 #include "os/fd.h"
@@ -67,14 +67,31 @@ static int check_directory(const char *name, const char *path)
         name, path, naru__file_kind(st.st_mode), st.st_uid, st.st_mode & 07777u, geteuid());
 }
 
-/* The directory of names without a path. */
-static int own_directory(const char *name, char *buf, size_t n)
+/* What shm: calls by a name lies in memory, and other things of that name may join it there. */
+static int check_name(const char *url, const char *name)
 {
+    size_t n = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+    if (name[n] == '\0' && n >= 1 && n <= 64 && name[0] != '.')
+        return 0;
+    return naru__fail(-EINVAL,
+                      "%.80s: a name has 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-', and no dot at "
+                      "the front",
+                      url);
+}
+
+/* The directory of names without a path. */
+static int own_directory(const struct naru_url *url, char *buf, size_t n)
+{
+    const char *name = url->text;
+    bool shm = strcmp(url->scheme, "shm") == 0;
+    int r = shm ? check_name(name, url->rest) : 0;
+    if (r < 0)
+        return r;
     snprintf(buf, n, "/run/user/%u", geteuid());
-    int r = check_directory(name, buf);
+    r = shm ? -ENOENT : check_directory(name, buf);
     if (r != -ENOENT && r != -ENOTDIR)
         return r;
-    snprintf(buf, n, "/tmp/naru-%u", geteuid());
+    snprintf(buf, n, "%s/naru-%u", shm ? "/dev/shm" : "/tmp", geteuid());
     r = naru__os_make_directory(buf, 0700);
     if (r < 0 && r != -EEXIST)
         return naru__fail(r, "%s: %s cannot be made: %s", name, buf, naru__errno_text(r));
@@ -126,12 +143,12 @@ int naru__unix_place(const struct naru_url *url, struct unix_place *ret_place)
     if (!url->rest[0])
         return naru__fail(-EINVAL, "%s names no socket: write %s:/path, %s:@abstract or %s:name",
                           url->text, url->scheme, url->scheme, url->scheme);
-    if (url->rest[0] == '@') {
+    if (url->rest[0] == '@' && strcmp(url->scheme, "shm") != 0) {
         r = abstract_place(url, &p);
     } else if (strchr(url->rest, '/')) {
         r = file_place(url->text, url->rest, &p);
     } else {
-        r = own_directory(url->text, directory, sizeof directory);
+        r = own_directory(url, directory, sizeof directory);
         if (r == 0 &&
             (size_t)snprintf(path, sizeof path, "%s/%s", directory, url->rest) >= sizeof path)
             r = naru__fail(-ENAMETOOLONG, "%.60s…: a name has at most 255 bytes", url->text);
@@ -147,6 +164,12 @@ void naru__unix_leave(struct unix_place *p)
 {
     p->directory = naru__os_close(p->directory);
     p->lock = naru__os_close(p->lock);
+}
+
+int naru__unix_no_socket(const char *name, int code)
+{
+    return naru__fail(code, "%s: no socket: %s%s", name, naru__errno_text(code),
+                      naru__limit_of_files(code).text);
 }
 
 /* ---- who is there ---- */
@@ -383,6 +406,70 @@ void naru__unix_unbind(const struct unix_place *p)
 {
     if (!p->abstract)
         (void)naru__os_unlink_at(p->directory, p->file);
+}
+
+/* ---- meeting ---- */
+
+int naru__unix_connected(const struct naru_url *url, int type, size_t capacity, unsigned flags,
+                         int64_t deadline)
+{
+    struct unix_place place;
+    int r = naru__unix_place(url, &place);
+    if (r < 0)
+        return r;
+    int fd = naru__os_socket(AF_UNIX, type, 0);
+    if (fd < 0) {
+        naru__unix_leave(&place);
+        return naru__unix_no_socket(url->text, fd);
+    }
+    naru__socket_capacity(fd, capacity);
+    r = naru__unix_connect(fd, url->text, &place, flags, deadline);
+    naru__unix_leave(&place);
+    if (r < 0)
+        naru__os_close(fd);
+    return r < 0 ? r : fd;
+}
+
+static int make_listener(const struct naru_socket_kind *is, int type, enum naru_handle_noun noun,
+                         const struct naru_url *url, const struct naru_listen_options *o,
+                         struct unix_place *place, struct naru_listener **ret_l)
+{
+    struct naru_socket_file file;
+    int fd = naru__socket_activated(&place->address, type);
+    if (fd >= 0) {
+        int r = naru__socket_listener(is, noun, url->text, fd, o, NULL, ret_l);
+        naru__os_close(r < 0 ? fd : NARU__NO_FD);
+        return r;
+    }
+    fd = naru__os_socket(AF_UNIX, type, 0);
+    if (fd < 0)
+        return naru__unix_no_socket(url->text, fd);
+    int r = naru__unix_bind(fd, type, url->text, o->mode, place, &file);
+    if (r == 0) {
+        r = naru__socket_listen(fd, url->text, o->backlog);
+        if (r == 0)
+            r = naru__socket_listener(is, noun, url->text, fd, o, place->abstract ? NULL : &file,
+                                      ret_l);
+        if (r == 0)
+            place->directory = NARU__NO_FD; /* the listener's now */
+        else
+            naru__unix_unbind(place);
+    }
+    naru__os_close(r < 0 ? fd : NARU__NO_FD);
+    return r;
+}
+
+int naru__unix_listen(const struct naru_socket_kind *is, int type, enum naru_handle_noun noun,
+                      const struct naru_url *url, const struct naru_listen_options *o,
+                      struct naru_listener **ret_l)
+{
+    struct unix_place place;
+    int r = naru__unix_place(url, &place);
+    if (r < 0)
+        return r;
+    r = make_listener(is, type, noun, url, o, &place, ret_l);
+    naru__unix_leave(&place);
+    return r;
 }
 
 int naru__unix_remove(const struct naru_url *url)
