@@ -595,6 +595,43 @@ static void no_reader(void)
     finish();
 }
 
+static void hold_receiver(void *unused)
+{
+    (void)unused;
+    expect_ok(naru_adopt(in_handle()));
+    give_away();
+    pause();
+}
+
+static void *kill_soon(void *pid)
+{
+    usleep(50000);
+    kill(*(pid_t *)pid, SIGKILL);
+    return NULL;
+}
+
+/* A sender that waits for room learns of the receiver's death. */
+static void killed_receiver(void)
+{
+    static char block[3000];
+    pthread_t thread;
+    begin(0, 0, 0);
+    pid_t child = start_child(hold_receiver, NULL);
+    naru_stream_close(e.s_in);
+    naru_channel_close(e.in);
+    e.s_in = NULL;
+    e.in = NULL;
+    expect(pthread_create(&thread, NULL, kill_soon, &child) == 0);
+    int r;
+    while ((r = put(block, sizeof block, PATIENCE)) == 0)
+        ;
+    expect_code(shape->can & CHANNEL && !(shape->can & RAW) ? -ECONNRESET : -EPIPE,
+                r == -ECONNRESET && shape->can & RAW ? -EPIPE : r);
+    pthread_join(thread, NULL);
+    waitpid(child, NULL, 0);
+    finish();
+}
+
 /* ---- channels ---- */
 
 static void types(void)
@@ -903,6 +940,7 @@ static const struct {
     {"close with data in flight", close_in_flight, 0, STREAM | NAMED,
      "a FIFO keeps bytes only while somebody holds it, and its reader does not see an end"},
     {"no reader", no_reader, 0, 0, ""},
+    {"receiver killed, sender waits", killed_receiver, PAIR, 0, "no pair to fork with"},
     {"types", types, CHANNEL, 0, "streams have no types"},
     {"select by type", select_by_type, SELECT, 0, "no types, or no selecting"},
     {"bounded stash", stash_bound, SELECT | FRAMED, SHARED, "no stash, or one that is met late"},

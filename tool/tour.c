@@ -16,8 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const struct scene *const all_scenes[] = {pipe_scenes, fifo_scenes, mq_scenes, socket_scenes,
-                                                 datagram_scenes};
+static const struct scene *const all_scenes[] = {pipe_scenes,   fifo_scenes,     mq_scenes,
+                                                 socket_scenes, datagram_scenes, shm_scenes};
 static const struct role *const all_roles[] = {pipe_roles, fifo_roles, mq_roles, socket_roles,
                                                datagram_roles};
 

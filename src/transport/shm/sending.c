@@ -64,6 +64,8 @@ static int await_room(struct shm_end *e, uint64_t n, struct naru_wait *wait, uin
         if (e->tx.consumed != before)
             continue;
         int r = closed(e);
+        if (r == 0 && wait->slept) /* woken, perhaps by a death */
+            r = naru__shm_look_for_end(e);
         if (r == 0)
             r = naru__shm_wait(e, wait);
         if (r < 0)
