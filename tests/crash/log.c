@@ -40,9 +40,10 @@ void log_got(struct world *w, unsigned id, bool redelivered)
 void check_log(struct world *w)
 {
     int lost = 0, which = -1;
-    for (int id = 0; id < MESSAGES_MAX && !w->log->none_left; id++) {
-        if (w->log->message[id].sent && !w->log->message[id].got &&
-            !w->log->message[id].got_again && lost++ == 0)
+    for (int id = 0; id < MESSAGES_MAX; id++) {
+        bool got = w->log->message[id].got || w->log->message[id].got_again;
+        if (w->log->message[id].sent && !got && !w->log->none_left[id >= MESSAGES_MAX / 2] &&
+            lost++ == 0)
             which = id;
     }
     if (lost > w->log->consuming)

@@ -46,6 +46,8 @@ static bool image_stop(struct world *w, struct point point, void *context)
     }
     if (sweep->record && code_swept(point.pc))
         points_add(sweep->record, point);
+    if (sweep->record == &sweep->job->points && changed && code_swept(point.pc))
+        points_add(&sweep->job->changes, point);
     sweep->job->tally.total[sweep->mode]++;
     /* unchanged memory is the image that was checked at the stop before */
     if (changed && !make_image(w, sweep->job, sweep->who))
@@ -148,7 +150,7 @@ bool record_calls(struct world *w, struct job *job)
 bool run_kill(struct world *w, struct job *job, struct point point)
 {
     bool early = w->seed & 1, there = false;
-    world_start(w, w->seed & 2);
+    world_start(w, w->seed & 2 && !w->scenario->no_child);
     bool good = !w->control->failed && trace_begin(w, 0, OPERATE, LIVES);
     if (good && early) {
         survivors(w, 1, DIED);
@@ -160,7 +162,7 @@ bool run_kill(struct world *w, struct job *job, struct point point)
         job->tally.missed[KILLS]++;
     int64_t now = 0;
     if (good) {
-        now = clock_now();
+        w->control->killed_at = now = clock_now();
         trace_kill(w, 0, point);
         w->control->dead = true;
         if (!early)

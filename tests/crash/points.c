@@ -26,7 +26,7 @@ struct function {
 
 static struct function *functions;
 static size_t n_functions;
-static unsigned char *swept;          /* a byte of text: in the rooms */
+static unsigned char *swept;           /* a byte of text: 1 in the rooms, 2 never leads there */
 static _Atomic unsigned char *reached; /* shared by all drivers: 1 swept by somebody, 2 reached */
 static char self[512];
 
@@ -112,6 +112,8 @@ void code_choose(const char *const *rooms)
     for (size_t i = 0; i < n_functions; i++) {
         const struct function *f = &functions[i];
         bool in = false;
+        if (f->source && strstr(f->source, "/tests/crash/log.c"))
+            memset(swept + (f->start - begin()), 2, f->size);
         for (const char *const *room = rooms; f->source && *room; room++)
             in |= strstr(f->source, *room) != NULL;
         if (!in || f->start < begin() || f->start + f->size > begin() + text_size())
@@ -124,12 +126,12 @@ void code_choose(const char *const *rooms)
 
 bool code_ours(uint64_t pc)
 {
-    return pc - begin() < text_size();
+    return pc - begin() < text_size() && swept[pc - begin()] != 2;
 }
 
 bool code_swept(uint64_t pc)
 {
-    return code_ours(pc) && swept[pc - begin()];
+    return code_ours(pc) && swept[pc - begin()] == 1;
 }
 
 void code_reached(uint64_t pc)

@@ -43,7 +43,9 @@
 #include <sys/types.h>
 #include <sys/user.h>
 
-enum { PARTICIPANTS_MAX = 4, MESSAGES_MAX = 1024, FLAWS_MAX = 8 };
+enum { PARTICIPANTS_MAX = 4, MESSAGES_MAX = 1024 };
+
+enum mode { IMAGES, KILLS, PAUSES, CLEANER, MODES };
 
 /* What survive() is told of the subject. */
 enum fate {
@@ -59,8 +61,8 @@ struct log {
         _Atomic uint8_t sending, sent, got, got_again; /* got_again: marked redelivered */
     } message[MESSAGES_MAX];
     _Atomic int consuming;   /* messages that the subject's call may be consuming just now */
-    _Atomic bool none_left;  /* nobody receives any more: nothing has to arrive */
-    _Atomic int last_got[2]; /* order, of messages below and above MESSAGES_MAX / 2 */
+    _Atomic bool none_left[2]; /* nobody receives these any more: nothing has to arrive */
+    _Atomic int last_got[2]; /* order, of ids below and from MESSAGES_MAX / 2 on */
     _Atomic uint32_t own[8]; /* the scenario's */
 };
 
@@ -75,13 +77,20 @@ struct world {
     struct control *control;
 };
 
+/* What must find it: 1 << mode, together. */
+struct flaw {
+    const char *name;
+    unsigned by;
+};
+
 struct scenario {
     const char *name;
     const char *const *operations, *const *states, *const *rooms;
-    const char *const *flaws; /* faults that can be planted into it; the rig must find each */
+    const struct flaw *flaws; /* that can be planted into it; ends with a NULL name */
     int participants;
     bool no_images; /* what matters lies in the kernel */
     bool no_pauses;
+    bool no_child; /* what a forked child has inherited is not dead */
     /* In a process of its own that is gone when operate() begins. */
     void (*prepare)(struct world *);
     void (*attach)(struct world *, int who); /* in each participant */
@@ -127,6 +136,7 @@ struct control {
     _Atomic bool child; /* the subject forks a child first */
     int descriptors;    /* open before the object was made */
     pid_t driver;
+    _Atomic int64_t killed_at;
     char why[512];
 };
 
@@ -165,7 +175,7 @@ struct points {
 bool code_load(void); /* symbols and sources of this program */
 void code_choose(const char *const *rooms);
 bool code_swept(uint64_t pc); /* in the rooms */
-bool code_ours(uint64_t pc);  /* in this program, not in a library */
+bool code_ours(uint64_t pc);  /* may lead to the rooms: not a library's, nor log.c's */
 const char *point_name(struct point);
 bool point_parse(const char *, struct point *ret_point);
 void points_add(struct points *, struct point);
@@ -188,7 +198,6 @@ void trace_release(struct world *, int who);
 
 /* ---- the modes (images.c, kills.c) ---- */
 
-enum mode { IMAGES, KILLS, PAUSES, CLEANER, MODES };
 extern const char *const mode_names[MODES];
 
 struct tally {
@@ -199,6 +208,7 @@ struct job {
     const struct scenario *scenario;
     int operation, state;
     struct points points, calls; /* of the recorded trace */
+    struct points changes;       /* the points at which memory, or the log, had changed */
     struct tally tally;
 };
 

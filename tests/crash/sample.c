@@ -37,8 +37,15 @@ struct end {
 static const char *const operations[] = {"send", "recv", NULL};
 static const char *const states[] = {"empty", "full", "wrapped", "contended", NULL};
 static const char *const rooms[] = {"/tests/crash/sample.c", NULL};
-static const char *const flaws[] = {"acknowledge-before-publish", "publish-before-fill",
-                                    "clean-without-check", "stamp-reused", NULL};
+static const struct flaw flaws[] = {
+    {"acknowledge-before-publish", 1 << IMAGES | 1 << KILLS},
+    {"publish-before-fill", 1 << IMAGES | 1 << KILLS},
+    {"clean-without-check", 1 << PAUSES},
+    {"clean-in-two-steps", 1 << CLEANER},
+    {"stamp-reused", 1 << IMAGES},
+    {"lock-inherited", 1 << KILLS},
+    {NULL, 0},
+};
 
 static bool has(const struct world *w, const char *flaw)
 {
@@ -76,12 +83,17 @@ static void ring_adopt(struct end *e)
         atomic_store_explicit(&e->ring->sent, at + 1, memory_order_relaxed);
 }
 
-static bool holder_dead(struct world *w, struct end *e, uint64_t holder)
+/* A record lock is the process's alone; one on the description stays with a forked child. */
+static bool alive(const struct world *w, const struct end *e, int who)
 {
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
-    lock.l_start = (off_t)(holder - 1);
-    return has(w, "clean-without-check") ||
-           (fcntl(e->fd, F_GETLK, &lock) == 0 && lock.l_type == F_UNLCK);
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = who, .l_len = 1};
+    int how = has(w, "lock-inherited") ? F_OFD_GETLK : F_GETLK;
+    return fcntl(e->fd, how, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+static bool holder_dead(const struct world *w, const struct end *e, uint64_t holder)
+{
+    return has(w, "clean-without-check") || !alive(w, e, (int)holder - 1);
 }
 
 /* The claim: 1 taken, 2 taken over from the dead, 0 another's. */
@@ -92,6 +104,10 @@ static int ring_claim(struct world *w, struct end *e, int who)
         return 1;
     if (!holder_dead(w, e, held))
         return 0;
+    if (has(w, "clean-in-two-steps")) {
+        atomic_store(&e->ring->claim, 0);
+        held = 0;
+    }
     return atomic_compare_exchange_strong(&e->ring->claim, &held, mine) ? 2 : 0;
 }
 
@@ -149,7 +165,6 @@ static void prepare(struct world *w)
         e->ring->claim = 100; /* whoever that was is gone */
 }
 
-/* A record lock is the process's alone: one on a description would stay with a forked child. */
 static void attach(struct world *w, int who)
 {
     struct end *e = w->object;
@@ -159,7 +174,7 @@ static void attach(struct world *w, int who)
     close(e->fd);
     e->fd = fd;
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = who, .l_len = 1};
-    if (fcntl(fd, F_SETLK, &lock) != 0)
+    if (fcntl(fd, has(w, "lock-inherited") ? F_OFD_SETLK : F_SETLK, &lock) != 0)
         failed(w, "no lock");
 }
 
@@ -178,18 +193,12 @@ static void operate(struct world *w)
     }
 }
 
-static bool alive(struct world *w, struct end *e, int who)
-{
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = who, .l_len = 1};
-    return !w->image && fcntl(e->fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
-}
-
 /* Till nothing is left and nobody is there who could bring anything: the subject, and of two
  * receivers the one that may still hold a message. */
 static void drain(struct world *w, struct end *e, int who)
 {
     for (int got;;) {
-        bool others = alive(w, e, 0) || (who == 2 && alive(w, e, 1));
+        bool others = !w->image && (alive(w, e, 0) || (who == 2 && alive(w, e, 1)));
         while ((got = ring_recv(w, e, who)) == 1)
             going_on(w, who);
         if (got == 0 && !others)

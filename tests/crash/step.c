@@ -7,6 +7,7 @@
 #include "rig.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -111,6 +112,9 @@ bool trace_begin(struct world *w, int who, enum command what, enum fate fate)
         note_failure(w, "participant %d cannot be traced: %s", who, strerror(errno));
         return false;
     }
+    cpu_set_t mine;
+    if (sched_getaffinity(0, sizeof mine, &mine) == 0)
+        sched_setaffinity(pid, sizeof mine, &mine);
     limit(4);
     command(w, who, what, fate, true);
     int resume = PTRACE_CONT;

@@ -114,7 +114,7 @@ bool subject_dead(const struct world *w)
 
 void going_on(struct world *w, int who)
 {
-    if (!w->image && w->control->seat[who].on_at == 0 && w->control->dead)
+    if (!w->image && w->control->seat[who].on_at == 0 && w->control->killed_at)
         w->control->seat[who].on_at = clock_now();
 }
 
@@ -233,6 +233,9 @@ static _Noreturn void participant(struct world *w, int who)
 
 static _Noreturn void stage(struct world *w)
 {
+    cpu_set_t all; /* the driver is pinned */
+    memset(&all, 0xff, sizeof all);
+    sched_setaffinity(0, sizeof all, &all);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     w->control->descriptors = count_descriptors();
     w->scenario->prepare(w);
