@@ -4,20 +4,23 @@
  * The subject is stopped and the survivor idle, so memory stands still. In a clone of the survivor
  * each shared file (a memfd, a file on tmpfs) is copied into a memfd of its own, which takes its
  * place under each descriptor and each mapping. The copy is another inode: locks that the subject
- * holds are not on it. Sockets are put in the state that a death leaves: hung up. */
+ * holds are not on it. Sockets are put in the state that a death leaves: hung up. Names in /dev/shm
+ * are copied into another /dev/shm, in a mount namespace of the clone's own. */
 #include "rig.h"
 
-#include <errno.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/magic.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -123,6 +126,8 @@ static struct {
 } copies[MAPPINGS_MAX];
 static int n_copies;
 
+static bool shm_used(void);
+
 static void copy_bytes(int from, int to, size_t size)
 {
     static char block[1 << 16];
@@ -135,27 +140,139 @@ static void copy_bytes(int from, int to, size_t size)
     }
 }
 
-/* The copy of this inode; `from` reads it. */
-static int copy_of(uint64_t inode, int from)
+static int known_copy(uint64_t inode)
 {
     for (int i = 0; i < n_copies; i++)
         if (copies[i].inode == inode)
             return copies[i].fd;
-    if (n_copies == MAPPINGS_MAX || from < 0)
-        return -1;
+    return -1;
+}
+
+/* Out of the way of the descriptors to replace. */
+static int keep_copy(uint64_t inode, int fd, int seals)
+{
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, 512);
+    close(fd);
+    copies[n_copies].inode = inode;
+    copies[n_copies].fd = high;
+    copies[n_copies++].seals = seals;
+    return high;
+}
+
+/* The copy of this inode, which `from` reads. */
+static int copy_of(uint64_t inode, int from)
+{
+    int there = known_copy(inode);
+    if (there >= 0 || n_copies == MAPPINGS_MAX || from < 0)
+        return there;
     struct stat st;
     int seals = fcntl(from, F_GET_SEALS);
     int fd = memfd_create("naru:image", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0 || fstat(from, &st) != 0 || ftruncate(fd, st.st_size) != 0)
         return -1;
-    /* out of the way of the descriptors to replace */
-    int high = fcntl(fd, F_DUPFD_CLOEXEC, 512);
-    close(fd);
-    copy_bytes(from, high, (size_t)st.st_size);
-    copies[n_copies].inode = inode;
-    copies[n_copies].fd = high;
-    copies[n_copies++].seals = seals;
-    return high;
+    copy_bytes(from, fd, (size_t)st.st_size);
+    return keep_copy(inode, fd, seals);
+}
+
+/* A name of the tree: a file keeps its mode, a socket becomes one that nobody listens at. */
+static void copy_name(int from, int to, const char *name, const struct stat *st)
+{
+    char target[256];
+    if (S_ISREG(st->st_mode) && n_copies < MAPPINGS_MAX) {
+        int reader = openat(from, name, O_RDONLY | O_CLOEXEC);
+        int fd = openat(to, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, st->st_mode & 07777);
+        if (fd >= 0 && ftruncate(fd, st->st_size) == 0) {
+            copy_bytes(reader, fd, (size_t)st->st_size);
+            keep_copy(st->st_ino, fd, 0);
+        }
+        close(reader);
+    } else if (S_ISLNK(st->st_mode)) {
+        ssize_t n = readlinkat(from, name, target, sizeof target - 1);
+        target[n < 0 ? 0 : n] = 0;
+        if (symlinkat(target, to, name) != 0)
+            perror("crash: image");
+    } else if (!S_ISDIR(st->st_mode)) {
+        mknodat(to, name, st->st_mode, st->st_rdev);
+    }
+}
+
+static void copy_tree(int from, int to)
+{
+    DIR *d = fdopendir(from);
+    struct stat st;
+    for (struct dirent *e; d && (e = readdir(d));) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+            fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
+        copy_name(dirfd(d), to, e->d_name, &st);
+        if (S_ISDIR(st.st_mode) && mkdirat(to, e->d_name, st.st_mode & 07777) == 0) {
+            int there = openat(to, e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+            copy_tree(openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC), there);
+            close(there);
+        }
+    }
+    if (d)
+        closedir(d);
+}
+
+static void copy_names(void)
+{
+    int old = open("/dev/shm", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (old < 0 || !shm_used()) {
+        close(old);
+        return;
+    }
+    int new = shm_own() ? open("/dev/shm", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (new < 0) {
+        perror("crash: an image's own /dev/shm");
+        _exit(3);
+    }
+    copy_tree(old, new);
+    close(new);
+}
+
+/* ---- a /dev/shm of one's own ---- */
+
+/* For a driver, so that what is found there is its worlds'; and for an image. */
+static bool own_shm;
+
+bool shm_own(void)
+{
+    return own_shm = unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount("crash", "/dev/shm", "tmpfs", 0, "mode=1777") == 0;
+}
+
+/* Is anything there? ret_name: the first thing, but the directories of users, which stay. */
+static bool find_left(int fd, int depth, char *name, size_t size)
+{
+    DIR *d = fdopendir(fd);
+    bool found = false;
+    for (struct dirent *e; d && !found && (e = readdir(d));) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        if (depth == 0 && strncmp(e->d_name, "naru-", 5) == 0) {
+            found = find_left(openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC), 1,
+                              name, size);
+        } else {
+            found = true;
+            snprintf(name, size, "%s", e->d_name);
+        }
+    }
+    if (d)
+        closedir(d);
+    return found;
+}
+
+bool shm_left(char *ret_name, size_t size)
+{
+    int fd = own_shm ? open("/dev/shm", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    return fd >= 0 && find_left(fd, 0, ret_name, size);
+}
+
+static bool shm_used(void)
+{
+    struct stat st;
+    return own_shm && stat("/dev/shm", &st) == 0 && st.st_nlink > 2; /* a directory of a user */
 }
 
 static int open_of(int fd, int flags)
@@ -249,6 +366,7 @@ void forge(struct world *w)
     int n = shared_mappings(w, getpid(), list);
     w->image = true;
     n_copies = 0;
+    copy_names();
     for (int i = 0; i < n; i++)
         renew_mapping(&list[i]);
     int fds[256], n_fds = 0;

@@ -171,6 +171,7 @@ static const double share[MODES + 1] = {0, 0.35, 0.65, 0.8, 1};
 static void drive(long core, long cores)
 {
     pin(core);
+    shm_own();
     struct world *w = world_new();
     int64_t begin = clock_now(), whole = deadline - begin;
     for (int mode = 0; mode < MODES; mode++) {
@@ -402,6 +403,7 @@ static int replay(void)
         return 2;
     }
     pin(0);
+    shm_own();
     struct world *w = world_new();
     w->scenario = job->scenario;
     w->operation = job->operation;

@@ -58,9 +58,9 @@ static bool image_stop(struct world *w, struct point point, void *context)
 static bool ended(struct world *w, struct job *job, enum mode mode, struct point point,
                   const struct point *second, bool good)
 {
+    good &= world_end(w);
     if (!good)
         report_failure(w, job, mode, point, second);
-    world_end(w);
     return good;
 }
 

@@ -97,6 +97,9 @@ struct scenario {
     void (*operate)(struct world *);         /* in the subject */
     void (*survive)(struct world *, int who, enum fate);
     void (*check)(struct world *); /* NULL: check_log() */
+    /* In a process of its own, when all have ended: the next opener, who leaves nothing. May be
+     * NULL: nothing is left then, either. */
+    void (*sweep)(struct world *);
     /* Operations that do not apply in a state. NULL: all do. */
     bool (*applies)(int operation, int state);
 };
@@ -142,7 +145,7 @@ struct control {
 
 struct world *world_new(void); /* one a driver */
 void world_start(struct world *, bool child);
-void world_end(struct world *); /* kills and reaps what there is; looks for what is left */
+bool world_end(struct world *); /* kills and reaps all; false: something is left, and noted */
 void command(struct world *, int who, enum command, enum fate, bool gated);
 bool finished(struct world *, int who, int milliseconds);
 void note_failure(struct world *, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -151,6 +154,8 @@ void note_failure(struct world *, const char *format, ...) __attribute__((format
 
 void forge(struct world *);                 /* in a raw clone of a survivor */
 void keep_on_fork(void);                    /* pages that a fork wipes are not wiped */
+bool shm_own(void);                         /* from here on this process's /dev/shm is empty */
+bool shm_left(char *ret_name, size_t size); /* something in it, but the directories of users */
 bool shared_mapped(const struct world *);   /* by this process, and not the rig's */
 void shared_look(struct world *, pid_t);    /* watch that process's shared memory, and the log */
 bool shared_changed(struct world *);        /* since the last call */

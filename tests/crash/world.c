@@ -294,10 +294,33 @@ static void end_process(pid_t pid)
         ;
 }
 
-void world_end(struct world *w)
+static void sweep(struct world *w)
 {
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        alarm(5);
+        w->scenario->sweep(w);
+        _exit(0);
+    }
+    int status = 0;
+    if (waitpid(pid, &status, 0) == pid && status != 0)
+        note_failure(w, "the next opener ended with status %d", status);
+}
+
+bool world_end(struct world *w)
+{
+    char name[256];
     for (int i = 0; i < PARTICIPANTS_MAX; i++) {
         end_process(w->control->seat[i].pid);
         end_process(w->control->seat[i].descendant);
     }
+    bool before = w->control->failed;
+    if (shm_left(name, sizeof name) && w->scenario->sweep)
+        sweep(w);
+    if (shm_left(name, sizeof name)) {
+        note_failure(w, "%s is left in /dev/shm", name);
+        shm_own(); /* for the next world */
+    }
+    return before || !w->control->failed;
 }
