@@ -338,3 +338,29 @@ const struct scenario pipe_scenario = {
     .survive = survive,
     .applies = applies,
 };
+
+static const char *shm_missing(void)
+{
+    naru_channel *a, *b;
+    if (naru_channel_pair("shm:", NULL, &a, &b) < 0)
+        return naru_why();
+    naru_channel_close(a);
+    naru_channel_close(b);
+    return NULL;
+}
+
+static const char *const shm_rooms[] = {"/src/shm/", "/src/transport/shm/", NULL};
+
+const struct scenario shm_scenario = {
+    .name = "shm",
+    .operations = operations,
+    .states = states,
+    .rooms = shm_rooms,
+    .participants = 2,
+    .missing = shm_missing,
+    .prepare = prepare,
+    .attach = attach,
+    .operate = operate,
+    .survive = survive,
+    .applies = applies,
+};

@@ -14,13 +14,11 @@
 #include <inttypes.h>
 #include <linux/magic.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -74,11 +72,13 @@ static struct {
     char *old, *new;
     size_t size, room;
     struct log log;
+    uint64_t names, old_names;
 } seen;
 
 void shared_look(struct world *w, pid_t pid)
 {
     seen.pid = pid;
+    seen.names = shm_print();
     seen.n = shared_mappings(w, pid, seen.mapping);
     size_t size = 0;
     for (int i = 0; i < seen.n; i++)
@@ -107,11 +107,13 @@ bool shared_changed(struct world *w)
             memset(seen.new + at, 0, m->end - m->start);
         at += m->end - m->start;
     }
-    bool same = memcmp(&seen.log, w->log, sizeof seen.log) == 0 &&
+    bool same = seen.names == seen.old_names &&
+                memcmp(&seen.log, w->log, sizeof seen.log) == 0 &&
                 (at == 0 || memcmp(seen.old, seen.new, at) == 0);
     if (same)
         return false;
     memcpy(&seen.log, w->log, sizeof seen.log);
+    seen.old_names = seen.names;
     char *old = seen.old;
     seen.old = seen.new;
     seen.new = old;
@@ -125,8 +127,6 @@ static struct {
     int fd, seals;
 } copies[MAPPINGS_MAX];
 static int n_copies;
-
-static bool shm_used(void);
 
 static void copy_bytes(int from, int to, size_t size)
 {
@@ -229,50 +229,6 @@ static void copy_names(void)
     }
     copy_tree(old, new);
     close(new);
-}
-
-/* ---- a /dev/shm of one's own ---- */
-
-/* For a driver, so that what is found there is its worlds'; and for an image. */
-static bool own_shm;
-
-bool shm_own(void)
-{
-    return own_shm = unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-           mount("crash", "/dev/shm", "tmpfs", 0, "mode=1777") == 0;
-}
-
-/* Is anything there? ret_name: the first thing, but the directories of users, which stay. */
-static bool find_left(int fd, int depth, char *name, size_t size)
-{
-    DIR *d = fdopendir(fd);
-    bool found = false;
-    for (struct dirent *e; d && !found && (e = readdir(d));) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-            continue;
-        if (depth == 0 && strncmp(e->d_name, "naru-", 5) == 0) {
-            found = find_left(openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC), 1,
-                              name, size);
-        } else {
-            found = true;
-            snprintf(name, size, "%s", e->d_name);
-        }
-    }
-    if (d)
-        closedir(d);
-    return found;
-}
-
-bool shm_left(char *ret_name, size_t size)
-{
-    int fd = own_shm ? open("/dev/shm", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    return fd >= 0 && find_left(fd, 0, ret_name, size);
-}
-
-static bool shm_used(void)
-{
-    struct stat st;
-    return own_shm && stat("/dev/shm", &st) == 0 && st.st_nlink > 2; /* a directory of a user */
 }
 
 static int open_of(int fd, int flags)

@@ -89,8 +89,10 @@ struct scenario {
     const struct flaw *flaws; /* that can be planted into it; ends with a NULL name */
     int participants;
     bool no_images; /* what matters lies in the kernel */
+    bool names; /* in /dev/shm: needs the right to mount one of its own */
     bool no_pauses;
     bool no_child; /* what a forked child has inherited is not dead */
+    const char *(*missing)(void); /* why this build cannot; NULL, or it gives NULL: it can */
     /* In a process of its own that is gone when operate() begins. */
     void (*prepare)(struct world *);
     void (*attach)(struct world *, int who); /* in each participant */
@@ -156,6 +158,8 @@ void forge(struct world *);                 /* in a raw clone of a survivor */
 void keep_on_fork(void);                    /* pages that a fork wipes are not wiped */
 bool shm_own(void);                         /* from here on this process's /dev/shm is empty */
 bool shm_left(char *ret_name, size_t size); /* something in it, but the directories of users */
+bool shm_used(void);
+uint64_t shm_print(void); /* of all names there */
 bool shared_mapped(const struct world *);   /* by this process, and not the rig's */
 void shared_look(struct world *, pid_t);    /* watch that process's shared memory, and the log */
 bool shared_changed(struct world *);        /* since the last call */

@@ -175,6 +175,11 @@ static void image(struct world *w, int who)
         forge(w);
         survive(w, who, DIED);
         w->scenario->check ? w->scenario->check(w) : check_log(w);
+        if (w->scenario->sweep)
+            w->scenario->sweep(w);
+        char name[256];
+        if (shm_left(name, sizeof name))
+            failed(w, "%s is left in /dev/shm", name);
         _exit(0);
     }
     int status = 0;
