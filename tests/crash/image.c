@@ -33,7 +33,7 @@ struct mapping {
 };
 
 /* Shared mappings of the process, but the rig's own. */
-static int shared_mappings(const struct world *w, pid_t pid, struct mapping *list)
+static int shared_mappings(pid_t pid, struct mapping *list)
 {
     char path[64];
     static char text[1 << 16];
@@ -49,18 +49,18 @@ static int shared_mappings(const struct world *w, pid_t pid, struct mapping *lis
         struct mapping m;
         if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %*s %" SCNu64, &m.start, &m.end,
                    m.mode, &m.offset, &m.inode) != 5 ||
-            m.mode[3] != 's' || n == MAPPINGS_MAX || memmem(line, (size_t)(end - line), "zero", 4))
+            m.mode[3] != 's' || n == MAPPINGS_MAX ||
+            memmem(line, (size_t)(end - line), "crash-rig", 9))
             continue;
-        (void)w; /* its mappings are anonymous: /dev/zero */
         list[n++] = m;
     }
     return n;
 }
 
-bool shared_mapped(const struct world *w)
+bool shared_mapped(void)
 {
     struct mapping list[MAPPINGS_MAX];
-    return shared_mappings(w, getpid(), list) > 0;
+    return shared_mappings(getpid(), list) > 0;
 }
 
 /* ---- has anything changed? ---- */
@@ -75,11 +75,11 @@ static struct {
     uint64_t names, old_names;
 } seen;
 
-void shared_look(struct world *w, pid_t pid)
+void shared_look(pid_t pid)
 {
     seen.pid = pid;
     seen.names = shm_print();
-    seen.n = shared_mappings(w, pid, seen.mapping);
+    seen.n = shared_mappings(pid, seen.mapping);
     size_t size = 0;
     for (int i = 0; i < seen.n; i++)
         if (seen.mapping[i].mode[0] == 'r')
@@ -319,7 +319,7 @@ static void renew_mapping(const struct mapping *m)
 void forge(struct world *w)
 {
     struct mapping list[MAPPINGS_MAX];
-    int n = shared_mappings(w, getpid(), list);
+    int n = shared_mappings(getpid(), list);
     w->image = true;
     n_copies = 0;
     copy_names();

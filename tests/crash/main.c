@@ -10,7 +10,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -535,14 +534,9 @@ int main(int argc, char **argv)
         return 0;
     }
     report_begin();
-    jobs = mmap(NULL, sizeof *jobs, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (jobs == MAP_FAILED)
-        return 2;
+    jobs = rig_memory(sizeof *jobs);
     deadline = clock_now() + (int64_t)options.budget * 1000000000;
-    char (*text)[300] = mmap(NULL, N_SCENARIOS * sizeof *text, PROT_READ | PROT_WRITE,
-                             MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (text == MAP_FAILED)
-        return 2;
+    char(*text)[300] = rig_memory(N_SCENARIOS * sizeof *text);
     ask_missing(text);
     if (options.replay)
         return replay();

@@ -99,8 +99,8 @@ bool code_load(void)
     char *file = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     close(fd);
     swept = calloc(1, text_size());
-    reached = mmap(NULL, text_size(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (file == MAP_FAILED || !swept || reached == MAP_FAILED)
+    reached = rig_memory(text_size());
+    if (file == MAP_FAILED || !swept)
         return false;
     read_symbols(file);
     return functions && read_sources();

@@ -4,7 +4,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 enum { DELAYS_MAX = 1 << 17, PRINTED_MAX = 3 };
 
@@ -15,9 +14,7 @@ static struct shared {
 
 void report_begin(void)
 {
-    delays = mmap(NULL, sizeof *delays, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (delays == MAP_FAILED)
-        abort();
+    delays = rig_memory(sizeof *delays);
 }
 
 void report_delay(int64_t ns)

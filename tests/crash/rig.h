@@ -126,6 +126,8 @@ int64_t clock_now(void); /* nanoseconds */
 
 /* ---- worlds (world.c) ---- */
 
+void *rig_memory(size_t); /* zeroed, shared with all processes of the rig */
+
 enum command { NOTHING, OPERATE, SURVIVE, IMAGE };
 
 struct control {
@@ -160,8 +162,8 @@ bool shm_own(void);                         /* from here on this process's /dev/
 bool shm_left(char *ret_name, size_t size); /* something in it, but the directories of users */
 bool shm_used(void);
 uint64_t shm_print(void); /* of all names there */
-bool shared_mapped(const struct world *);   /* by this process, and not the rig's */
-void shared_look(struct world *, pid_t);    /* watch that process's shared memory, and the log */
+bool shared_mapped(void);                   /* by this process, and not the rig's */
+void shared_look(pid_t);                    /* watch that process's shared memory, and the log */
 bool shared_changed(struct world *);        /* since the last call */
 
 /* ---- what code there is (points.c) ---- */

@@ -132,7 +132,7 @@ bool trace_steps(struct world *w, int who, on_stop *on, void *context)
     limit(20);
     enum stop stop = TRAPPED;
     bool there = true, more = true;
-    shared_look(w, pid);
+    shared_look(pid);
     while (more) {
         uint64_t pc = where(pid);
         if (!code_ours(pc)) {
@@ -140,7 +140,7 @@ bool trace_steps(struct world *w, int who, on_stop *on, void *context)
                 (uint64_t)ptrace(PTRACE_PEEKUSER, pid, offsetof(struct user, regs.rsp), NULL);
             uint64_t back = word_at(pid, sp);
             stop = code_ours(back) ? run_to(pid, back, &there) : go(pid, PTRACE_SINGLESTEP);
-            shared_look(w, pid);
+            shared_look(pid);
             if (stop != TRAPPED || !there) /* not there: a library called back */
                 break;
             continue;

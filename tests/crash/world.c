@@ -38,6 +38,21 @@ uint64_t pseudo_random(uint64_t *seed)
     return x ^ x >> 31;
 }
 
+/* By its name images and checks know the rig's own memory. */
+void *rig_memory(size_t size)
+{
+    int fd = memfd_create("crash-rig", MFD_CLOEXEC);
+    void *p = fd < 0 || ftruncate(fd, (off_t)size) != 0
+                  ? MAP_FAILED
+                  : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED) {
+        perror("crash: memory");
+        exit(2);
+    }
+    close(fd);
+    return p;
+}
+
 /* ---- orders ---- */
 
 static void sleep_on(_Atomic int *word, int value, int milliseconds)
@@ -150,7 +165,7 @@ static void survive(struct world *w, int who, enum fate fate)
         failed(w, "participant %d has %d descriptors open when all is closed; at first %d", who, n,
                w->control->descriptors);
     }
-    if (shared_mapped(w))
+    if (shared_mapped())
         failed(w, "participant %d still maps shared memory when all is closed", who);
 }
 
@@ -262,15 +277,10 @@ static _Noreturn void stage(struct world *w)
 struct world *world_new(void)
 {
     struct world *w = calloc(1, sizeof *w);
-    int how = MAP_SHARED | MAP_ANONYMOUS;
-    void *control = mmap(NULL, sizeof *w->control, PROT_READ | PROT_WRITE, how, -1, 0);
-    void *log = mmap(NULL, sizeof *w->log, PROT_READ | PROT_WRITE, how, -1, 0);
-    if (!w || control == MAP_FAILED || log == MAP_FAILED) {
-        perror("crash: memory");
+    if (!w)
         exit(2);
-    }
-    w->control = control;
-    w->log = log;
+    w->control = rig_memory(sizeof *w->control);
+    w->log = rig_memory(sizeof *w->log);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     return w;
 }
