@@ -300,6 +300,17 @@ static void renew(int fd)
     }
 }
 
+/* Without the right to open map_files: through the memory itself. */
+static int copy_mapped(const struct mapping *m)
+{
+    size_t size = m->end - m->start;
+    int fd = m->mode[0] == 'r' ? memfd_create("naru:image", MFD_CLOEXEC | MFD_ALLOW_SEALING) : -1;
+    if (fd < 0 || ftruncate(fd, (off_t)(m->offset + size)) != 0 ||
+        pwrite(fd, (void *)(uintptr_t)m->start, size, (off_t)m->offset) != (ssize_t)size)
+        return -1;
+    return keep_copy(m->inode, fd, 0);
+}
+
 static void renew_mapping(const struct mapping *m)
 {
     char path[96];
@@ -307,6 +318,8 @@ static void renew_mapping(const struct mapping *m)
     int from = open(path, O_RDONLY | O_CLOEXEC), copy = copy_of(m->inode, from);
     if (from >= 0)
         close(from);
+    if (copy < 0)
+        copy = copy_mapped(m);
     if (copy < 0)
         return;
     int prot = (m->mode[0] == 'r' ? PROT_READ : 0) | (m->mode[1] == 'w' ? PROT_WRITE : 0);

@@ -13,9 +13,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern const struct scenario sample_scenario, named_scenario, pipe_scenario, shm_scenario;
+extern const struct scenario sample_scenario, named_scenario, pipe_scenario, unix_meeting,
+    shm_scenario;
 static const struct scenario *const scenarios[] = {&sample_scenario, &named_scenario,
-                                                  &pipe_scenario, &shm_scenario};
+                                                  &pipe_scenario, &unix_meeting,
+                                                  &shm_scenario};
 static const char *missing[sizeof scenarios / sizeof *scenarios];
 
 enum { N_SCENARIOS = sizeof scenarios / sizeof *scenarios, JOBS_MAX = 1024 };

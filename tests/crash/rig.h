@@ -91,6 +91,7 @@ struct scenario {
     bool no_images; /* what matters lies in the kernel */
     bool names; /* in /dev/shm: needs the right to mount one of its own */
     bool no_pauses;
+    bool no_delays; /* survivors wait for each other, too: their time says nothing */
     bool no_child; /* what a forked child has inherited is not dead */
     const char *(*missing)(void); /* why this build cannot; NULL, or it gives NULL: it can */
     /* In a process of its own that is gone when operate() begins. */
