@@ -11,26 +11,39 @@
 
 /* ---- the bare ring ---- */
 
-enum { SLOTS = 1024, ROOM = 1024, LINE = 64 };
+enum { SLOTS = 1024, ROOM = 16 << 20, LINE = 64 };
 
 struct slot {
     _Atomic uint64_t stamp;
-    char data[ROOM - sizeof(uint64_t)];
+    char data[];
 };
 
 struct direction {
     _Alignas(128) _Atomic uint64_t consumed;
-    _Alignas(128) char bytes[SLOTS * (ROOM + LINE)];
+    _Alignas(128) char bytes[ROOM];
 };
 
 static struct direction *rings; /* two */
 static struct direction *out, *in;
 static uint64_t sent, got, known;
 
+static size_t stride_of(size_t size)
+{
+    return (size + sizeof(uint64_t) + LINE - 1) / LINE * LINE;
+}
+
+/* As many as there is room for: large messages lie whole in it. */
+static uint64_t slots_of(size_t size)
+{
+    uint64_t n = SLOTS;
+    while (n * stride_of(size) > ROOM)
+        n /= 2;
+    return n;
+}
+
 static struct slot *slot_of(struct direction *d, uint64_t n, size_t size)
 {
-    size_t stride = (size + sizeof(uint64_t) + LINE - 1) / LINE * LINE;
-    return (struct slot *)(void *)(d->bytes + n % SLOTS * stride);
+    return (struct slot *)(void *)(d->bytes + (n & (slots_of(size) - 1)) * stride_of(size));
 }
 
 static int ring_setup(void)
@@ -50,7 +63,7 @@ static int ring_attach(int side)
 
 static int ring_send(const void *buf, size_t n)
 {
-    while (sent - known >= SLOTS)
+    while (sent - known >= slots_of(n))
         known = atomic_load_explicit(&out->consumed, memory_order_acquire);
     struct slot *s = slot_of(out, sent, n);
     memcpy(s->data, buf, n);
@@ -104,8 +117,7 @@ const struct adapter bench_bare_ring = {.name = "bare ring",
                                         .attach = ring_attach,
                                         .send = ring_send,
                                         .recv = ring_recv,
-                                        .detach = ring_detach,
-                                        .max_size = ROOM};
+                                        .detach = ring_detach};
 const struct adapter bench_naru_shm = {.name = "naru shm connection",
                                        .url = "shm:",
                                        .reference = "bare ring",

@@ -179,7 +179,7 @@ static int take_in(struct shm_end *e, int fds[GREETING_FDS])
 /* Under meet. 0: nothing new, or met; -EPIPE: the end; else the error. */
 static int meet_once(struct shm_end *e)
 {
-    int fds[GREETING_FDS];
+    int fds[GREETING_FDS] = {NARU__NO_FD, NARU__NO_FD, NARU__NO_FD};
     int r = hear(e, fds);
     if (r <= 0)
         return r;

@@ -1,0 +1,546 @@
+/* SPDX-License-Identifier: MIT */
+/* main.c - crash [options]: sweeps scenarios, or replays one point, or tests the rig itself. TAP.
+ *
+ * A job is an operation in a state. The drivers, one a core and pinned to it with the participants,
+ * share the jobs; what they found lies in memory that all see. */
+#include "rig.h"
+
+#include <getopt.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern const struct scenario sample_scenario, named_scenario, pipe_scenario, unix_meeting,
+    shm_scenario;
+static const struct scenario *const scenarios[] = {&sample_scenario, &named_scenario,
+                                                  &pipe_scenario, &unix_meeting,
+                                                  &shm_scenario};
+static const char *missing[sizeof scenarios / sizeof *scenarios];
+
+enum { N_SCENARIOS = sizeof scenarios / sizeof *scenarios, JOBS_MAX = 1024 };
+
+static struct options {
+    const char *scenario, *mode, *replay, *json, *flaw;
+    unsigned long points; /* in all, of each mode; 0: its default, or with --all all */
+    unsigned long budget; /* seconds */
+    uint64_t seed;
+    bool self_test, all;
+    unsigned modes; /* the self-test's */
+} options = {.budget = 60};
+
+static const unsigned long usual[MODES] = {300000, 3000, 1000, 300};
+
+static struct jobs {
+    unsigned n;
+    struct job job[JOBS_MAX];
+} * jobs;
+
+static int64_t deadline;
+
+static bool wanted(enum mode mode, const struct scenario *s)
+{
+    if (mode == IMAGES && s->no_images)
+        return false;
+    if (mode == PAUSES && s->no_pauses)
+        return false;
+    if (mode == CLEANER && s->participants < 3)
+        return false;
+    if (options.self_test && !(options.modes >> mode & 1))
+        return false;
+    return !options.mode || strcmp(options.mode, mode_names[mode]) == 0;
+}
+
+/* ---- one job ---- */
+
+static uint64_t quota(enum mode mode)
+{
+    if (options.all)
+        return UINT64_MAX;
+    unsigned long all = options.points ? options.points : usual[mode];
+    if (mode == CLEANER && all > usual[mode])
+        all = usual[mode];
+    if (options.self_test && mode == CLEANER)
+        all = 12 * jobs->n;
+    return (all + jobs->n - 1) / jobs->n;
+}
+
+static bool stopped(const struct job *job, enum mode mode)
+{
+    if (options.self_test) /* found is found, by whichever job */
+        for (unsigned i = 0; i < jobs->n; i++)
+            if (jobs->job[i].tally.failures[mode])
+                return true;
+    return clock_now() > deadline || job->tally.failures[mode] >= 3;
+}
+
+/* In an order by the seed. */
+static struct points shuffled(const struct points *points, const struct points *more)
+{
+    struct points list = {0};
+    for (size_t i = 0; i < points->n; i++)
+        points_add(&list, points->list[i]);
+    for (size_t i = 0; more && i < more->n; i++)
+        points_add(&list, more->list[i]);
+    uint64_t seed = options.seed;
+    for (size_t i = list.n; i > 1; i--) {
+        size_t k = pseudo_random(&seed) % i;
+        struct point p = list.list[i - 1];
+        list.list[i - 1] = list.list[k];
+        list.list[k] = p;
+    }
+    return list;
+}
+
+/* All of the list in turn; then once more with the next variant, till the quota. */
+static void each_point(struct world *w, struct job *job, enum mode mode,
+                       bool (*run)(struct world *, struct job *, struct point))
+{
+    struct points list = shuffled(&job->points, mode == KILLS ? &job->calls : NULL);
+    uint64_t most = options.all ? list.n * (mode == KILLS ? 8 : 2) : quota(mode);
+    for (uint64_t i = 0; list.n && i < most && !stopped(job, mode); i++) {
+        w->seed = options.seed * 8 + (i % 8 ^ i / list.n % 8);
+        run(w, job, list.list[i % list.n]);
+        if (i < list.n)
+            job->tally.distinct[mode]++;
+    }
+    free(list.list);
+}
+
+/* Between two changes of memory it is the same to a cleaner where the subject died. */
+static void each_cleaner(struct world *w, struct job *job)
+{
+    struct points list = shuffled(&job->changes, NULL);
+    uint64_t most = options.all ? list.n : quota(CLEANER);
+    for (uint64_t i = 0; i < list.n && i < most && !stopped(job, CLEANER); i++) {
+        struct points second = {0};
+        w->seed = options.seed * 8;
+        run_cleaner(w, job, list.list[i], NULL, &second);
+        job->tally.distinct[CLEANER] += second.n;
+        uint64_t seed = options.seed + i; /* images at all of them, real kills at some */
+        for (int k = 0; k < (options.all ? 8 : 2) && second.n && !stopped(job, CLEANER); k++)
+            run_cleaner(w, job, list.list[i], &second.list[pseudo_random(&seed) % second.n], NULL);
+        free(second.list);
+    }
+}
+
+static void images(struct world *w, struct job *job)
+{
+    w->seed = options.seed * 8;
+    /* the first run also says which points there are */
+    job->scenario->no_images ? record_points(w, job) : run_images(w, job, NULL);
+    for (int i = 1; i < 8 && wanted(IMAGES, job->scenario) && !stopped(job, IMAGES) &&
+                    job->tally.total[IMAGES] < quota(IMAGES);
+         i++) {
+        w->seed = options.seed * 8 + (uint64_t)i;
+        run_images(w, job, NULL);
+    }
+}
+
+static void run_mode(struct world *w, struct job *job, enum mode mode)
+{
+    w->scenario = job->scenario;
+    w->operation = job->operation;
+    w->state = job->state;
+    w->flaw = options.flaw;
+    code_choose(job->scenario->rooms);
+    if (mode == IMAGES)
+        images(w, job);
+    else if (!wanted(mode, job->scenario))
+        return;
+    else if (mode == KILLS && record_calls(w, job))
+        each_point(w, job, KILLS, run_kill);
+    else if (mode == PAUSES)
+        each_point(w, job, PAUSES, run_pause);
+    else if (mode == CLEANER)
+        each_cleaner(w, job);
+}
+
+/* ---- drivers ---- */
+
+static void pin(long core)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET((size_t)core, &set);
+    sched_setaffinity(0, sizeof set, &set);
+}
+
+/* What part of the budget is used up when a mode ends, and a job within it. */
+static const double share[MODES + 1] = {0, 0.35, 0.65, 0.8, 1};
+
+static void drive(long core, long cores)
+{
+    pin(core);
+    shm_own();
+    struct world *w = world_new();
+    int64_t begin = clock_now(), whole = deadline - begin;
+    for (int mode = 0; mode < MODES; mode++) {
+        for (unsigned i = (unsigned)core; i < jobs->n; i += (unsigned)cores) {
+            double part = (i + 1.0) / jobs->n;
+            deadline = begin + (int64_t)((double)whole * (share[mode] * (1 - part) +
+                                                          share[mode + 1] * part));
+            run_mode(w, &jobs->job[i], (enum mode)mode);
+        }
+    }
+    fflush(stdout);
+    _exit(0);
+}
+
+static bool run_jobs(void)
+{
+    long n = sysconf(_SC_NPROCESSORS_ONLN), started = 0;
+    fflush(stdout);
+    for (long i = 0; i < n; i++) {
+        pid_t pid = fork();
+        if (pid == 0)
+            drive(i, n);
+        started += pid > 0;
+    }
+    bool good = started == n;
+    for (int status; started > 0; started--)
+        good &= wait(&status) > 0 && status == 0;
+    return good;
+}
+
+/* "name" or "name.operation"; else all but those by which the rig is tested. */
+static bool chosen(const struct scenario *s, const char *operation)
+{
+    size_t n = strlen(s->name);
+    return (!options.scenario && !s->flaws) ||
+           (options.scenario && strncmp(options.scenario, s->name, n) == 0 &&
+            (options.scenario[n] == 0 ||
+             (options.scenario[n] == '.' && strcmp(options.scenario + n + 1, operation) == 0)));
+}
+
+/* Asked in a process of its own, whose sentence lies in `text`. */
+static void ask_missing(char (*text)[300])
+{
+    for (int i = 0; i < N_SCENARIOS; i++) {
+        fflush(stdout);
+        pid_t pid = fork();
+        if (pid == 0) {
+            const char *why = scenarios[i]->missing ? scenarios[i]->missing() : NULL;
+            if (scenarios[i]->names && !shm_own())
+                why = "no right to mount a /dev/shm of one's own";
+            snprintf(text[i], sizeof *text, "%s", why ? why : "");
+            _exit(0);
+        }
+        waitpid(pid, NULL, 0);
+        missing[i] = text[i][0] ? text[i] : NULL;
+    }
+}
+
+static void make_jobs(void)
+{
+    memset(jobs, 0, sizeof *jobs);
+    for (int i = 0; i < N_SCENARIOS; i++) {
+        const struct scenario *s = scenarios[i];
+        for (int o = 0; s->operations[o]; o++)
+            for (int k = 0; s->states[k] && !missing[i] && chosen(s, s->operations[o]); k++)
+                if ((!s->applies || s->applies(o, k)) && jobs->n < JOBS_MAX)
+                    jobs->job[jobs->n++] = (struct job){.scenario = s, .operation = o, .state = k};
+    }
+}
+
+/* ---- what it prints ---- */
+
+static struct tally sum(const struct scenario *s, int operation)
+{
+    struct tally t = {0};
+    for (unsigned i = 0; i < jobs->n; i++) {
+        const struct job *job = &jobs->job[i];
+        if ((s && job->scenario != s) || (operation >= 0 && job->operation != operation))
+            continue;
+        for (int m = 0; m < MODES; m++) {
+            t.distinct[m] += job->tally.distinct[m];
+            t.total[m] += job->tally.total[m];
+            t.missed[m] += job->tally.missed[m];
+            t.failures[m] += job->tally.failures[m];
+        }
+        t.copies += job->tally.copies;
+    }
+    return t;
+}
+
+static uint64_t failures(const struct tally *t)
+{
+    uint64_t n = 0;
+    for (int m = 0; m < MODES; m++)
+        n += t->failures[m];
+    return n;
+}
+
+static int print_operation(int n, const struct scenario *s, int operation)
+{
+    struct tally t = sum(s, operation);
+    bool good = failures(&t) == 0 && t.total[IMAGES] + t.total[KILLS] + t.total[PAUSES] > 0;
+    printf("%sok %d - %s.%s\n#  ", good ? "" : "not ", n, s->name, s->operations[operation]);
+    for (int m = 0; m < MODES; m++)
+        printf(" %s %llu distinct of %llu%s", mode_names[m], (unsigned long long)t.distinct[m],
+               (unsigned long long)t.total[m], m == MODES - 1 ? "\n" : ",");
+    return good;
+}
+
+static void write_json(int argc, char **argv, unsigned all, unsigned missed)
+{
+    FILE *f = fopen(options.json, "w");
+    struct tally t = sum(NULL, -1);
+    double p50, p99, max;
+    size_t n = report_delays(&p50, &p99, &max);
+    if (!f) {
+        perror(options.json);
+        exit(2);
+    }
+    fprintf(f, "{\n  \"command\": \"");
+    for (int i = 0; i < argc; i++)
+        fprintf(f, "%s%s", i ? " " : "", i ? argv[i] : "crash");
+    fprintf(f, "\",\n  \"commit\": \"%s\",\n  \"seed\": %llu,\n",
+            getenv("COMMIT") ? getenv("COMMIT") : "", (unsigned long long)options.seed);
+    for (int m = 0; m < MODES; m++)
+        fprintf(f, "  \"%s\": {\"distinct\": %llu, \"total\": %llu, \"failures\": %llu},\n",
+                mode_names[m], (unsigned long long)t.distinct[m], (unsigned long long)t.total[m],
+                (unsigned long long)t.failures[m]);
+    fprintf(f, "  \"copies\": %llu,\n", (unsigned long long)t.copies);
+    fprintf(f, "  \"going_on_us\": {\"n\": %zu, \"p50\": %.0f, \"p99\": %.0f, \"max\": %.0f},\n", n,
+            p50, p99, max);
+    fprintf(f, "  \"instructions\": {\"all\": %u, \"unreached\": %u},\n  \"operations\": [", all,
+            missed);
+    const char *comma = "";
+    for (int i = 0; i < N_SCENARIOS; i++)
+        for (int o = 0; scenarios[i]->operations[o]; o++) {
+            t = sum(scenarios[i], o);
+            fprintf(f, "%s\n    {\"name\": \"%s.%s\", \"images\": %llu, \"kills\": %llu, ", comma,
+                    scenarios[i]->name, scenarios[i]->operations[o],
+                    (unsigned long long)t.distinct[IMAGES], (unsigned long long)t.total[KILLS]);
+            fprintf(f, "\"pauses\": %llu, \"cleaner\": %llu, \"failures\": %llu}",
+                    (unsigned long long)t.total[PAUSES], (unsigned long long)t.total[CLEANER],
+                    (unsigned long long)failures(&t));
+            comma = ",";
+        }
+    fprintf(f, "\n  ]\n}\n");
+    fclose(f);
+}
+
+static bool any_missing(void)
+{
+    bool any = false;
+    for (int i = 0; i < N_SCENARIOS; i++)
+        any |= missing[i] && chosen(scenarios[i], "");
+    return any;
+}
+
+static int sweep(int argc, char **argv)
+{
+    int n = 0, bad = 0;
+    make_jobs();
+    if (jobs->n == 0 && !any_missing()) {
+        fprintf(stderr, "crash: no scenario is called \"%s\"\n", options.scenario);
+        return 2;
+    }
+    bool ran = run_jobs();
+    for (int i = 0; i < N_SCENARIOS; i++)
+        if (missing[i] && chosen(scenarios[i], ""))
+            printf("ok %d - %s # SKIP %s\n", ++n, scenarios[i]->name, missing[i]);
+    for (int i = 0; i < N_SCENARIOS; i++)
+        for (int o = 0; scenarios[i]->operations[o]; o++)
+            if (!missing[i] && chosen(scenarios[i], scenarios[i]->operations[o]))
+                bad += !print_operation(++n, scenarios[i], o);
+    printf("%sok %d - the drivers ended well\n1..%d\n", ran ? "" : "not ", n + 1, n + 1);
+    struct tally t = sum(NULL, -1);
+    double p50, p99, max;
+    unsigned all, missed;
+    for (int m = 0; m < MODES; m++)
+        printf("# %s: %llu distinct points, %llu in all, %llu missed, %llu failures\n",
+               mode_names[m], (unsigned long long)t.distinct[m], (unsigned long long)t.total[m],
+               (unsigned long long)t.missed[m], (unsigned long long)t.failures[m]);
+    size_t delays = report_delays(&p50, &p99, &max);
+    printf("# survivors went on after p50 %.0f, p99 %.0f, max %.0f us (%zu)\n", p50, p99, max,
+           delays);
+    code_unreached(&all, &missed, options.all || options.scenario ? stdout : NULL);
+    printf("# swept instructions never reached: %u of %u; seed %llu\n", missed, all,
+           (unsigned long long)options.seed);
+    if (options.json)
+        write_json(argc, argv, all, missed);
+    return bad || !ran;
+}
+
+/* ---- the rig itself ---- */
+
+/* The modes that must find the flaw do; without a flaw nothing is found. */
+static bool finds(const struct scenario *s, const struct flaw *flaw)
+{
+    options.scenario = s->name;
+    options.flaw = flaw->name;
+    options.modes = flaw->name ? flaw->by : (1 << MODES) - 1;
+    options.points = 1200;
+    make_jobs();
+    deadline = clock_now() + 20 * INT64_C(1000000000);
+    bool good = run_jobs();
+    struct tally t = sum(NULL, -1);
+    for (int m = 0; m < MODES; m++)
+        good &= flaw->name ? t.failures[m] > 0 || !(flaw->by >> m & 1) : t.failures[m] == 0;
+    return good;
+}
+
+static int self_test(void)
+{
+    static const struct flaw none = {NULL, 0};
+    int n = 0, bad = 0;
+    for (int i = 0; i < N_SCENARIOS; i++) {
+        const struct scenario *s = scenarios[i];
+        if (s->flaws && missing[i])
+            printf("ok %d - %s # SKIP %s\n", ++n, s->name, missing[i]);
+        if (!s->flaws || missing[i])
+            continue;
+        bool good = finds(s, &none);
+        bad += !good;
+        printf("%sok %d - %s: nothing is found without a flaw\n", good ? "" : "not ", ++n, s->name);
+        for (const struct flaw *flaw = s->flaws; flaw->name; flaw++) {
+            bad += !(good = finds(s, flaw));
+            printf("%sok %d - %s: %s is found by", good ? "" : "not ", ++n, s->name, flaw->name);
+            for (int m = 0; m < MODES; m++)
+                if (flaw->by >> m & 1)
+                    printf(" %s", mode_names[m]);
+            printf("\n");
+        }
+    }
+    printf("1..%d\n", n);
+    return bad != 0;
+}
+
+/* SCENARIO.OPERATION:STATE:MODE:POINT[/POINT]:SEED */
+static int replay(void)
+{
+    char name[64], state[64], mode[16], first[300], *second;
+    unsigned long long seed;
+    if (sscanf(options.replay, "%63[^:]:%63[^:]:%15[^:]:%299[^:]:%llu", name, state, mode, first,
+               &seed) != 5) {
+        fprintf(stderr, "crash: --replay SCENARIO.OPERATION:STATE:MODE:POINT:SEED\n");
+        return 2;
+    }
+    options.scenario = name;
+    options.seed = seed / 8;
+    make_jobs();
+    struct job *job = NULL;
+    for (unsigned i = 0; i < jobs->n; i++)
+        if (strcmp(jobs->job[i].scenario->states[jobs->job[i].state], state) == 0)
+            job = &jobs->job[i];
+    if (!job) {
+        fprintf(stderr, "crash: no job is called %s:%s\n", name, state);
+        return 2;
+    }
+    code_choose(job->scenario->rooms);
+    if ((second = strchr(first, '/')))
+        *second++ = 0;
+    struct point p, q;
+    if (!point_parse(first, &p) || (second && !point_parse(second, &q))) {
+        fprintf(stderr, "crash: this program has no point %s\n", first);
+        return 2;
+    }
+    pin(0);
+    shm_own();
+    struct world *w = world_new();
+    w->scenario = job->scenario;
+    w->operation = job->operation;
+    w->state = job->state;
+    w->flaw = options.flaw;
+    w->seed = seed;
+    bool good = true;
+    /* Where real survivors race with each other it may take more than one attempt. */
+    for (int i = 0; good && i < 100; i++) {
+        struct points points = {0};
+        if (strcmp(mode, mode_names[IMAGES]) == 0)
+            good = run_images(w, job, &p);
+        else if (strcmp(mode, mode_names[KILLS]) == 0)
+            good = run_kill(w, job, p);
+        else if (strcmp(mode, mode_names[PAUSES]) == 0)
+            good = run_pause(w, job, p);
+        else
+            good = run_cleaner(w, job, p, second ? &q : NULL, &points);
+        free(points.list);
+    }
+    printf("%sok 1 - %s\n1..1\n", good ? "" : "not ", options.replay);
+    return !good;
+}
+
+static int usage(void)
+{
+    fprintf(stderr,
+            "crash [--scenario NAME[.OPERATION]] [--mode images|kills|pauses|cleaner] [--all]\n"
+            "      [--points N] [--budget SECONDS] [--seed N] [--json FILE] [--flaw NAME]\n"
+            "      [--replay SCENARIO.OPERATION:STATE:MODE:POINT:SEED] [--self-test]\n");
+    return 2;
+}
+
+static bool parse(int argc, char **argv)
+{
+    static const struct option known[] = {
+        {"scenario", 1, NULL, 's'}, {"mode", 1, NULL, 'm'},   {"points", 1, NULL, 'p'},
+        {"budget", 1, NULL, 'b'},   {"seed", 1, NULL, 'S'},   {"json", 1, NULL, 'j'},
+        {"replay", 1, NULL, 'r'},   {"flaw", 1, NULL, 'f'},   {"self-test", 0, NULL, 't'},
+        {"all", 0, NULL, 'a'},      {NULL, 0, NULL, 0},
+    };
+    options.seed = (uint64_t)clock_now() % 1000000;
+    for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
+        switch (c) {
+        case 's':
+            options.scenario = optarg;
+            break;
+        case 'm':
+            options.mode = optarg;
+            break;
+        case 'p':
+            options.points = strtoul(optarg, NULL, 10);
+            break;
+        case 'b':
+            options.budget = strtoul(optarg, NULL, 10);
+            break;
+        case 'S':
+            options.seed = strtoull(optarg, NULL, 10);
+            break;
+        case 'j':
+            options.json = optarg;
+            break;
+        case 'r':
+            options.replay = optarg;
+            break;
+        case 'f':
+            options.flaw = optarg;
+            break;
+        case 't':
+            options.self_test = true;
+            break;
+        case 'a':
+            options.all = true;
+            break;
+        default:
+            return false;
+        }
+    }
+    return optind == argc;
+}
+
+int main(int argc, char **argv)
+{
+    if (!parse(argc, argv))
+        return usage();
+#ifndef __x86_64__
+    printf("1..0 # SKIP the rig steps x86-64 processes only\n");
+    return 0;
+#endif
+    if (!code_load()) {
+        printf("1..0 # SKIP addr2line knows no sources of this program\n");
+        return 0;
+    }
+    report_begin();
+    jobs = rig_memory(sizeof *jobs);
+    deadline = clock_now() + (int64_t)options.budget * 1000000000;
+    char(*text)[300] = rig_memory(N_SCENARIOS * sizeof *text);
+    ask_missing(text);
+    if (options.replay)
+        return replay();
+    return options.self_test ? self_test() : sweep(argc, argv);
+}

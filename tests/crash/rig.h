@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT */
+/* rig.h - kills the participants of a shared-memory object at every instruction.
+ *
+ * A world is one object with its participants, each a process: the subject (0) carries out the
+ * operation under test and dies, or sleeps, at a point; the survivors (1, 2, ...) go on. A point is
+ * (operation, role, state, instruction, n-th time it ran).
+ *
+ *   images   the subject is single-stepped. Whenever shared memory has changed, a copy of a
+ *            survivor is made that has copies of all shared memory and sees the subject as dead.
+ *   kills    SIGKILL at a breakpoint, and at, behind and inside system calls. Real survivors.
+ *   pauses   SIGSTOP there; the others go on; SIGCONT; the subject ends its operation.
+ *   cleaner  the subject is dead, survivor 1 cleans up and dies in the middle, survivor 2 goes on.
+ *
+ * A new scenario, in its own file, with a line in scenarios[] of main.c:
+ *
+ *   static const char *const operations[] = {"send", NULL}, *const states[] = {"empty", NULL};
+ *   static const char *const rooms[] = {"/src/shm/", NULL};     // sources that are swept
+ *   static void prepare(struct world *w) { w->object = make(w->state); }
+ *   static void attach(struct world *w, int who) { join(w->object, who); }
+ *   static void operate(struct world *w)
+ *   {
+ *       log_sending(w, 7);                                      // before, and after: what a
+ *       if (send(w->object, message(7)) == 0)                   // death leaves is exact
+ *           log_sent(w, 7);
+ *   }
+ *   static void survive(struct world *w, int who, enum fate fate)
+ *   {
+ *       while (recv(w->object, &id) == 0)
+ *           log_got(w, id, false);
+ *       close(w->object);                                       // nothing may be left
+ *   }
+ *   const struct scenario x_scenario = {.name = "x", .participants = 2, ...};
+ *
+ * The log has its own mapping; the rules that hold for any channel are check_log(). */
+#ifndef NARU_TESTS_CRASH_RIG_H
+#define NARU_TESTS_CRASH_RIG_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+#include <sys/user.h>
+
+enum { PARTICIPANTS_MAX = 4, MESSAGES_MAX = 1024 };
+
+enum mode { IMAGES, KILLS, PAUSES, CLEANER, MODES };
+
+/* What survive() is told of the subject. */
+enum fate {
+    DIED,   /* dead, or dying while survive() runs: nobody may wait for it for ever */
+    PAUSED, /* stopped: try for a short time, in vain if need be, and return attached */
+    LIVES,  /* it has ended its operation; also called for the subject itself */
+};
+
+/* ---- what a scenario sees ---- */
+
+struct log {
+    struct {
+        _Atomic uint8_t sending, sent, got, got_again; /* got_again: marked redelivered */
+    } message[MESSAGES_MAX];
+    _Atomic int consuming;   /* messages that the subject's call may be consuming just now */
+    _Atomic bool none_left[2]; /* nobody receives these any more: nothing has to arrive */
+    _Atomic int last_got[2]; /* order, of ids below and from MESSAGES_MAX / 2 on */
+    _Atomic uint32_t own[8]; /* the scenario's */
+};
+
+struct world {
+    const struct scenario *scenario;
+    int operation, state;
+    const char *flaw; /* planted, or NULL */
+    uint64_t seed;
+    bool image; /* this process is an image's */
+    void *object;
+    struct log *log;
+    struct control *control;
+};
+
+/* What must find it: 1 << mode, together. */
+struct flaw {
+    const char *name;
+    unsigned by;
+};
+
+struct scenario {
+    const char *name;
+    const char *const *operations, *const *states, *const *rooms;
+    const struct flaw *flaws; /* that can be planted into it; ends with a NULL name */
+    int participants;
+    bool no_images; /* what matters lies in the kernel */
+    bool names; /* in /dev/shm: needs the right to mount one of its own */
+    bool no_pauses;
+    bool no_delays; /* survivors wait for each other, too: their time says nothing */
+    bool no_child; /* what a forked child has inherited is not dead */
+    const char *(*missing)(void); /* why this build cannot; NULL, or it gives NULL: it can */
+    /* In a process of its own that is gone when operate() begins. */
+    void (*prepare)(struct world *);
+    void (*attach)(struct world *, int who); /* in each participant */
+    void (*operate)(struct world *);         /* in the subject */
+    void (*survive)(struct world *, int who, enum fate);
+    void (*check)(struct world *); /* NULL: check_log() */
+    /* In a process of its own, when all have ended: the next opener, who leaves nothing. May be
+     * NULL: nothing is left then, either. */
+    void (*sweep)(struct world *);
+    /* Operations that do not apply in a state. NULL: all do. */
+    bool (*applies)(int operation, int state);
+};
+
+void log_sending(struct world *, unsigned id);
+void log_sent(struct world *, unsigned id);
+void log_got(struct world *, unsigned id, bool redelivered);
+void log_consuming(struct world *, int n); /* before the call that may take them; 0 after it */
+void check_log(struct world *);
+
+/* Payloads that show what they are. message_id: -1 if garbled. */
+void message_fill(void *data, size_t size, unsigned id);
+int message_id(const void *data, size_t size);
+
+/* Ends this process; the point is a failure. */
+_Noreturn void failed(struct world *, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+bool subject_dead(const struct world *); /* the rig has killed it, and said so */
+void going_on(struct world *, int who);  /* from here on this survivor is not held up any more */
+uint64_t pseudo_random(uint64_t *seed);
+int64_t clock_now(void); /* nanoseconds */
+
+/* ---- worlds (world.c) ---- */
+
+void *rig_memory(size_t); /* zeroed, shared with all processes of the rig */
+
+enum command { NOTHING, OPERATE, SURVIVE, IMAGE };
+
+struct control {
+    struct seat {
+        _Atomic int pid, command, done; /* done counts commands carried out */
+        _Atomic int fate;
+        _Atomic bool gated;     /* stops for the tracer before and after */
+        _Atomic int64_t on_at;  /* when it went on */
+        _Atomic int descendant; /* a forked child that sleeps */
+    } seat[PARTICIPANTS_MAX];
+    _Atomic int ready;
+    _Atomic bool dead, failed;
+    _Atomic bool child; /* the subject forks a child first */
+    int descriptors;    /* open before the object was made */
+    pid_t driver;
+    _Atomic int64_t killed_at;
+    char why[512];
+};
+
+struct world *world_new(void); /* one a driver */
+void world_start(struct world *, bool child);
+bool world_end(struct world *); /* kills and reaps all; false: something is left, and noted */
+void command(struct world *, int who, enum command, enum fate, bool gated);
+bool finished(struct world *, int who, int milliseconds);
+void note_failure(struct world *, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- images (image.c) ---- */
+
+void forge(struct world *);                 /* in a raw clone of a survivor */
+void keep_on_fork(void);                    /* pages that a fork wipes are not wiped */
+bool shm_own(void);                         /* from here on this process's /dev/shm is empty */
+bool shm_left(char *ret_name, size_t size); /* something in it, but the directories of users */
+bool shm_used(void);
+uint64_t shm_print(void); /* of all names there */
+bool shared_mapped(void);                   /* by this process, and not the rig's */
+void shared_look(pid_t);                    /* watch that process's shared memory, and the log */
+bool shared_changed(struct world *);        /* since the last call */
+
+/* ---- what code there is (points.c) ---- */
+
+enum { TIMES_MAX = 3 };
+
+struct point {
+    uint64_t pc;  /* 0: a system call */
+    uint8_t time; /* n-th time it ran; system calls: 0 entry, 1 exit, 2 inside */
+    uint16_t call;
+};
+
+#define NO_POINT ((struct point){.pc = 1}) /* before the first one, or behind the last */
+
+struct points {
+    struct point *list;
+    size_t n, room;
+};
+
+bool code_load(void); /* symbols and sources of this program */
+void code_choose(const char *const *rooms);
+bool code_swept(uint64_t pc); /* in the rooms */
+bool code_ours(uint64_t pc);  /* may lead to the rooms: not a library's, nor log.c's */
+const char *point_name(struct point);
+bool point_parse(const char *, struct point *ret_point);
+void points_add(struct points *, struct point);
+void code_reached(uint64_t pc);
+/* Of the instructions of all rooms; a line a function to out. */
+void code_unreached(unsigned *ret_all, unsigned *ret_missed, FILE *out);
+
+/* ---- stepping (step.c) ---- */
+
+/* Each stop in the swept code, in gated execution of seat `who`; false ends the run. */
+typedef bool on_stop(struct world *, struct point, void *context);
+
+bool trace_begin(struct world *, int who, enum command, enum fate);
+bool trace_steps(struct world *, int who, on_stop *, void *context); /* false: failure noted */
+bool trace_calls(struct world *, int who, struct points *);
+bool trace_to(struct world *, int who, struct point, bool *ret_there);
+void trace_kill(struct world *, int who, struct point);
+void trace_stop(struct world *, int who); /* SIGSTOP, and let it go */
+void trace_release(struct world *, int who);
+
+/* ---- the modes (images.c, kills.c) ---- */
+
+extern const char *const mode_names[MODES];
+
+struct tally {
+    uint64_t distinct[MODES], total[MODES], missed[MODES], failures[MODES], copies;
+};
+
+struct job {
+    const struct scenario *scenario;
+    int operation, state;
+    struct points points, calls; /* of the recorded trace */
+    struct points changes;       /* the points at which memory, or the log, had changed */
+    struct tally tally;
+};
+
+bool run_images(struct world *, struct job *, const struct point *only);
+bool record_points(struct world *, struct job *);
+bool record_calls(struct world *, struct job *);
+bool run_kill(struct world *, struct job *, struct point);
+bool run_pause(struct world *, struct job *, struct point);
+bool run_cleaner(struct world *, struct job *, struct point first, const struct point *second,
+                 struct points *ret_second);
+
+/* ---- what came out (report.c) ---- */
+
+void report_begin(void); /* before the drivers are forked */
+void report_failure(struct world *, struct job *, enum mode, struct point,
+                    const struct point *second);
+void report_delay(int64_t ns);
+/* How many delays, and three of their quantiles in microseconds. */
+size_t report_delays(double *ret_p50, double *ret_p99, double *ret_max);
+
+#endif
