@@ -135,7 +135,7 @@ static void attach(struct world *w, int who)
     int r = naru_adopt(e->mine);
     if (r < 0)
         give_up(w, "naru_adopt", r);
-    /* an image has a copy of the memory, and the socket itself: the greeting must be heard before */
+    /* an image has a copy of the memory, not of the socket: the greeting is heard before */
     r = naru_channel_wait_peers(e->mine, 1, NARU_S);
     if (r < 0)
         give_up(w, "to meet", r);
