@@ -12,14 +12,15 @@
  *   256                 128  struct naru_ring_word: cursor, the last number that was consumed
  *   384                 128  struct naru_ring_word: armed in, not 0 while the receiver sleeps
  *   512                 128  struct naru_ring_word: armed out, not 0 while the sender sleeps
- *   4096         64 x slots  struct naru_ring_slot
- *   4096 + ...         area  payloads of more than 48 bytes, each at a multiple of 64
+ *   4096        128 x slots  struct naru_ring_slot
+ *   4096 + ...         area  payloads of more than 112 bytes, each at a multiple of 64
  *
  * Message n (from 1) lies in slot (n - 1) mod slots and is there once the slot's stamp is n. The
  * stamp is stored last, and that one store is the publication: before it nothing happened, after it
  * everything did. A stamp is a sequence number that is never used again, so what an earlier lap
  * left in a slot cannot look new, and no payload byte ever lies where a stamp can be. The receiver
- * polls the very cache line that carries a small message, so one line travels.
+ * polls the very cache line that carries a message of up to 48 bytes, so one line travels; up to
+ * 112 bytes a second one, which lies beside it, and comes with it where lines are fetched in pairs.
  *
  * A message of more than the area's quarter goes in pieces, one a slot, FIRST ... LAST; it exists
  * when LAST is stamped, and ABORT instead of it takes it back.
@@ -44,7 +45,7 @@ enum {
     NARU_RING_VERSION = 1,
     NARU_RING_LINE = 128, /* what two cores write lies so far apart: a pair of lines is fetched */
     NARU_RING_SLOTS_AT = 4096,
-    NARU_RING_INLINE = 48,
+    NARU_RING_INLINE = 112,
     NARU_RING_SLOTS_MIN = 16,
     NARU_RING_SLOTS_MAX = 1 << 20
 };
@@ -92,7 +93,7 @@ struct naru_ring_outside {
     uint64_t total; /* FIRST: bytes of the whole message */
     uint32_t kind;
     uint32_t signature; /* of a typed struct, 0: none */
-    uint8_t reserved[24];
+    uint8_t reserved[88];
 };
 
 struct naru_ring_slot {
@@ -106,7 +107,7 @@ _Static_assert(sizeof(struct naru_ring_header) == 128, "the same for 32 and 64 b
 _Static_assert(sizeof(struct naru_ring_life) == 128, "the same for 32 and 64 bits");
 _Static_assert(sizeof(struct naru_ring_word) == 128, "the same for 32 and 64 bits");
 _Static_assert(sizeof(struct naru_ring_outside) == NARU_RING_INLINE, "it lies in a slot's data");
-_Static_assert(sizeof(struct naru_ring_slot) == 64, "a cache line");
+_Static_assert(sizeof(struct naru_ring_slot) == 128, "two cache lines");
 
 /* The pages of a file, as its owner sees them and, const, the other end. */
 struct naru_ring_file {
@@ -125,7 +126,7 @@ struct naru_ring_header naru__ring_plan(uint64_t capacity, uint64_t max_message)
  */
 const char *naru__ring_check(const struct naru_ring_header *, uint64_t file_size);
 
-/* Up to 48 bytes, without a call. */
+/* Up to a slot's data, without a call. */
 static inline void naru__ring_copy(void *to, const void *from, size_t n)
 {
     uint8_t *t = to;

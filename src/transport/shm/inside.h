@@ -60,6 +60,9 @@ struct shm_end {
         uint8_t *to;              /* message->data, or the caller's buffer */
         uint64_t got;
     } joining;
+    uint8_t *direct; /* the caller's buffer, which a large message may fill; NULL: none */
+    size_t direct_size;
+    struct shm_kept *joined;    /* one that has filled it, its own data untouched */
     _Atomic uint64_t next_seen; /* rx.seen for naru_fd, which another thread may arm */
     _Atomic bool has_ready;     /* what naru_fd is to tell of lies here already */
 };

@@ -87,9 +87,22 @@ static int begin_joining(struct shm_end *e, struct naru_ring_item *item)
     e->joining.message = new_kept(item, item->total);
     if (!e->joining.message)
         return -ENOMEM;
-    e->joining.to = e->joining.message->data;
+    bool next = !e->kept && e->n_ready == 0; /* nothing is to be received before it */
+    bool fits = next && e->direct && item->total <= e->direct_size;
+    e->joining.to = fits ? e->direct : e->joining.message->data;
     e->joining.got = 0;
     return 0;
+}
+
+/* The caller's buffer goes: what came so far moves into this process's own memory. */
+static void leave_direct(struct shm_end *e)
+{
+    struct shm_kept *k = e->joining.message;
+    if (k && e->joining.to != k->data) {
+        memcpy(k->data, e->joining.to, (size_t)e->joining.got);
+        e->joining.to = k->data;
+    }
+    e->direct = NULL;
 }
 
 static int stop_joining(struct shm_end *e, struct naru_ring_item *item)
@@ -121,7 +134,10 @@ static int join(struct shm_end *e, struct naru_ring_item *item)
     if (last) {
         e->joining.message = NULL;
         e->received++;
-        keep(e, k);
+        if (e->joining.to == k->data)
+            keep(e, k);
+        else
+            e->joined = k;
     }
     return 0;
 }
@@ -154,6 +170,7 @@ static int look(struct shm_end *e)
 struct choice {
     struct naru_ring_item *item;
     struct shm_kept **kept;
+    struct shm_kept *joined; /* it lies in the caller's buffer */
 };
 
 /* By the lowest type with -t, else by sequence. */
@@ -167,7 +184,7 @@ static bool better(int64_t select, uint32_t type, uint64_t sequence, uint32_t th
 
 static struct choice choose(struct shm_end *e, int64_t select)
 {
-    struct choice c = {NULL, NULL};
+    struct choice c = {NULL, NULL, NULL};
     uint64_t left = e->n_ready;
     if (select == 0 && left == 1 && !e->kept &&
         naru__ring_item(&e->rx, e->rx.seen - 1)->state == NARU_RING_READY) {
@@ -238,6 +255,11 @@ static int find_once(struct shm_end *e, int64_t select, struct choice *ret_choic
     if (r < 0)
         return r;
     for (;;) {
+        if (e->joined) {
+            *ret_choice = (struct choice){.joined = e->joined};
+            e->joined = NULL;
+            return 0;
+        }
         if (e->n_ready > 0 || e->kept) {
             *ret_choice = choose(e, select);
             if (ret_choice->item || ret_choice->kept)
@@ -354,9 +376,19 @@ ssize_t naru__shm_recv(naru_channel *channel, int64_t select, void *buf, size_t 
     if (n >= 0)
         return n;
     e->used = true;
+    e->direct = select == 0 ? buf : NULL;
+    e->direct_size = cap;
     int r = find(e, select, deadline, &c);
+    leave_direct(e);
     if (r < 0)
         return r;
+    if (c.joined) {
+        size_t whole = c.joined->size;
+        *ret_info = info_of(e, c.joined->type, 0, whole, c.joined->sequence);
+        free(c.joined);
+        count_received(e, whole);
+        return (ssize_t)whole;
+    }
     if (c.item) {
         uint32_t size = c.item->size;
         *ret_info = info_of(e, c.item->type, c.item->flags, size, c.item->sequence);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* sending.c - the sending half. A message up to 48 bytes goes in its slot, up to a piece in one
+/* sending.c - the sending half. A message up to 112 bytes goes in its slot, up to a piece in one
  * part of the area, a larger one piece by piece, so that the receiver copies one while the next is
  * written. Only the sending thread comes here. */
 #include "transport/shm/inside.h"
