@@ -396,8 +396,9 @@ static void descriptors_run_out(void)
         }
         expect_ok(naru_stats(v.l, &stats));
         printf("# refused: %ld; %s\n", v.refused, stats.note);
-        kill(child, SIGKILL); /* everybody leaves */
+        kill(child, SIGKILL); /* everybody leaves, and the server meets it */
         waitpid(child, NULL, 0);
+        run_server(nobody_left, PATIENCE);
         setrlimit(RLIMIT_NOFILE, &limit);
         good_client = start_child(ask, url);
         setrlimit(RLIMIT_NOFILE, &few);

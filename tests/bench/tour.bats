@@ -100,6 +100,6 @@ rows() {
 
 @test "the table names the kinds that are not in this build" {
     "$naru" tour /dev/null >"$TMPDIR/out"
-    grep -q 'shared memory.*not in this build' "$TMPDIR/out"
+    grep -q 'memory map.*not in this build' "$TMPDIR/out"
     ! grep -q $'\033' "$TMPDIR/out"
 }
