@@ -70,13 +70,16 @@ static void both_ways(void)
     naru_stream_close(mine);
 }
 
-static void limits_cross(void)
+static const char *const kinds[] = {"pipe:", "unix:", "shm:"};
+enum { KINDS = sizeof kinds / sizeof *kinds };
+
+static void limits_cross_over(const char *kind)
 {
     static char block[2000];
     naru_channel *mine, *theirs;
     naru_child *child;
     struct naru_exit e;
-    expect_ok(naru_channel_pair("pipe:", NULL, &mine, &theirs));
+    expect_ok(naru_channel_pair(kind, NULL, &mine, &theirs));
     struct naru_spawn_end end = {"talk", theirs, -1};
     struct naru_spawn_options o = {.size = sizeof o, .ends = &end, .n_ends = 1};
     expect_ok(naru_spawn((char *[]){(char *)self, "echo", NULL}, &o, &child));
@@ -91,11 +94,17 @@ static void limits_cross(void)
     naru_channel_close(mine);
 }
 
-static void handshake_never_ends(void)
+static void limits_cross(void)
+{
+    for (int i = 0; i < KINDS; i++)
+        limits_cross_over(kinds[i]);
+}
+
+static void handshake_never_ends_over(const char *kind)
 {
     naru_channel *mine, *theirs;
     naru_child *child;
-    expect_ok(naru_channel_pair("pipe:", NULL, &mine, &theirs));
+    expect_ok(naru_channel_pair(kind, NULL, &mine, &theirs));
     struct naru_spawn_end end = {"talk", theirs, -1};
     struct naru_spawn_options o = {.size = sizeof o, .ends = &end, .n_ends = 1};
     expect_ok(naru_spawn((char *[]){"sleep", "60", NULL}, &o, &child));
@@ -108,6 +117,12 @@ static void handshake_never_ends(void)
     expect_code(-ECONNRESET, naru_channel_recv(mine, 0, NULL, 0, NULL, NARU_S));
     naru_child_close(child);
     naru_channel_close(mine);
+}
+
+static void handshake_never_ends(void)
+{
+    for (int i = 0; i < KINDS; i++)
+        handshake_never_ends_over(kinds[i]);
 }
 
 static void exits(void)

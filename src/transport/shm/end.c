@@ -183,8 +183,7 @@ static int meet_once(struct shm_end *e)
     int r = hear(e, fds);
     if (r <= 0)
         return r;
-    bool again = atomic_load_explicit(&e->met, memory_order_relaxed);
-    if (again && (!e->pair || e->rx.seen > 1))
+    if (atomic_load_explicit(&e->met, memory_order_relaxed))
         r = naru__fail(-EPROTO, "%s: the other end greets a second time", name_of(e));
     else
         r = take_in(e, fds);
@@ -423,8 +422,19 @@ static int end_pass(struct naru_handle *h, struct naru_passage *ret_passage)
     return 0;
 }
 
+static void leave_pair(struct shm_end *e)
+{
+    struct shm_pair *pair = e->pair;
+    if (!pair)
+        return;
+    pair->end[pair->end[1] == e] = NULL;
+    if (!pair->end[0] && !pair->end[1])
+        free(pair);
+}
+
 static void end_free(struct shm_end *e)
 {
+    leave_pair(e);
     naru__shm_drop_received(e);
     if (e->reserved.data && e->reserved.own)
         free(e->reserved.data);
@@ -442,9 +452,21 @@ static void end_free(struct shm_end *e)
     free(e);
 }
 
+/* The program that has it now greets for itself: what this process said for it is forgotten. */
 static void end_passed(struct naru_handle *h)
 {
-    end_free(of_handle(h));
+    struct shm_end *e = of_handle(h);
+    struct shm_end *other = e->pair ? e->pair->end[e->pair->end[0] == e] : NULL;
+    int fds[GREETING_FDS];
+    if (other) {
+        pthread_mutex_lock(&other->meet);
+        while (hear(other, fds) > 0)
+            close_all(fds, GREETING_FDS);
+        atomic_store_explicit(&other->met, false, memory_order_release);
+        forget_theirs(other);
+        pthread_mutex_unlock(&other->meet);
+    }
+    end_free(e);
 }
 
 static void end_close(naru_channel *channel, bool owner)
@@ -580,7 +602,7 @@ int naru__shm_end(const char *name, int socket, bool pair, const struct naru_cha
     e->channel.max_message = NARU_MESSAGE_MAX;
     e->channel.max_name = "the largest message";
     e->channel.max_taken = o->max_taken ? o->max_taken : 1024;
-    e->pair = e->maker = pair;
+    e->maker = pair;
     e->max_receive = o->max_message ? o->max_message : NARU_MESSAGE_MAX;
     e->stash = o->stash ? o->stash : 1 << 20;
     e->capacity = o->capacity;
@@ -598,5 +620,16 @@ int naru__shm_end(const char *name, int socket, bool pair, const struct naru_cha
         return r;
     }
     *ret_c = &e->channel;
+    return 0;
+}
+
+int naru__shm_couple(naru_channel *a, naru_channel *b)
+{
+    struct shm_pair *pair = naru__alloc(sizeof *pair);
+    if (!pair)
+        return -ENOMEM;
+    pair->end[0] = of_channel(a);
+    pair->end[1] = of_channel(b);
+    of_channel(a)->pair = of_channel(b)->pair = pair;
     return 0;
 }

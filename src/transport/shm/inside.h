@@ -17,6 +17,13 @@ struct shm_kept {
     _Alignas(16) uint8_t data[];
 };
 
+struct shm_end;
+
+/* Both ends of a pair, while they are in one process. */
+struct shm_pair {
+    struct shm_end *end[2];
+};
+
 struct shm_end {
     struct naru_channel channel;
     int socket;            /* brings the other end's file and bells, and tells of its end */
@@ -24,7 +31,8 @@ struct shm_end {
     int bell_in, bell_out; /* eventfds: this end's receiver, sender sleeps on it */
     int their_bell_in, their_bell_out;
     struct naru_ring_file *mine;
-    bool pair, used;
+    struct shm_pair *pair; /* NULL: it is none's; freed by whichever end is closed last */
+    bool used;
     bool maker;      /* of a pair, whose end a forked child may adopt */
     bool registered; /* for membarrier */
     size_t max_receive, stash, capacity;

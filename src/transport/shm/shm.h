@@ -11,4 +11,7 @@ extern const struct naru_transport naru__shm_transport;
 int naru__shm_end(const char *name, int socket, bool pair, const struct naru_channel_options *,
                   naru_channel **ret_c);
 
+/* Two such ends are a pair's. */
+int naru__shm_couple(naru_channel *a, naru_channel *b);
+
 #endif
