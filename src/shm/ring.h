@@ -64,13 +64,12 @@ struct naru_ring_header {
  * end only once the socket has hung up as well. */
 enum { NARU_RING_OPEN, NARU_RING_LEFT, NARU_RING_FINISHED, NARU_RING_CLOSED };
 
+/* One word, so that nobody can end what another has just adopted. */
 struct naru_ring_life {
-    _Atomic uint32_t pid;
-    _Atomic uint32_t state;
-    _Atomic uint32_t registered; /* for membarrier: else this end fences for itself */
-    uint32_t unused;
+    _Atomic uint64_t holder;        /* pid << 32, and a state of those above */
     _Atomic uint64_t pid_namespace; /* in which the pid means something */
-    uint8_t reserved[104];
+    _Atomic uint32_t registered;    /* for membarrier: else this end fences for itself */
+    uint8_t reserved[108];
 };
 
 struct naru_ring_word {

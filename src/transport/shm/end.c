@@ -74,7 +74,7 @@ static void close_all(int *fds, size_t n)
 }
 
 /* 1: it is here; 0: none yet; -EPIPE: the end; -EPROTO. */
-static int hear(struct shm_end *e, int ret_fds[GREETING_FDS])
+static int hear(struct shm_end *e, int ret_fds[GREETING_FDS], uint32_t *ret_pid)
 {
     struct greeting g;
     _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * 16)];
@@ -100,6 +100,7 @@ static int hear(struct shm_end *e, int ret_fds[GREETING_FDS])
     if (r == sizeof g && n == GREETING_FDS && g.magic == GREETING_MAGIC &&
         g.version == NARU_RING_VERSION) {
         memcpy(ret_fds, fds, sizeof(int) * GREETING_FDS);
+        *ret_pid = g.pid;
         return 1;
     }
     close_all(fds, n);
@@ -180,7 +181,8 @@ static int take_in(struct shm_end *e, int fds[GREETING_FDS])
 static int meet_once(struct shm_end *e)
 {
     int fds[GREETING_FDS] = {NARU__NO_FD, NARU__NO_FD, NARU__NO_FD};
-    int r = hear(e, fds);
+    uint32_t pid;
+    int r = hear(e, fds, &pid);
     if (r <= 0)
         return r;
     if (atomic_load_explicit(&e->met, memory_order_relaxed))
@@ -211,13 +213,30 @@ int naru__shm_meet(struct shm_end *e)
 
 uint32_t naru__shm_state(const struct shm_end *e)
 {
-    /* acquire: pairs with the releases in shutdown and close; what was sent comes before them */
-    return atomic_load_explicit(&e->theirs->life.state, memory_order_acquire);
+    /* acquire: pairs with the release in naru__shm_say_state; what was sent comes before it */
+    return (uint32_t)atomic_load_explicit(&e->theirs->life.holder, memory_order_acquire);
+}
+
+uint32_t naru__shm_their_pid(const struct shm_end *e)
+{
+    /* acquire: pairs with the release in claim(): the namespace belongs to the pid */
+    return (uint32_t)(atomic_load_explicit(&e->theirs->life.holder, memory_order_acquire) >> 32);
+}
+
+void naru__shm_say_state(struct shm_end *e, uint32_t state)
+{
+    _Atomic uint64_t *holder = &e->mine->life.holder;
+    uint64_t is = atomic_load_explicit(holder, memory_order_relaxed);
+    while (is >> 32 == (uint32_t)getpid() && (uint32_t)is < state)
+        /* release: pairs with the acquire in naru__shm_state */
+        if (atomic_compare_exchange_weak_explicit(holder, &is, is >> 32 << 32 | state,
+                                                  memory_order_release, memory_order_relaxed))
+            return;
 }
 
 int naru__shm_ended(const struct shm_end *e, bool finished)
 {
-    uint32_t pid = atomic_load_explicit(&e->theirs->life.pid, memory_order_relaxed);
+    uint32_t pid = naru__shm_their_pid(e);
     if (finished)
         return naru__fail(-EPIPE, "%s: the other end has finished and all it sent was read",
                           name_of(e));
@@ -229,7 +248,7 @@ int naru__shm_ended(const struct shm_end *e, bool finished)
 static void watch_process(struct shm_end *e)
 {
     const struct naru_ring_life *life = &e->theirs->life;
-    uint32_t pid = atomic_load_explicit(&life->pid, memory_order_acquire);
+    uint32_t pid = naru__shm_their_pid(e);
     if (pid == e->watched_pid)
         return;
     e->watched = naru__os_close(e->watched);
@@ -385,14 +404,9 @@ static void claim(struct shm_end *e)
     e->registered = naru__os_barrier_register() == 0;
     atomic_store_explicit(&life->registered, e->registered, memory_order_relaxed);
     atomic_store_explicit(&life->pid_namespace, naru__os_pid_namespace(), memory_order_relaxed);
-    atomic_store_explicit(&life->state, NARU_RING_OPEN, memory_order_relaxed);
-    /* release: pairs with the acquire in watch_process */
-    atomic_store_explicit(&life->pid, (uint32_t)getpid(), memory_order_release);
-}
-
-static bool speaks(const struct shm_end *e)
-{
-    return atomic_load_explicit(&e->mine->life.pid, memory_order_relaxed) == (uint32_t)getpid();
+    /* release: pairs with the acquire in naru__shm_their_pid */
+    atomic_store_explicit(&life->holder, (uint64_t)getpid() << 32 | NARU_RING_OPEN,
+                          memory_order_release);
 }
 
 static int end_adopt(struct naru_handle *h)
@@ -458,12 +472,14 @@ static void end_passed(struct naru_handle *h)
     struct shm_end *e = of_handle(h);
     struct shm_end *other = e->pair ? e->pair->end[e->pair->end[0] == e] : NULL;
     int fds[GREETING_FDS];
+    uint32_t pid;
     if (other) {
         pthread_mutex_lock(&other->meet);
-        while (hear(other, fds) > 0)
-            close_all(fds, GREETING_FDS);
         atomic_store_explicit(&other->met, false, memory_order_release);
         forget_theirs(other);
+        while (hear(other, fds, &pid) > 0) /* the program may have been quick */
+            if (pid == (uint32_t)getpid() || take_in(other, fds) < 0)
+                close_all(fds, GREETING_FDS);
         pthread_mutex_unlock(&other->meet);
     }
     end_free(e);
@@ -472,10 +488,8 @@ static void end_passed(struct naru_handle *h)
 static void end_close(naru_channel *channel, bool owner)
 {
     struct shm_end *e = of_channel(channel);
-    if (owner && speaks(e)) {
-        /* release: as in naru__shm_shutdown */
-        atomic_store_explicit(&e->mine->life.state, e->maker ? NARU_RING_LEFT : NARU_RING_CLOSED,
-                              memory_order_release);
+    if (owner) {
+        naru__shm_say_state(e, e->maker ? NARU_RING_LEFT : NARU_RING_CLOSED);
         /* a greeting that was not heard yet may be for a child that adopts this end */
         if (atomic_load_explicit(&e->met, memory_order_acquire)) {
             naru__shm_ring_receiver(e);
@@ -490,7 +504,7 @@ static int end_peer(struct naru_handle *h, struct naru_peer *ret_peer)
     struct shm_end *e = of_handle(h);
     int r = naru__socket_peer(h, e->socket, ret_peer);
     if (r == 0 && e->pair && naru__shm_met(e) == 0) { /* the socket knows who made the pair */
-        ret_peer->pid = atomic_load_explicit(&e->theirs->life.pid, memory_order_relaxed);
+        ret_peer->pid = naru__shm_their_pid(e);
         ret_peer->pidfd = -1;
     }
     return r;

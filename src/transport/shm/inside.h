@@ -106,6 +106,9 @@ static inline int naru__shm_met(struct shm_end *e)
 int naru__shm_look_for_end(struct shm_end *);
 /* The same from its memory alone: enum NARU_RING_OPEN... */
 uint32_t naru__shm_state(const struct shm_end *);
+uint32_t naru__shm_their_pid(const struct shm_end *);
+/* This end's new state, if it is still this process's. */
+void naru__shm_say_state(struct shm_end *, uint32_t state);
 int naru__shm_ended(const struct shm_end *, bool finished);
 
 /* Wakes the other end's receiver, or its sender, if it sleeps. */

@@ -327,8 +327,7 @@ static struct naru_info info_of(const struct shm_end *e, uint32_t type, uint32_t
                               .flags = flags,
                               .size = size,
                               .sequence = sequence,
-                              .sender =
-                                  atomic_load_explicit(&e->theirs->life.pid, memory_order_relaxed)};
+                              .sender = naru__shm_their_pid(e)};
 }
 
 static void count_received(struct shm_end *e, uint64_t size)

@@ -357,8 +357,7 @@ int naru__shm_shutdown(naru_channel *channel)
 {
     struct shm_end *e = of_channel(channel);
     e->finished = true;
-    /* release: pairs with the acquire in naru__shm_state; all that was sent comes before it */
-    atomic_store_explicit(&e->mine->life.state, NARU_RING_FINISHED, memory_order_release);
+    naru__shm_say_state(e, NARU_RING_FINISHED);
     if (naru__shm_met(e) == 0)
         naru__shm_ring_receiver(e);
     return 0;
