@@ -58,7 +58,7 @@ static void sweep_names(const struct world *w)
     DIR *d = has(w, "nothing-is-swept") ? NULL : opendir(ROOM);
     for (struct dirent *e; d && (e = readdir(d));) {
         bool new = strncmp(e->d_name, ".new-", 5) == 0;
-        if (!new && strncmp(e->d_name, ".dead-", 6) != 0)
+        if (!new &&strncmp(e->d_name, ".dead-", 6) != 0)
             continue;
         snprintf(path, sizeof path, ROOM "/%.64s", e->d_name);
         snprintf(meta, sizeof meta, "%s/meta", path);
@@ -106,20 +106,29 @@ static void remove_object(void)
         take_away(aside);
 }
 
-/* Whether it is there; if so it is whole. */
+static bool same(int directory)
+{
+    struct stat now, then;
+    return stat(OBJECT, &now) == 0 && fstat(directory, &then) == 0 && now.st_ino == then.st_ino;
+}
+
+/* Whether it is there; if so it is whole. By its directory, for between two looks at the name it
+ * may come or go. */
 static bool look(struct world *w)
 {
     char text[sizeof magic] = "";
-    int fd = open(OBJECT "/meta", O_RDONLY | O_CLOEXEC);
-    struct stat st;
-    if (fd < 0 && stat(OBJECT, &st) != 0)
+    int directory = open(OBJECT, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (directory < 0)
         return false;
+    int fd = openat(directory, "meta", O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text);
     if (fd >= 0)
         close(fd);
-    if (n != sizeof magic || memcmp(text, magic, sizeof magic) != 0)
+    bool there = same(directory);
+    close(directory);
+    if (there && (n != sizeof magic || memcmp(text, magic, sizeof magic) != 0))
         failed(w, "a half-built object is seen");
-    return true;
+    return there;
 }
 
 /* ---- the scenario ---- */
