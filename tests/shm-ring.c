@@ -250,12 +250,19 @@ static void cursors(void **state)
 }
 
 static _Atomic bool flipping;
+static _Atomic unsigned long flips_allowed; /* so that neither thread outruns the other */
 
 __attribute__((no_sanitize("thread"))) static void *flip(void *unused)
 {
     uint64_t z = 7;
+    unsigned long flips = 0;
     volatile uint8_t *bytes = (volatile uint8_t *)r.file;
     while (atomic_load_explicit(&flipping, memory_order_relaxed)) {
+        if (flips >= atomic_load_explicit(&flips_allowed, memory_order_relaxed)) {
+            sched_yield();
+            continue;
+        }
+        flips++;
         z = z * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
         size_t at = NARU_RING_SLOTS_AT + (size_t)((z >> 20) % (r.header.file - NARU_RING_SLOTS_AT));
         bytes[at] ^= (uint8_t)(z >> 56);
@@ -271,9 +278,11 @@ static void flipped(void **state)
     pthread_t thread;
     (void)state;
     make_ring(16384);
+    atomic_store(&flips_allowed, 0);
     atomic_store(&flipping, true);
     pthread_create(&thread, NULL, flip, NULL);
     for (unsigned long i = 0; i < n; i++) {
+        atomic_store_explicit(&flips_allowed, 4 * i, memory_order_relaxed);
         for (int k = 0; i % 40 == 0 && k < 40; k++) /* they lie there for a while */
             (void)send_one(pseudo_random());
         int seen = naru__ring_look(&r.rx);
