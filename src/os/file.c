@@ -7,10 +7,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#ifndef RENAME_NOREPLACE
+#define RENAME_NOREPLACE 1u /* include/uapi/linux/fs.h */
+#endif
 
 #define CALL(name, expression)                                                                     \
     do {                                                                                           \
@@ -84,6 +91,85 @@ int naru__os_chmod_at(int directory, const char *name, mode_t mode)
 int naru__os_open_at(int directory, const char *name, int flags)
 {
     CALL("open", openat(directory, name, flags | O_CLOEXEC));
+}
+
+int naru__os_create_at(int directory, const char *name, mode_t mode)
+{
+    CALL("open", openat(directory, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode));
+}
+
+int naru__os_make_directory_at(int directory, const char *name, mode_t mode)
+{
+    CALL("mkdir", mkdirat(directory, name, mode));
+}
+
+int naru__os_remove_directory_at(int directory, const char *name)
+{
+    CALL("rmdir", unlinkat(directory, name, AT_REMOVEDIR));
+}
+
+int naru__os_rename_at(int directory, const char *from, const char *to)
+{
+    CALL("renameat2", syscall(SYS_renameat2, directory, from, directory, to, RENAME_NOREPLACE));
+}
+
+int naru__os_chmod(int fd, mode_t mode)
+{
+    CALL("chmod", fchmod(fd, mode));
+}
+
+static int whole(ssize_t done, size_t n)
+{
+    return done < 0 ? -errno : (size_t)done == n ? 0 : -EIO;
+}
+
+int naru__os_read_at(int fd, void *buf, size_t n, uint64_t at)
+{
+    int fault = naru__fault_at("pread");
+    return fault < 0 ? fault : whole(pread(fd, buf, n, (off_t)at), n);
+}
+
+int naru__os_write_at(int fd, const void *buf, size_t n, uint64_t at)
+{
+    int fault = naru__fault_at("pwrite");
+    return fault < 0 ? fault : whole(pwrite(fd, buf, n, (off_t)at), n);
+}
+
+struct entry { /* struct linux_dirent64 */
+    uint64_t inode;
+    int64_t next;
+    uint16_t length;
+    uint8_t type;
+    char name[];
+};
+
+static long read_directory(int fd, char *buf, size_t n)
+{
+    int fault = naru__fault_at("getdents64");
+    if (fault < 0)
+        return fault;
+    long r = syscall(SYS_getdents64, fd, buf, n);
+    return r < 0 ? -errno : r;
+}
+
+int naru__os_list(int directory, bool all, int (*each)(void *arg, const char *name), void *arg)
+{
+    _Alignas(struct entry) char buf[16384];
+    int fd = naru__os_open_at(directory, ".", O_RDONLY | O_DIRECTORY);
+    if (fd < 0)
+        return fd;
+    long n, r = 0;
+    do {
+        n = read_directory(fd, buf, sizeof buf);
+        for (long at = 0; at < n && r == 0;) {
+            const struct entry *e = (const void *)(buf + at);
+            if (strcmp(e->name, ".") != 0 && strcmp(e->name, "..") != 0)
+                r = each(arg, e->name);
+            at += e->length;
+        }
+    } while (all && n > 0 && r == 0);
+    close(fd);
+    return n < 0 ? (int)n : (int)r;
 }
 
 int naru__os_make_directory(const char *path, mode_t mode)

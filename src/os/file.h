@@ -21,6 +21,18 @@ int naru__os_stat_at(int directory, const char *name, struct stat *ret_stat);
 int naru__os_unlink_at(int directory, const char *name);
 int naru__os_chmod_at(int directory, const char *name, mode_t mode);
 int naru__os_open_at(int directory, const char *name, int flags);
+int naru__os_create_at(int directory, const char *name, mode_t mode); /* new, read and written */
+int naru__os_make_directory_at(int directory, const char *name, mode_t mode);
+int naru__os_remove_directory_at(int directory, const char *name);
+/* -EEXIST if `to` is there; never replaces. */
+int naru__os_rename_at(int directory, const char *from, const char *to);
+int naru__os_chmod(int fd, mode_t mode);
+int naru__os_read_at(int fd, void *buf, size_t n, uint64_t at);         /* all n bytes, or -EIO */
+int naru__os_write_at(int fd, const void *buf, size_t n, uint64_t at);  /* the same */
+
+/* The names in a directory, but "." and "..": `each` is called with each until it returns not 0,
+ * which is the result; or only as many as one read of the directory tells. */
+int naru__os_list(int directory, bool all, int (*each)(void *arg, const char *name), void *arg);
 const char *naru__file_kind(mode_t mode); /* "a regular file" */
 int naru__os_make_directory(const char *path, mode_t mode);
 

@@ -66,13 +66,19 @@ int naru__os_seals(int fd)
 
 int naru__os_map(int fd, uint64_t size, bool writable, void **ret_memory)
 {
+    return naru__os_map_at(fd, 0, size, writable, ret_memory);
+}
+
+int naru__os_map_at(int fd, uint64_t at, uint64_t size, bool writable, void **ret_memory)
+{
     int fault = naru__fault_at("mmap");
     if (fault < 0)
         return fault;
     if ((uint64_t)(size_t)size != size)
         return -ENOMEM;
     void *p =
-        mmap(NULL, (size_t)size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
+        mmap(NULL, (size_t)size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd,
+             (off_t)at);
     if (p == MAP_FAILED)
         return -errno;
     *ret_memory = p;

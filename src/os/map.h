@@ -13,6 +13,7 @@ int naru__os_allocate(int fd, uint64_t size); /* that long, its pages really the
 int naru__os_seal(int fd, int seals);         /* F_SEAL_... */
 int naru__os_seals(int fd);                   /* those that it has */
 int naru__os_map(int fd, uint64_t size, bool writable, void **ret_memory);
+int naru__os_map_at(int fd, uint64_t at, uint64_t size, bool writable, void **ret_memory);
 void naru__os_unmap(const void *memory, uint64_t size);
 
 /* membarrier(2), expedited and for all: this process takes part from now on, and its forked

@@ -9,6 +9,7 @@
 #include "transport/common/place.h"
 
 #include "base/error.h"
+#include "object/names.h"
 #include "os/fd.h"
 #include "os/file.h"
 #include "os/limit.h"
@@ -51,52 +52,16 @@ static int abstract_place(const struct naru_url *url, struct unix_place *p)
     return 0;
 }
 
-/* Mine alone? */
-static int check_directory(const char *name, const char *path)
-{
-    struct stat st;
-    int r = naru__os_stat(path, &st);
-    if (r < 0)
-        return r;
-    if (S_ISDIR(st.st_mode) && st.st_uid == geteuid() && (st.st_mode & 077) == 0)
-        return 0;
-    return naru__fail(
-        -EACCES,
-        "%s: %s is %s of uid %u, mode %04o, and has to be a directory of uid %u, mode "
-        "0700: remove it, or name a socket by its path",
-        name, path, naru__file_kind(st.st_mode), st.st_uid, st.st_mode & 07777u, geteuid());
-}
-
-/* What shm: calls by a name lies in memory, and other things of that name may join it there. */
-static int check_name(const char *url, const char *name)
-{
-    size_t n = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
-    if (name[n] == '\0' && n >= 1 && n <= 64 && name[0] != '.')
-        return 0;
-    return naru__fail(-EINVAL,
-                      "%.80s: a name has 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-', and no dot at "
-                      "the front",
-                      url);
-}
-
 /* The directory of names without a path. */
 static int own_directory(const struct naru_url *url, char *buf, size_t n)
 {
-    const char *name = url->text;
-    bool shm = strcmp(url->scheme, "shm") == 0;
-    int r = shm ? check_name(name, url->rest) : 0;
-    if (r < 0)
-        return r;
+    if (strcmp(url->scheme, "shm") == 0) { /* where other things of that name may lie too */
+        int r = naru__name_check(url->text, url->rest);
+        return r < 0 ? r : naru__directory_own(url->text, "/dev/shm", buf, n);
+    }
     snprintf(buf, n, "/run/user/%u", geteuid());
-    r = shm ? -ENOENT : check_directory(name, buf);
-    if (r != -ENOENT && r != -ENOTDIR)
-        return r;
-    snprintf(buf, n, "%s/naru-%u", shm ? "/dev/shm" : "/tmp", geteuid());
-    r = naru__os_make_directory(buf, 0700);
-    if (r < 0 && r != -EEXIST)
-        return naru__fail(r, "%s: %s cannot be made: %s", name, buf, naru__errno_text(r));
-    r = check_directory(name, buf);
-    return r == -ENOENT ? naru__fail(r, "%s: %s is made and removed by somebody", name, buf) : r;
+    int r = naru__directory_check(url->text, buf);
+    return r == -ENOENT || r == -ENOTDIR ? naru__directory_own(url->text, "/tmp", buf, n) : r;
 }
 
 /* Opens the directory, and makes an address: the path itself, or through the open directory if it
