@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -398,6 +399,69 @@ static void apart_in_a_loop(void)
     naru_channel_close(out);
 }
 
+/* ---- what a stranger sends along ---- */
+
+static void send_with_descriptors(int fd)
+{
+    enum { MANY = 200 };
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(MANY * sizeof(int))];
+    } control;
+    struct iovec one = {"x", 1};
+    struct msghdr m = {.msg_iov = &one,
+                       .msg_iovlen = 1,
+                       .msg_control = &control,
+                       .msg_controllen = sizeof control};
+    memset(&control, 0, sizeof control); /* descriptor 0, many times */
+    control.header.cmsg_level = SOL_SOCKET;
+    control.header.cmsg_type = SCM_RIGHTS;
+    control.header.cmsg_len = CMSG_LEN(MANY * sizeof(int));
+    expect(sendmsg(fd, &m, MSG_NOSIGNAL) == 1);
+}
+
+static int dial(const char *url, int type)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    size_t n = strlen(path_of(url));
+    memcpy(to.sun_path, path_of(url), n);
+    if (to.sun_path[0] == '@')
+        to.sun_path[0] = '\0';
+    int fd = socket(AF_UNIX, type, 0);
+    expect(connect(fd, (struct sockaddr *)&to,
+                   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) == 0);
+    return fd;
+}
+
+/* Descriptors that nobody asked for stay out; what came with them does not. */
+static void strangers_descriptors(void)
+{
+    const char *const urls[] = {test_url("unix+dgram:%s/d"), abstract_name("unix+dgram"),
+                                test_url("unix+seqpacket:%s/p")};
+    for (int i = 0; i < 3; i++) {
+        naru_channel *in;
+        naru_channel_listener *l = NULL;
+        int fd;
+        if (i < 2) {
+            in = queue(urls[i], NARU_RECV);
+            fd = dial(urls[i], SOCK_DGRAM);
+        } else {
+            expect_ok(naru_channel_listen(urls[i], NULL, &l));
+            fd = dial(urls[i], SOCK_SEQPACKET);
+            expect_ok(naru_channel_accept(l, PATIENCE, &in));
+        }
+        int before = open_descriptors();
+        for (int k = 0; k < 3; k++) {
+            send_with_descriptors(fd);
+            hear(in, "x");
+            expect_code(before, open_descriptors());
+        }
+        close(fd);
+        naru_channel_close(in);
+        naru_channel_listener_close(l);
+    }
+}
+
 struct numbered {
     int sender, number;
 };
@@ -473,10 +537,12 @@ static void dgram_foreign(void)
     for (int i = 0; i < 2; i++) {
         pid_t pid = run_foreign(receivers[i], path_of(url));
         naru_channel *out = queue(url, NARU_SEND);
+        int status = 0;
         say(out, "from naru"); /* waits until it is there */
-        if (i == 1)            /* the pipe's reader has left: this one ends socat */
-            (void)naru_channel_send(out, 1, "\n", 1, 300 * NARU_MS);
-        end_foreign(pid);
+        for (int64_t end = test_now() + PATIENCE; /* socat ends when its pipe's reader has left */
+             waitpid(pid, &status, WNOHANG) == 0 && test_now() < end; usleep(5000))
+            (void)naru_channel_send(out, 1, "\n", 1, NARU_NOWAIT);
+        expect(WIFEXITED(status) && WEXITSTATUS(status) == 0);
         naru_channel_close(out);
         (void)naru_remove(url);
     }
@@ -876,6 +942,7 @@ int main(int argc, char **argv)
         {"datagrams: the receiver is killed", receiver_killed},
         {"datagrams: a sleeping sender's receiver is killed", sleeping_sender},
         {"datagrams: a sender without receiver in a foreign loop", apart_in_a_loop},
+        {"packets and datagrams: descriptors that nobody asked for", strangers_descriptors},
         {"datagrams: many senders", many_senders},
         {"both roles in one handle", both_roles},
         {"datagrams: foreign peers", dgram_foreign},

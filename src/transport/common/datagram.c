@@ -113,12 +113,14 @@ static int finished(const struct naru_datagram *d)
 /* One receive. 1: that was none, look again. */
 static int get_one(struct naru_datagram *d, struct naru_parcel *p)
 {
-    _Alignas(struct cmsghdr) char control[256];
+    /* not a byte more, or the kernel would open here what descriptors a stranger sends along */
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(struct ucred))];
     struct iovec bytes[2] = {{p->data, p->room}, {d->beyond, d->beyond_room}};
-    struct msghdr m = {.msg_iov = bytes,
-                       .msg_iovlen = d->beyond ? 2 : 1,
-                       .msg_control = control,
-                       .msg_controllen = sizeof control};
+    struct msghdr m = {.msg_iov = bytes, .msg_iovlen = d->beyond ? 2 : 1};
+    if (d->kind->ends || d->kind->loses || d->own_users) {
+        m.msg_control = control;
+        m.msg_controllen = sizeof control;
+    }
     if (d->pending)
         return put_together(d);
     int r = d->asks ? make_room(d, p) : 0;
