@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* datagrams.c - what is a datagram's own: names, receivers that come and go, loss that is counted,
  * packets and their ends, multicast, foreign peers, other users. */
+#include "base/fault.h"
 #include "harness.h"
 
 #include <fcntl.h>
@@ -317,6 +318,31 @@ static void receivers_come_and_go(void)
     naru_channel_close(out);
     expect_code(-ENOENT, naru_remove(test_url("unix+dgram:%s/other")));
     expect_ok(naru_remove(url));
+    naru_channel_close(in);
+}
+
+static char born[128];
+static mode_t born_with;
+static int look_before_chmod(const char *call)
+{
+    struct stat st;
+    if (strcmp(call, "chmod") == 0 && stat(born, &st) == 0)
+        born_with = st.st_mode & 0777;
+    return 0;
+}
+
+/* No moment in which more users may send than were meant to. */
+static void born_with_its_mode(void)
+{
+    const struct naru_queue_options o = {.size = sizeof o, .mode = 0620};
+    const char *url = test_url("unix+dgram:%s/d");
+    naru_channel *in;
+    snprintf(born, sizeof born, "%s", path_of(url));
+    umask(0);
+    naru__fault = look_before_chmod;
+    expect_ok(naru_queue_open(url, NARU_RECV, &o, &in));
+    naru__fault = NULL;
+    expect_code(0620, born_with);
     naru_channel_close(in);
 }
 
@@ -939,6 +965,7 @@ int main(int argc, char **argv)
         {"packets: foreign peers", packet_foreign},
         {"a look leaves a listener alone", look_leaves_alone},
         {"datagrams: receivers come and go", receivers_come_and_go},
+        {"datagrams: the name is born with its mode", born_with_its_mode},
         {"datagrams: the receiver is killed", receiver_killed},
         {"datagrams: a sleeping sender's receiver is killed", sleeping_sender},
         {"datagrams: a sender without receiver in a foreign loop", apart_in_a_loop},

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* mq.c - message queues of the kernel's: foreign programs that know mq_* and msg* alone at the
  * other end, limits and who is named for them, removal, cancelling, a second user. */
+#include "base/fault.h"
 #include "harness.h"
 
 #include <fcntl.h>
@@ -358,6 +359,44 @@ static void posix_second_user(void)
 static const char *form_of(int i)
 {
     return i ? SYSV : POSIX;
+}
+
+static int slowly(const char *call)
+{
+    if (strcmp(call, "fchmod") == 0 || strcmp(call, "IPC_SET") == 0)
+        usleep(5000);
+    return 0;
+}
+
+static void make_slowly(void *options)
+{
+    naru__fault = slowly;
+    umask(077);
+    for (int i = 0; i < 2; i++)
+        naru_channel_close(open_end(form_of(i), NARU_RECV, options));
+}
+
+/* Who comes while a queue is being made does not take it for another. */
+static void made_meanwhile(void)
+{
+    struct naru_queue_options o = {.size = sizeof o, .mode = 0622, .capacity = 8192};
+    for (int round = 0; round < 10; round++) {
+        pid_t maker = start_child(make_slowly, &o);
+        for (int i = 0; i < 2; i++) {
+            struct naru_queue_options existing = o;
+            naru_channel *c;
+            int r;
+            existing.flags = NARU_EXISTING;
+            do
+                r = naru_queue_open(test_url(form_of(i)), NARU_RECV, &existing, &c);
+            while (r == -ENOENT);
+            expect_ok(r);
+            naru_channel_close(c);
+        }
+        end_child(maker);
+        for (int i = 0; i < 2; i++)
+            expect_ok(naru_remove(test_url(form_of(i))));
+    }
 }
 
 /* What did not fit stays this end's next, and its size is told. */
@@ -820,6 +859,7 @@ int main(int argc, char **argv)
         {"posix: sleeps once", posix_sleeps_once, false},
         {"posix: limits are named", posix_limits_named, true},
         {"posix: a second user", posix_second_user, true},
+        {"opened while it is made", made_meanwhile, false},
         {"a buffer too small", too_small, false},
         {"3 senders, 2 receivers", senders_and_receivers, false},
         {"sysv: a foreign msgrcv fetches structs 1 2 1 2 by type", structs_for_foreign, false},

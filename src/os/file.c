@@ -63,6 +63,11 @@ int naru__os_fstat(int fd, struct stat *ret_stat)
     CALL("fstat", fstat(fd, ret_stat));
 }
 
+int naru__os_fchmod(int fd, mode_t mode)
+{
+    CALL("fchmod", fchmod(fd, mode));
+}
+
 int naru__os_chown(const char *path, uid_t uid, gid_t gid)
 {
     CALL("chown", chown(path, uid, gid));

@@ -14,6 +14,7 @@ int naru__os_make_fifo(const char *path, mode_t mode); /* mode as given, whateve
 int naru__os_stat(const char *path,
                   struct stat *ret_stat); /* of the thing itself, not its target */
 int naru__os_fstat(int fd, struct stat *ret_stat);
+int naru__os_fchmod(int fd, mode_t mode);
 int naru__os_chown(const char *path, uid_t uid, gid_t gid);
 int naru__os_unlink(const char *path);
 /* The same, in a directory that is open. */

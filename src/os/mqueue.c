@@ -3,6 +3,7 @@
 #include "os/mqueue.h"
 
 #include "base/fault.h"
+#include "os/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,13 +30,8 @@ int naru__os_mq_open(const char *name, int access)
 
 static int create(const char *name, int access, mode_t mode, const struct mq_attr *attributes)
 {
-    CALL("mq_create", mq_open(name, access | O_CREAT | O_EXCL | O_NONBLOCK | O_CLOEXEC, mode & 0600,
-                              attributes));
-}
-
-static int change_mode(int queue, mode_t mode)
-{
-    CALL("fchmod", fchmod(queue, mode));
+    CALL("mq_create",
+         mq_open(name, access | O_CREAT | O_EXCL | O_NONBLOCK | O_CLOEXEC, mode, attributes));
 }
 
 int naru__os_mq_create(const char *name, int access, mode_t mode, const struct mq_attr *attributes)
@@ -43,7 +39,7 @@ int naru__os_mq_create(const char *name, int access, mode_t mode, const struct m
     int queue = create(name, access, mode, attributes);
     if (queue < 0)
         return queue;
-    int r = change_mode(queue, mode);
+    int r = naru__os_fchmod(queue, mode); /* what the umask took away */
     if (r < 0) {
         mq_close(queue);
         mq_unlink(name);

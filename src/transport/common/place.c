@@ -336,8 +336,10 @@ int naru__unix_bind(int fd, int type, const char *name, mode_t mode, struct unix
 {
     struct stat st;
     int r;
-    if (!p->abstract)
+    if (!p->abstract) {
+        (void)naru__os_fchmod(fd, mode ? mode & 07777 : 0600); /* the file is born with no more */
         lock_directory(p);
+    }
     for (int tries = 0;; tries++) {
         r = naru__os_bind(fd, &p->address);
         if (r != -EADDRINUSE)

@@ -12,6 +12,7 @@
 #include "os/file.h"
 #include "os/limit.h"
 #include "os/mqueue.h"
+#include "os/poll.h"
 #include "transport/common/mq.h"
 
 #include <errno.h>
@@ -184,15 +185,23 @@ static int agree_sizes(const struct wish *w, const struct mq_attr *a)
     return 0;
 }
 
+/* The umask takes rights away that the maker then gives: with fewer than asked, look again. */
 static int agrees(const struct wish *w, int fd, const struct mq_attr *a)
 {
+    const unsigned asked = w->o->mode & 07777u;
     struct stat st;
-    int r = naru__os_fstat(fd, &st);
-    if (r < 0)
-        return cannot(w->name, w->path, "looking at it", r);
-    if (w->o->mode && (w->o->mode & 07777) != (st.st_mode & 07777u))
+    int r;
+    for (int tries = 0; tries < NARU__SETTLE_MS; tries++) {
+        r = naru__os_fstat(fd, &st);
+        if (r < 0)
+            return cannot(w->name, w->path, "looking at it", r);
+        if ((st.st_mode & 07777u) == asked || st.st_mode & 07777u & ~asked)
+            break;
+        (void)naru__os_poll(NULL, 0, naru__now() + NARU_MS);
+    }
+    if (asked && asked != (st.st_mode & 07777u))
         return naru__fail(-EEXIST, "%s is there with mode %04o, and .mode asks for %04o", w->name,
-                          st.st_mode & 07777u, w->o->mode & 07777u);
+                          st.st_mode & 07777u, asked);
     return agree_sizes(w, a);
 }
 

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "os/limit.h"
+#include "os/poll.h"
 #include "os/sysv.h"
 #include "transport/common/mq.h"
 
@@ -20,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ipc.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { PERIOD_MIN_NS = 1000000, PERIOD_MAX_NS = 10000000, ROOM_AT_FIRST = 8192 };
@@ -270,12 +272,24 @@ static int cannot(const char *name, int id, const char *what, int code)
                       naru__limit_of_msg(code, 0).text);
 }
 
+/* A queue that is new and unused may be about to get its room. */
+static int stat_settled(int id, size_t capacity, struct msqid_ds *ret_ds)
+{
+    for (int tries = 0;; tries++) {
+        int r = naru__os_msg_stat(id, ret_ds);
+        if (r < 0 || !capacity || ret_ds->msg_qbytes == capacity || ret_ds->msg_stime ||
+            ret_ds->msg_rtime || time(NULL) > ret_ds->msg_ctime + 1 || tries == NARU__SETTLE_MS)
+            return r;
+        (void)naru__os_poll(NULL, 0, naru__now() + NARU_MS);
+    }
+}
+
 static int agrees(const struct place *at, int id, const struct naru_queue_options *o)
 {
     struct msqid_ds ds;
     if (!o->mode && !o->capacity)
         return 0;
-    int r = naru__os_msg_stat(id, &ds);
+    int r = stat_settled(id, o->capacity, &ds);
     if (r < 0)
         return cannot(at->name, id, "looking at it", r);
     unsigned mode = (unsigned)ds.msg_perm.mode & 0777u;
