@@ -714,6 +714,11 @@ static void udp_loss(void)
     expect(number == SENT && received + missed == SENT);
     expect_ok(naru_stats(in, &stats));
     expect(stats.dropped == missed && stats.received == received + 1);
+    o.capacity = UINT32_C(1) << 30; /* a receiver's buffer is bounded by another limit */
+    naru_channel_close(in);
+    expect_ok(naru_queue_open("udp://127.0.0.1:0", NARU_RECV, &o, &in));
+    expect_ok(naru_stats(in, &stats));
+    expect(stats.capacity < o.capacity && strstr(stats.note, "net.core.rmem_max is "));
     expect_code(-EOPNOTSUPP, naru_channel_flush(out, NARU_S));
     naru_channel_close(in);
     naru_channel_close(out);

@@ -300,6 +300,14 @@ static void posix_limits(void *unused)
     expect_says("fs.mqueue.queues_max is 1");
     expect_says("sysctl -w fs.mqueue.queues_max");
     naru_channel_close(c);
+    expect_ok(naru_queue_open("posix-mq:/a", NARU_SEND, NULL, &c));
+    int r;
+    while ((r = naru_channel_send(c, 1, "x", 1, 10 * NARU_MS)) == 0)
+        ;
+    expect_code(-ETIMEDOUT, r);
+    expect_says("mq_maxmsg is 10, 10 messages are in it");
+    expect_says("fs.mqueue.msg_max, 10 (`sysctl -w fs.mqueue.msg_max=N`");
+    naru_channel_close(c);
     expect_ok(naru_remove("posix-mq:/a"));
     expect(setrlimit(RLIMIT_MSGQUEUE, &none) == 0);
     expect_code(-EMFILE, naru_queue_open("posix-mq:/a", NARU_RECV, NULL, &c));
@@ -634,6 +642,11 @@ static void sysv_limits(void *unused)
     expect_says("kernel.msgmax");
     expect_says("8 KiB");
     expect_says("sysctl -w kernel.msgmax");
+    expect_ok(naru_channel_send(out, 1, block, 8000, NARU_NOWAIT));
+    expect_ok(naru_channel_send(out, 1, block, 8000, NARU_NOWAIT));
+    expect_code(-ETIMEDOUT, naru_channel_send(out, 1, block, 8000, 10 * NARU_MS));
+    expect_says("msg_qbytes is 16384, 16000 bytes in 2 messages are in it");
+    expect_says("kernel.msgmnb, 16384 (`sysctl -w kernel.msgmnb=N`");
     naru_channel_close(out);
     set_limit("/proc/sys/kernel/msgmax", "20000"); /* the receiver opened before */
     set_limit("/proc/sys/kernel/msgmnb", "60000");

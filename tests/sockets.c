@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -209,6 +210,8 @@ static void stale_and_live(void)
     close(old); /* the file stays */
     naru_stream *s;
     expect_code(-ECONNREFUSED, naru_stream_open(url, BOTH, NULL, NARU_S, &s));
+    expect_code(-EINVAL, naru_stream_open(test_url("unix:%s"), BOTH, NULL, NARU_S, &s));
+    expect_says("a directory stands there");
     l = listen_at(url);
     struct stat st;
     expect(stat(address.sun_path, &st) == 0 && (st.st_mode & 07777) == 0600);
@@ -444,7 +447,7 @@ static void second_user(void)
     struct naru_stats stats = {.size = sizeof stats};
     struct naru_peer peer = {.size = sizeof peer};
     if (geteuid() != 0)
-        return;
+        test_skip("needs root to become another user");
     expect(chmod(test_directory, 0755) == 0);
     snprintf(url, sizeof url, "unix:@naru-test-%d", (int)getpid());
     struct naru_listen_options open = {.size = sizeof open, .mode = 0666};
@@ -545,6 +548,127 @@ static void descriptors(void)
     expect_code(-EOPNOTSUPP, naru_stream_send_fds(a, "x", 1, (int[]){0}, 1, NARU_S));
     naru_stream_close(a);
     naru_stream_listener_close(l);
+}
+
+/* ---- limits ---- */
+
+static void set_limit(const char *path, const char *value)
+{
+    int fd = open(path, O_WRONLY);
+    expect(fd >= 0 && write(fd, value, strlen(value)) == (ssize_t)strlen(value));
+    close(fd);
+}
+
+static void backlog_is_full(void)
+{
+    struct naru_listen_options many = {.size = sizeof many, .backlog = 100};
+    struct naru_stats stats = {.size = sizeof stats};
+    const char *const urls[] = {test_url("unix:%s/s"), "unix:@naru-test-full", "tcp://127.0.0.1:0"};
+    set_limit("/proc/sys/net/core/somaxconn", "2");
+    for (int i = 0; i < 3; i++) {
+        naru_stream *s[8];
+        naru_stream_listener *l;
+        int n = 0, r;
+        expect_ok(naru_stream_listen(urls[i], &many, &l));
+        expect_ok(naru_stats(l, &stats));
+        expect(stats.capacity == 2 && strstr(stats.note, "net.core.somaxconn=100"));
+        while ((r = naru_stream_open(naru_url(l), BOTH, NULL, 100 * NARU_MS, &s[n])) == 0)
+            expect(++n < 8);
+        expect_code(-ETIMEDOUT, r);
+        if (i < 2) { /* of another host's nobody tells */
+            expect_says("its backlog is full, 3 wait where 2 may");
+            expect_says("net.core.somaxconn, 2; `sysctl -w net.core.somaxconn=N`");
+        } else {
+            expect_says("net.core.somaxconn");
+        }
+        while (n > 0)
+            naru_stream_close(s[--n]);
+        naru_stream_listener_close(l);
+    }
+}
+
+static void ports_run_out(void)
+{
+    naru_stream_listener *l[3];
+    naru_stream *s[3];
+    naru_channel *in, *out[3];
+    set_limit("/proc/sys/net/ipv4/ip_local_port_range", "40000 40001");
+    for (int i = 0; i < 2; i++)
+        expect_ok(naru_stream_listen("tcp://127.0.0.1:0", NULL, &l[i]));
+    expect_code(-EADDRNOTAVAIL, naru_stream_listen("tcp://127.0.0.1:0", NULL, &l[2]));
+    expect_says("net.ipv4.ip_local_port_range is 40000 40001");
+    expect_says("sysctl -w net.ipv4.ip_local_port_range=");
+    for (int i = 0; i < 2; i++)
+        naru_stream_listener_close(l[i]);
+    expect_ok(naru_stream_listen("tcp://127.0.0.1:50000", NULL, &l[0]));
+    for (int i = 0; i < 2; i++)
+        s[i] = open_at(naru_url(l[0]));
+    expect_code(-EADDRNOTAVAIL, naru_stream_open(naru_url(l[0]), BOTH, NULL, NARU_S, &s[2]));
+    expect_says("net.ipv4.ip_local_port_range is 40000 40001");
+    expect_ok(naru_queue_open("udp://127.0.0.1:50000", NARU_RECV, NULL, &in));
+    for (int i = 0; i < 2; i++)
+        expect_ok(naru_queue_open(naru_url(in), NARU_SEND, NULL, &out[i]));
+    expect_code(-EADDRNOTAVAIL, naru_queue_open(naru_url(in), NARU_SEND, NULL, &out[2]));
+    expect_says("net.ipv4.ip_local_port_range is 40000 40001");
+    for (int i = 0; i < 2; i++) {
+        naru_stream_close(s[i]);
+        naru_channel_close(out[i]);
+    }
+    naru_channel_close(in);
+    naru_stream_listener_close(l[0]);
+}
+
+static void receiver_is_full(void)
+{
+    static char block[20000];
+    naru_channel *in, *out, *a, *b;
+    int r;
+    set_limit("/proc/sys/net/unix/max_dgram_qlen", "3");
+    expect_ok(naru_queue_open(test_url("unix+dgram:%s/d"), NARU_RECV, NULL, &in));
+    expect_ok(naru_queue_open(test_url("unix+dgram:%s/d"), NARU_SEND, NULL, &out));
+    while ((r = naru_channel_send(out, 1, "x", 1, 20 * NARU_MS)) == 0)
+        ;
+    expect_code(-ETIMEDOUT, r);
+    expect_says("net.unix.max_dgram_qlen, 3,");
+    expect_says("sysctl -w net.unix.max_dgram_qlen=N");
+    naru_channel_close(out);
+    naru_channel_close(in);
+    expect_ok(naru_channel_pair("unix+seqpacket:", NULL, &a, &b));
+    while ((r = naru_channel_send(a, 1, block, sizeof block, 20 * NARU_MS)) == 0)
+        ;
+    expect_code(-ETIMEDOUT, r);
+    expect_says("bytes of this end's buffer of ");
+    expect_says("net.core.wmem_max, ");
+    naru_channel_close(a);
+    naru_channel_close(b);
+}
+
+/* The descriptors that a user has on their way are as many as one process may have open. */
+static void too_many_on_their_way(void)
+{
+    const struct rlimit few = {40, 40};
+    naru_stream *a, *b;
+    int many[20] = {0}, r, sent = 0;
+    become_nobody();
+    expect_ok(naru_stream_pair("unix:", NULL, &a, &b));
+    expect(setrlimit(RLIMIT_NOFILE, &few) == 0);
+    while ((r = naru_stream_send_fds(a, "x", 1, many, 20, NARU_S)) == 1)
+        expect((sent += 20) < 200);
+    expect_code(-EMFILE, r);
+    expect_says("on their way");
+    expect_says("RLIMIT_NOFILE is 40");
+    naru_stream_close(a);
+    naru_stream_close(b);
+}
+
+static void limits_named(void)
+{
+    if (unshare(CLONE_NEWNET) < 0 || system("ip link set lo up 2>/dev/null") != 0)
+        test_skip("needs a network namespace of its own");
+    backlog_is_full();
+    receiver_is_full();
+    ports_run_out();
+    too_many_on_their_way();
 }
 
 /* ---- connections ---- */
@@ -854,6 +978,7 @@ int main(int argc, char **argv)
         {"who is at the other end", peers},
         {"a second user", second_user},
         {"descriptors, all or none", descriptors},
+        {"limits are named", limits_named},
         {"a greeting that does not come", slow_greeting},
         {"a reset in the middle of a frame", reset_in_frame},
         {"no descriptor left", no_descriptor_left},

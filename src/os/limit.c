@@ -13,17 +13,25 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+/* Into buf, which holds zeros. */
+static ssize_t read_text(const char *path, char *buf, size_t n)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    ssize_t r = read(fd, buf, n - 1);
+    close(fd);
+    return r;
+}
 
 static int64_t read_number(const char *path)
 {
     char text[64] = "";
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -1;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
+    ssize_t n = read_text(path, text, sizeof text);
     char *end;
     int64_t value = n > 0 ? strtoll(text, &end, 10) : -1;
     return n > 0 && end != text ? value : -1;
@@ -176,6 +184,30 @@ struct naru_limit_text naru__limit_of_msg(int code, size_t bytes)
                  " (kernel.msgmnb is %" PRId64
                  " and %zu bytes are asked for; raise it with `sysctl -w kernel.msgmnb=%zu`)",
                  use.msgmnb, bytes, bytes);
+    return out;
+}
+
+struct naru_limit_text naru__limit_of_passing(void)
+{
+    return rlimit_text(RLIMIT_NOFILE, "RLIMIT_NOFILE", ", and so many are on their way",
+                       "raise it with `ulimit -n N` or `prlimit --nofile=N --pid PID`");
+}
+
+struct naru_limit_text naru__limit_of_ports(void)
+{
+    static const char name[] = "net/ipv4/ip_local_port_range";
+    struct naru_limit_text out = {""};
+    char path[64], text[64] = "";
+    snprintf(path, sizeof path, "/proc/sys/%s", name);
+    if (read_text(path, text, sizeof text) < 0)
+        return out;
+    for (char *c = text; *c; c++)
+        *c = *c == '\t' ? ' ' : *c == '\n' ? '\0' : *c;
+    snprintf(
+        out.text, sizeof out.text,
+        " (net.ipv4.ip_local_port_range is %s, and each of them is in use; `ss -ant` shows for "
+        "what; raise it with `sysctl -w net.ipv4.ip_local_port_range=\"LOW HIGH\"`)",
+        text);
     return out;
 }
 

@@ -20,6 +20,11 @@ struct naru_limit_text naru__limit_of_mqueue(int code, int64_t messages, int64_t
 /* Creating a System V queue: ENOSPC; giving it so many bytes: EPERM. */
 struct naru_limit_text naru__limit_of_msg(int code, size_t bytes);
 
+/* More descriptors on their way through sockets than a user may have: ETOOMANYREFS. */
+struct naru_limit_text naru__limit_of_passing(void);
+/* No port of this host is left for a connection, or to be bound: EADDRNOTAVAIL, EADDRINUSE. */
+struct naru_limit_text naru__limit_of_ports(void);
+
 /* Why a pipe got `granted` bytes where `asked` were wanted (code: what F_SETPIPE_SZ returned). */
 struct naru_limit_text naru__limit_of_pipe(size_t asked, size_t granted, int code);
 

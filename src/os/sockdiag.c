@@ -34,12 +34,13 @@ static int ask(int fd)
     struct {
         struct nlmsghdr head;
         struct unix_diag_req body;
-    } request = {.head = {.nlmsg_len = sizeof request,
-                          .nlmsg_type = SOCK_DIAG_BY_FAMILY,
-                          .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
-                 .body = {.sdiag_family = AF_UNIX,
-                          .udiag_states = ~0u,
-                          .udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | SHOW_UID}};
+    } request = {
+        .head = {.nlmsg_len = sizeof request,
+                 .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+                 .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
+        .body = {.sdiag_family = AF_UNIX,
+                 .udiag_states = ~0u,
+                 .udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_RQLEN | SHOW_UID}};
     return naru__os_send(fd,
                          &(struct msghdr){.msg_iov = &(struct iovec){&request, sizeof request},
                                           .msg_iovlen = 1},
@@ -66,6 +67,11 @@ static bool matches(const struct nlmsghdr *head, const struct wanted *w,
         if (a->rta_type == UNIX_DIAG_VFS && !w->name && n >= sizeof(struct unix_diag_vfs)) {
             const struct unix_diag_vfs *vfs = data;
             found |= vfs->udiag_vfs_ino == w->inode && vfs->udiag_vfs_dev == w->device;
+        }
+        if (a->rta_type == UNIX_DIAG_RQLEN && n >= sizeof(struct unix_diag_rqlen)) {
+            const struct unix_diag_rqlen *length = data;
+            seen.queued = length->udiag_rqueue;
+            seen.backlog = length->udiag_wqueue;
         }
         if (a->rta_type == ATTRIBUTE_UID && n >= sizeof(uint32_t)) {
             uint32_t uid;

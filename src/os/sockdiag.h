@@ -13,6 +13,7 @@ struct naru_unix_seen {
     int type;
     int64_t uid; /* -1: not told (before Linux 5.3) */
     uint32_t inode;
+    uint32_t queued, backlog; /* of a listener: connections that wait, and how many may */
 };
 
 /* The socket that takes what is sent to the name: one that listens, or one of datagrams. The name

@@ -154,7 +154,7 @@ static void connection_stats(struct naru_handle *h, struct naru_stats *stats)
     if (c->medium->grows)
         naru__capacity_stats(&c->capacity, c->out, stats);
     if (c->medium->socket)
-        naru__socket_stats(c->in, c->capacity.asked, stats);
+        naru__socket_stats(c->in, false, c->capacity.asked, stats);
 }
 
 static int connection_peer(struct naru_handle *h, struct naru_peer *ret_peer)

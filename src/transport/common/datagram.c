@@ -254,6 +254,30 @@ static long datagram_unread(struct naru_mq *mq)
     return left;
 }
 
+/* A unix datagram waits in its receiver's queue and counts in its sender's buffer: whichever is
+ * full holds the sender back. */
+static int datagram_full(struct naru_mq *mq, int code)
+{
+    struct naru_datagram *d = of_mq(mq);
+    int unread = naru__os_unsent(d->out);
+    int room = naru__os_get_number(d->out, SOL_SOCKET, SO_SNDBUF);
+    if (unread < 0 || room < 0 || atomic_load_explicit(&d->apart, memory_order_relaxed))
+        return code; /* it says that nobody receives there */
+    if (unread < room && !d->kind->ends && !d->kind->loses)
+        return naru__fail(code,
+                          "%s: the time given passed and its receiver has read none of the "
+                          "messages that wait there: net.unix.max_dgram_qlen, %" PRId64
+                          ", is how many may; `sysctl -w net.unix.max_dgram_qlen=N` raises it for "
+                          "receivers that come later",
+                          name_of(d), naru__limit_sysctl("net/unix/max_dgram_qlen"));
+    return naru__fail(code,
+                      "%s: the time given passed and the receiver has not made room: %d bytes of "
+                      "this end's buffer of %d hold what it has not read; .capacity asks for more, "
+                      "up to net.core.wmem_max, %" PRId64
+                      " (`sysctl -w net.core.wmem_max=N` raises it)",
+                      name_of(d), unread, room, naru__limit_sysctl("net/core/wmem_max"));
+}
+
 static int datagram_shutdown(struct naru_mq *mq)
 {
     struct naru_datagram *d = of_mq(mq);
@@ -281,11 +305,13 @@ static const struct naru_mq_ops queue_ops = {.get = datagram_get,
                                              .put = datagram_put,
                                              .step = datagram_step,
                                              .unread = datagram_unread,
+                                             .full = datagram_full,
                                              .close = datagram_close};
 static const struct naru_mq_ops connection_ops = {.get = datagram_get,
                                                   .put = datagram_put,
                                                   .step = datagram_step,
                                                   .unread = datagram_unread,
+                                                  .full = datagram_full,
                                                   .shutdown = datagram_shutdown,
                                                   .close = datagram_close};
 
@@ -316,7 +342,8 @@ static int datagram_peer(struct naru_handle *h, struct naru_peer *ret_peer)
 static void datagram_stats(struct naru_handle *h, struct naru_stats *stats)
 {
     const struct naru_datagram *d = of_handle(h);
-    naru__socket_stats(d->out >= 0 ? d->out : d->in, d->capacity, stats);
+    bool receives = d->kind->loses && d->in >= 0; /* there a full receiver's is what loses */
+    naru__socket_stats(receives || d->out < 0 ? d->in : d->out, receives, d->capacity, stats);
 }
 
 /* The socket is shared with whoever has a copy of it; what this process keeps is its own. */

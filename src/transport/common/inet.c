@@ -143,6 +143,9 @@ int naru__inet_socket(const char *name, const struct naru_address *a, int type)
 static int bind_failed(const char *name, unsigned port, int type, int code)
 {
     bool stream = type == SOCK_STREAM;
+    if (code == -EADDRINUSE && port == 0)
+        return naru__fail(-EADDRNOTAVAIL, "%s: no port of this host is left%s", name,
+                          naru__limit_of_ports().text);
     if (code == -EADDRINUSE)
         return naru__fail(
             -EBUSY, "%s: somebody %s on that port already (`ss -l%cnp 'sport = :%u'` tells who)",

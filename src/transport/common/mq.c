@@ -333,6 +333,8 @@ static int mq_send(naru_channel *channel, const struct naru_outgoing *out, int64
         while (r == -EAGAIN && (r = q->ops->step(&wait)) == 0);
         naru__wait_done(&wait);
     }
+    if (r == -ETIMEDOUT)
+        return q->ops->full(q, r);
     if (r < 0)
         return r;
     naru__count(&channel->handle.counts.sent, 1);

@@ -29,6 +29,8 @@ struct naru_mq_ops {
     int (*step)(struct naru_wait *);
     /* Messages (or bytes) in the medium, or a negative errno with a sentence. */
     long (*unread)(struct naru_mq *);
+    /* A send found no room in time: the sentence, with the limit; returns `code`. */
+    int (*full)(struct naru_mq *, int code);
     /* NULL: the medium has no end. */
     int (*shutdown)(struct naru_mq *);
     /* Closes what the transport has opened. */

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* place.c - where unix sockets lie: reading names, binding to them, taking stale files away.
  *
- * A socket file outlives its socket. Whether anybody listens is asked with connect(2): refused
- * means nobody. Between another's bind and its listen that answer is wrong, and between the answer
- * and the unlink another may have replaced the file: so whoever of naru's listens holds a lock on
- * the directory from before its bind until it listens. Where that cannot be had (a directory that
- * may not be read, or a stranger who keeps it), asking again for 10 ms has to do. */
+ * A socket file outlives its socket. Whether anybody listens, the kernel's list says, or connect(2)
+ * for what is not on it: refused means nobody. Between another's bind and its listen that answer is
+ * wrong, and between the answer and the unlink another may have replaced the file: so whoever of
+ * naru's listens holds a lock on the directory from before its bind until it listens. Where that
+ * cannot be had (a directory that may not be read, or a stranger who keeps it), asking again for
+ * 10 ms has to do. */
 #include "transport/common/place.h"
 
 #include "base/error.h"
@@ -18,6 +19,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -176,12 +178,42 @@ static int forbidden(const char *name, const struct unix_place *p)
                       name, st.st_uid, st.st_gid, st.st_mode & 07777u, geteuid());
 }
 
+/* What stands at a name that refuses to be connected to. */
+static int refused(const char *name, const struct unix_place *p, int code)
+{
+    struct stat st;
+    if (p->abstract || naru__os_stat_at(p->directory, p->file, &st) < 0 || S_ISSOCK(st.st_mode) ||
+        S_ISLNK(st.st_mode))
+        return code; /* nobody listens, as it says already */
+    return naru__fail(-EINVAL, "%s: %s stands there, not a socket", name,
+                      naru__file_kind(st.st_mode));
+}
+
+static int not_taken(const char *name, const struct unix_place *p, int code)
+{
+    struct naru_unix_seen seen;
+    struct stat st;
+    if (!p->abstract && naru__os_stat_at(p->directory, p->file, &st) < 0)
+        return code;
+    if (naru__os_unix_find(&p->address, p->abstract ? NULL : &st, &seen) < 0)
+        return code; /* of another network namespace: the sentence is general */
+    return naru__fail(code,
+                      "%s: it did not take the connection in time: its backlog is full, %u wait "
+                      "where %u may (its .backlog, bounded by net.core.somaxconn, %" PRId64
+                      "; `sysctl -w net.core.somaxconn=N` raises it)",
+                      name, seen.queued, seen.backlog, naru__limit_sysctl("net/core/somaxconn"));
+}
+
 int naru__unix_connect(int fd, const char *name, const struct unix_place *p, unsigned flags,
                        int64_t deadline)
 {
     int r = naru__socket_connect(fd, name, &p->address, deadline);
     if (r == -EACCES)
         return forbidden(name, p);
+    if (r == -ECONNREFUSED)
+        return refused(name, p, r);
+    if (r == -EAGAIN || r == -ETIMEDOUT)
+        return not_taken(name, p, r);
     return r == 0 && p->abstract ? naru__unix_admit(fd, name, flags) : r;
 }
 
@@ -243,6 +275,8 @@ int naru__unix_join(int fd, const char *name, const struct unix_place *p, unsign
         return forbidden(name, p);
     if (r == -EPERM)
         return naru__fail(-EBUSY, "%s: its receiver is connected to another sender", name);
+    if (r == -ECONNREFUSED)
+        return refused(name, p, r);
     if (r < 0 || !p->abstract || flags & NARU_ANY_USER)
         return r;
     r = naru__os_unix_find(&p->address, NULL, &seen);

@@ -88,9 +88,9 @@ static ssize_t write_message(struct socket_stream *s, const struct msghdr *messa
     naru__count(&h->counts.calls[1], 1);
     if (r == -ETOOMANYREFS)
         return naru__fail(-EMFILE,
-                          "%s: as many descriptors of this user are on their way as "
-                          "RLIMIT_NOFILE allows: wait until they have been received",
-                          h->name);
+                          "%s: as many descriptors of this user are on their way as may be: wait "
+                          "until they have been received%s",
+                          h->name, naru__limit_of_passing().text);
     if (r < 0)
         return failed(h, (int)r);
     naru__count(&h->counts.bytes_sent, (uint64_t)r);
@@ -298,7 +298,7 @@ static int socket_peer(struct naru_handle *h, struct naru_peer *ret_peer)
 
 static void socket_stats(struct naru_handle *h, struct naru_stats *stats)
 {
-    naru__socket_stats(of_handle(h)->fd, of_handle(h)->asked, stats);
+    naru__socket_stats(of_handle(h)->fd, false, of_handle(h)->asked, stats);
 }
 
 static const struct naru_handle_ops handle_ops = {

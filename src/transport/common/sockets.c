@@ -38,19 +38,22 @@ void naru__socket_capacity(int fd, size_t bytes)
     (void)naru__os_set_number(fd, SOL_SOCKET, SO_RCVBUF, n);
 }
 
-void naru__socket_stats(int fd, size_t asked, struct naru_stats *stats)
+void naru__socket_stats(int fd, bool receives, size_t asked, struct naru_stats *stats)
 {
-    int holds = naru__os_get_number(fd, SOL_SOCKET, SO_SNDBUF);
+    int holds = naru__os_get_number(fd, SOL_SOCKET, receives ? SO_RCVBUF : SO_SNDBUF);
+    const char *limit = receives ? "rmem_max" : "wmem_max";
+    char path[32];
+    snprintf(path, sizeof path, "net/core/%s", limit);
     if (holds < 0)
         return;
     stats->capacity = (uint64_t)holds / 2; /* the kernel doubles it, for its own upkeep */
     stats->capacity_asked = asked;
     if (stats->capacity < asked)
         snprintf(stats->note, sizeof stats->note,
-                 "%s asked, %s granted: net.core.wmem_max is %" PRId64
-                 "; raise it with `sysctl -w net.core.wmem_max=%zu`",
-                 naru__size_text(asked).text, naru__size_text(stats->capacity).text,
-                 naru__limit_sysctl("net/core/wmem_max"), asked);
+                 "%s asked, %s granted: net.core.%s is %" PRId64
+                 "; raise it with `sysctl -w net.core.%s=%zu`",
+                 naru__size_text(asked).text, naru__size_text(stats->capacity).text, limit,
+                 naru__limit_sysctl(path), limit, asked);
 }
 
 void naru__socket_last_word(int fd)
@@ -153,13 +156,19 @@ static int connect_failed(const char *name, int code)
         return naru__fail(code, "%s is not there: nobody has listened there yet", name);
     case -EAGAIN:
     case -ETIMEDOUT:
-        return naru__fail(code, "%s: it did not take the connection in time", name);
+        return naru__fail(code,
+                          "%s: it did not take the connection in time: it is silent, or its "
+                          "backlog is full (net.core.somaxconn bounds that)",
+                          name);
     case -EPROTOTYPE:
         return naru__fail(-EPROTO, "%s: a socket of another type listens there", name);
     case -ENETUNREACH:
     case -EHOSTUNREACH:
         return naru__fail(-EHOSTUNREACH, "%s: %s: look at the address and the routes (ip route)",
                           name, naru__errno_text(code));
+    case -EADDRNOTAVAIL:
+        return naru__fail(code, "%s: no port of this host is left to connect from%s", name,
+                          naru__limit_of_ports().text);
     default:
         return naru__fail(code, "%s: connecting failed: %s", name, naru__errno_text(code));
     }
@@ -175,7 +184,8 @@ static int await_connection(int fd, int64_t deadline)
     while (r == -EINTR);
     if (r <= 0)
         return r < 0 ? r : deadline == NARU__AT_ONCE ? -EAGAIN : -ETIMEDOUT;
-    return -naru__os_get_number(fd, SOL_SOCKET, SO_ERROR);
+    int error = naru__os_get_number(fd, SOL_SOCKET, SO_ERROR);
+    return error < 0 ? error : -error;
 }
 
 /* A full backlog of a unix socket can only be waited for inside connect(2). */

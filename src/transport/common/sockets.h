@@ -39,8 +39,8 @@ void naru__socket_capacity(int fd, size_t bytes);
  * sent last with it. */
 void naru__socket_last_word(int fd);
 
-/* What the kernel holds for it, and why less than was asked. */
-void naru__socket_stats(int fd, size_t asked, struct naru_stats *stats);
+/* What the kernel holds for it, of what is sent or received, and why less than was asked. */
+void naru__socket_stats(int fd, bool receives, size_t asked, struct naru_stats *stats);
 
 /* Takes the descriptor over on success only. capacity: what was asked. */
 int naru__socket_stream(const struct naru_socket_kind *, const char *name, int fd, int directions,

@@ -90,6 +90,20 @@ static long mq_unread(struct naru_mq *mq)
     return now.mq_curmsgs;
 }
 
+static int mq_full(struct naru_mq *mq, int code)
+{
+    const struct posix_mq *q = (struct posix_mq *)mq;
+    struct mq_attr now;
+    if (naru__os_mq_attributes(q->fd, &now) < 0)
+        return code;
+    return naru__fail(
+        code,
+        "%s: the time given passed and there was no room: mq_maxmsg is %ld, %ld "
+        "messages are in it; receive some, or make it anew with more .messages, "
+        "bounded by fs.mqueue.msg_max, %" PRId64 " (`sysctl -w fs.mqueue.msg_max=N` raises it)",
+        name_of(q), now.mq_maxmsg, now.mq_curmsgs, naru__limit_sysctl("fs/mqueue/msg_max"));
+}
+
 static void mq_close_fd(struct naru_mq *mq)
 {
     naru__os_close(((struct posix_mq *)mq)->fd);
@@ -99,6 +113,7 @@ static const struct naru_mq_ops mq_ops = {.get = mq_get,
                                           .put = mq_put,
                                           .step = naru__wait_step,
                                           .unread = mq_unread,
+                                          .full = mq_full,
                                           .close = mq_close_fd};
 
 static int queue_watch(struct naru_handle *h, int events, struct naru_watch *ret_watch)

@@ -183,13 +183,33 @@ static long mq_unread(struct naru_mq *mq)
     return r < 0 ? failed(q, "asking what is in it", r) : (long)ds.msg_qnum;
 }
 
+static int mq_full(struct naru_mq *mq, int code)
+{
+    const struct sysv_mq *q = (struct sysv_mq *)mq;
+    struct naru_msg_use use;
+    struct msqid_ds ds;
+    if (naru__os_msg_stat(q->id, &ds) < 0 || naru__os_msg_use(&use) < 0)
+        return code;
+    return naru__fail(code,
+                      "%s: the time given passed and there was no room: msg_qbytes is %lu, %lu "
+                      "bytes in %lu messages are in it; receive some, or make it anew with more "
+                      ".capacity, bounded by kernel.msgmnb, %" PRId64
+                      " (`sysctl -w kernel.msgmnb=N` raises it)",
+                      name_of(q), (unsigned long)ds.msg_qbytes, (unsigned long)ds.__msg_cbytes,
+                      (unsigned long)ds.msg_qnum, use.msgmnb);
+}
+
 static void mq_close(struct naru_mq *mq)
 {
     (void)mq; /* the kernel does not know who uses a queue */
 }
 
-static const struct naru_mq_ops mq_ops = {
-    .get = mq_get, .put = mq_put, .step = step, .unread = mq_unread, .close = mq_close};
+static const struct naru_mq_ops mq_ops = {.get = mq_get,
+                                          .put = mq_put,
+                                          .step = step,
+                                          .unread = mq_unread,
+                                          .full = mq_full,
+                                          .close = mq_close};
 
 static void queue_stats(struct naru_handle *h, struct naru_stats *stats)
 {

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "os/fd.h"
+#include "os/limit.h"
 #include "transport/common/datagram.h"
 #include "transport/common/inet.h"
 
@@ -29,6 +30,9 @@ static int no_route(const char *name, int code)
                           "%s: no route leads there (ip route); a multicast group can name its "
                           "interface, as udp://239.1.2.3%%eth0:5000",
                           name);
+    if (code == -EAGAIN || code == -EADDRNOTAVAIL)
+        return naru__fail(-EADDRNOTAVAIL, "%s: no port of this host is left to send from%s", name,
+                          naru__limit_of_ports().text);
     return naru__fail(code, "%s: connecting failed: %s", name, naru__errno_text(code));
 }
 
