@@ -24,9 +24,13 @@ static int pump_in(naru_stream *s, naru_channel *c, const char *link)
 {
     static char buf[CHUNK];
     ssize_t n;
-    while ((n = naru_stream_read(s, buf, sizeof buf, NARU_FOREVER)) > 0)
-        if (naru_channel_send(c, TYPE, buf, (size_t)n, NARU_FOREVER) < 0)
+    while ((n = naru_stream_read(s, buf, sizeof buf, NARU_FOREVER)) > 0) {
+        int r = naru_channel_send(c, TYPE, buf, (size_t)n, NARU_FOREVER);
+        if (r == -EPIPE)
+            return 0; /* pump_out has closed in order: see there */
+        if (r < 0)
             return failed(link);
+    }
     if (n < 0 || naru_channel_send(c, TYPE, NULL, 0, NARU_FOREVER) < 0 ||
         naru_channel_flush(c, NARU_FOREVER) < 0)
         return failed(link);

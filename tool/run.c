@@ -35,7 +35,8 @@ struct pipeline {
     naru_child *child[PROGRAMS_MAX];
     struct naru_exit exit[PROGRAMS_MAX];
     double seconds[PROGRAMS_MAX];
-    naru_child *pump[PUMPS_MAX];
+    naru_child *pump[PUMPS_MAX]; /* of each link: in, out */
+    bool dismissed[PUMPS_MAX];   /* ended by us: its status says nothing */
     int n, n_pumps;
     struct rate rate;
 };
@@ -204,6 +205,22 @@ static void show(struct pipeline *p, bool end)
     rate_show(&p->rate, pids, p->n - 1, end);
 }
 
+/* A link is over once one of its pumps has ended, for over a queue the other would wait for the
+ * next one. But what an "in" sent in order is still the "out"'s to deliver. */
+static void end_links(struct pipeline *p)
+{
+    for (int i = 0; i < (p->n_pumps & ~1); i++) {
+        int other = i ^ 1;
+        bool in = i % 2 == 0;
+        struct naru_exit e;
+        if (naru_child_wait(p->pump[i], NARU_NOWAIT, &e) < 0 || (in && e.code == 0) ||
+            naru_child_wait(p->pump[other], NARU_NOWAIT, NULL) == 0 || p->dismissed[other])
+            continue;
+        p->dismissed[other] = true;
+        naru_child_signal(p->pump[other], SIGTERM);
+    }
+}
+
 /* Waits for the programs and then the pumps; a signal to naru is passed on once. */
 static void wait_all(struct pipeline *p)
 {
@@ -213,6 +230,7 @@ static void wait_all(struct pipeline *p)
         struct naru_exit e = {-1, 0};
         while (child && naru_child_wait(child, 50 * NARU_MS, &e) == -ETIMEDOUT) {
             show(p, false);
+            end_links(p);
             if (stopped() && !passed) {
                 signal_all(p, stopped());
                 passed = 1;
@@ -246,9 +264,25 @@ static void clean(struct pipeline *p)
     rmdir(p->directory);
 }
 
-static int report(struct pipeline *p)
+/* A pump says itself why it failed, unless it was killed. */
+static int pumps_status(struct pipeline *p)
 {
     int status = 0;
+    for (int i = 0; i < p->n_pumps; i++) {
+        struct naru_exit e;
+        if (p->dismissed[i] || naru_child_wait(p->pump[i], NARU_NOWAIT, &e) < 0 || e.code == 0)
+            continue;
+        status = EXIT_FAILED;
+        if (e.signal)
+            fail(p->in, "link %d: the process that carries it was ended by signal %d", i / 2 + 1,
+                 e.signal);
+    }
+    return status;
+}
+
+static int report(struct pipeline *p)
+{
+    int status = pumps_status(p);
     for (int i = 0; i < p->n; i++) {
         const struct naru_exit *e = &p->exit[i];
         int own = e->signal ? 128 + e->signal : e->code;
@@ -309,7 +343,7 @@ const struct command run_command = {
     "Standard output of each program goes to standard input of the next; each is run by sh. Over a "
     "message kind processes of naru's turn bytes into messages and back. On a terminal what each "
     "program writes is shown as it runs. Exit status: that of the last program that failed, 128 + "
-    "N if signal N ended it. "
+    "N if signal N ended it; 1 if a process of naru's did. "
     "With --json a summary of each program goes to standard error.",
     1,
     PROGRAMS_MAX,

@@ -98,10 +98,34 @@ teardown() {
         run "$NARU" run --via $via 'echo a' 'cat; exit 3' 'cat'
         [ "$status" -eq 3 ]
     done
-    run "$NARU" run 'yes' 'head -1'
-    [ "$status" -eq 0 ]
-    [ "$output" = y ]
     [ -z "$(ls "$D")" ]
+}
+
+@test "run: a reader that has had enough ends the pipeline, over every kind" {
+    for via in pipe fifo pipe:messages fifo:messages; do
+        run timeout 10 "$NARU" run --via $via 'yes' 'head -1' # over a queue it hung
+        [ "$status" -eq 0 ]
+        [ "$output" = y ] # and nobody complains
+    done
+}
+
+# The pumps are the children of naru whose command line says so.
+@test "run: a pump killed ends the pipeline with 1 and a sentence" {
+    for way in in out; do
+        for via in pipe:messages fifo:messages; do
+            timeout 10 "$NARU" run --via $via 'yes' 'cat >/dev/null' 2>said 3>&- &
+            for try in $(seq 100); do
+                pump=$(pgrep -P "$(pgrep -P $!)" -f "pump $way 1" || true) # timeout's naru's
+                [ -z "$pump" ] || break
+                sleep 0.02
+            done
+            kill -KILL "$pump"
+            status=0
+            wait $! || status=$?
+            [ "$status" -eq 1 ]
+            grep -q "link 1: .* ended by signal 9" said
+        done
+    done
 }
 
 @test "run shows on a terminal what each program writes, over every kind" {
