@@ -78,6 +78,16 @@ static bool wanted(const struct invocation *in, const struct adapter *a)
     return in->n_arguments == 0;
 }
 
+static int unknown_url(struct invocation *in, const char *url)
+{
+    char list[256] = "";
+    for (const struct adapter *const *a = bench_adapters; *a; a++)
+        if ((*a)->url && !strstr(list, (*a)->url))
+            snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", *list ? ", " : "",
+                     (*a)->url);
+    return usage(in, "%s cannot be measured in this build; these can: %s", url, list);
+}
+
 static int check_urls(struct invocation *in)
 {
     for (int i = 0; i < in->n_arguments; i++) {
@@ -85,15 +95,17 @@ static int check_urls(struct invocation *in)
         for (const struct adapter *const *a = bench_adapters; *a; a++)
             known |= (*a)->url && strncmp(in->arguments[i], (*a)->url, strlen((*a)->url)) == 0;
         if (!known)
-            return usage(in, "%s cannot be measured in this build; pipe: and fifo: can",
-                         in->arguments[i]);
+            return unknown_url(in, in->arguments[i]);
     }
     return 0;
 }
 
 static int make_cells(struct run *run)
 {
-    run->cells = calloc(16 * BENCH_MODES * SIZES_MAX, sizeof *run->cells);
+    size_t adapters = 0;
+    while (bench_adapters[adapters])
+        adapters++;
+    run->cells = calloc(adapters * BENCH_MODES * SIZES_MAX, sizeof *run->cells);
     if (!run->cells)
         return fail(run->in, "no memory");
     for (int mode = 0; mode < BENCH_MODES; mode++)
@@ -305,6 +317,13 @@ static void put_cells(void *page, const char *const *cells)
     page_row(page, cells, COLUMNS);
 }
 
+static const char *pinning(void)
+{
+    return bench_pinned() ? "Each side is pinned to a processor of its own, 0 and 1; near and far "
+                            "is how long a cache line takes between them."
+                          : "Nothing is pinned: there is one processor.";
+}
+
 static int write_html(const struct run *run, const char *path)
 {
     struct page *page = page_new("naru bench");
@@ -313,6 +332,7 @@ static int write_html(const struct run *run, const char *path)
               "take turns. Ratios are naru over raw, pair by pair: below 1 is better for "
               "latency, above 1 for streams and batches. Bars: latency and rate, the whole "
               "spread; ratios, the 95 % interval of the median.");
+    page_text(page, pinning());
     for (int mode = 0; mode < BENCH_MODES; mode++) {
         plot_mode(run, page, (enum bench_mode)mode, false);
         plot_mode(run, page, (enum bench_mode)mode, true);
@@ -346,6 +366,8 @@ static int print_run(struct run *run)
                           run->cells[i].size, run->cells[i].error);
     }
     table_end(table, !wants_json(run->in));
+    if (!wants_json(run->in))
+        printf("\n%s\n", pinning());
     return status;
 }
 

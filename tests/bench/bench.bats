@@ -43,9 +43,10 @@ teardown_file() {
 @test "a URL restricts, and one that cannot be measured is refused" {
     "$naru" bench --quick --repetitions 1 --sizes 8 --json fifo: |
         jq -es 'length > 2 and all(.url == "fifo:")'
+    "$naru" bench --quick --repetitions 1 --sizes 8 --modes stream pipe: | grep -qi 'pinned'
     run "$naru" bench nats:
     [ "$status" = 2 ]
-    [[ $output == *"nats:"* ]]
+    [[ $output == *"nats:"*"can: "*"pipe:, "*"fifo:"* ]]
 }
 
 @test "a run that is ended leaves nothing" {
