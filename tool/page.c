@@ -223,7 +223,8 @@ static void write_script(struct plot *p, FILE *out)
             "\nset grid x\nset yrange [%d.5:0.5]\nset xrange [0:*]\nset offsets 0, graph 0.12, 0, "
             "0\nset style fill solid 0.7\n"
             "plot $d0 using ($2/2):1:($2/2):(0.35):ytic(3) with boxxyerror lc 3 notitle, "
-            "$d0 using 2:1:(sprintf('%%.4g', $2)) with labels left offset 0.5,0 notitle\n",
+            "$d0 using 2:1:(sprintf($2 < 100 ? '%%.3g' : '%%.0f', $2)) with labels left offset "
+            "0.5,0 notitle\n",
             p->n);
 }
 

@@ -33,7 +33,7 @@ static const char *const heads[CELLS] = {"kind",     "url", "unit", "direction",
 
 const struct role *find_role(const char *name)
 {
-    for (size_t k = 0; k < KINDS; k++)
+    for (size_t k = 0; k < sizeof all_roles / sizeof *all_roles; k++)
         for (const struct role *r = all_roles[k]; r->name; r++)
             if (strcmp(r->name, name) == 0)
                 return r;
