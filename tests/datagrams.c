@@ -4,6 +4,7 @@
 #include "base/fault.h"
 #include "harness.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
 #include <net/if.h>
@@ -927,16 +928,10 @@ static void multicast_foreign(void)
 
 /* ---- sockets that the environment hands over ---- */
 
-static void activated(void)
+/* As descriptor 3, the only one. */
+static void hand_over(int fd)
 {
-    const char *url = test_url("unix+dgram:%s/d");
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct stat st;
     char number[16];
-    snprintf(address.sun_path, sizeof address.sun_path, "%s", path_of(url));
-    int was = dup(3); /* whatever the runner has there */
-    int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
-    expect(bind(fd, (struct sockaddr *)&address, sizeof address) == 0);
     if (fd != 3) {
         expect(dup2(fd, 3) == 3);
         close(fd);
@@ -944,6 +939,68 @@ static void activated(void)
     snprintf(number, sizeof number, "%d", (int)getpid());
     setenv("LISTEN_PID", number, 1);
     setenv("LISTEN_FDS", "1", 1);
+}
+
+static void activated_packets(void)
+{
+    const char *url = test_url("unix+seqpacket:%s/p");
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    naru_channel_listener *l;
+    naru_channel *a, *b;
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path_of(url));
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+    expect(bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && listen(fd, 5) == 0);
+    hand_over(fd);
+    expect_ok(naru_channel_connect(url, NULL, PATIENCE, &a)); /* it waits in the backlog */
+    say(a, "came first");
+    expect_ok(naru_channel_listen(url, NULL, &l));
+    expect_ok(naru_channel_accept(l, PATIENCE, &b));
+    hear(b, "came first");
+    naru_channel_close(a);
+    naru_channel_close(b);
+    naru_channel_listener_close(l);
+    expect(unlink(address.sun_path) == 0);
+}
+
+static void activated_udp(const char *host, const char *form, bool group)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t n = sizeof address;
+    naru_channel *in, *out;
+    char url[64];
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    expect(inet_pton(AF_INET, host, &address.sin_addr) == 1);
+    expect(bind(fd, (struct sockaddr *)&address, sizeof address) == 0);
+    expect(getsockname(fd, (struct sockaddr *)&address, &n) == 0);
+    hand_over(fd);
+    snprintf(url, sizeof url, form, ntohs(address.sin_port));
+    if (group)
+        expect_ok(naru_topic_open(url, NARU_RECV, NULL, &in)); /* it joins the group */
+    else
+        in = queue(url, NARU_RECV);
+    setenv("LISTEN_FDS", "0", 1);
+    snprintf(url, sizeof url, group ? "udp://%s%%lo:%u" : "udp://%s:%u", host,
+             ntohs(address.sin_port));
+    if (group)
+        expect_ok(naru_topic_open(url, NARU_SEND, NULL, &out));
+    else
+        out = queue(url, NARU_SEND);
+    say(out, "handed over");
+    hear(in, "handed over");
+    naru_channel_close(in);
+    naru_channel_close(out);
+}
+
+static void activated(void)
+{
+    const char *url = test_url("unix+dgram:%s/d");
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct stat st;
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path_of(url));
+    int was = dup(3); /* whatever the runner has there */
+    int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+    expect(bind(fd, (struct sockaddr *)&address, sizeof address) == 0);
+    hand_over(fd);
     naru_channel *out = queue(url, NARU_SEND), *in;
     say(out, "came first");
     in = queue(url, NARU_RECV);
@@ -951,13 +1008,17 @@ static void activated(void)
     naru_channel_close(in);
     naru_channel_close(out);
     expect(stat(address.sun_path, &st) == 0); /* not ours to remove */
+    expect(unlink(address.sun_path) == 0);
+    activated_packets();
+    activated_udp("127.0.0.1", "udp://127.0.0.1:%u", false);
+    activated_udp("127.0.0.1", "udp://localhost:%u", false);
+    activated_udp("239.255.77.4", "udp://239.255.77.4%%lo:%u", true);
     if (was >= 0) {
         dup2(was, 3);
         close(was);
     } else {
         close(3);
     }
-    expect(unlink(address.sun_path) == 0);
 }
 
 int main(int argc, char **argv)

@@ -3,6 +3,7 @@
  * pair. They, the pair and its addresses go with the last process in them. */
 #include "harness.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -347,6 +349,38 @@ static void address_gone(void)
     back_home();
 }
 
+/* A host of two addresses, of which one does not answer: the other has its share of the time. */
+static void far_serves(void)
+{
+    naru_stream_listener *l;
+    naru_stream *s;
+    expect_ok(naru_stream_listen("tcp://" FAR ":7", NULL, &l));
+    tell("serving");
+    expect_ok(naru_stream_accept(l, PATIENCE, &s));
+    naru_stream_close(s);
+    naru_stream_listener_close(l);
+}
+
+static void one_of_two_addresses(void)
+{
+    static const char hosts[] = "fd00:6e61::77 two-addresses\n" FAR " two-addresses\n";
+    char path[200];
+    naru_stream *s;
+    two_hosts(far_serves);
+    await("serving");
+    snprintf(path, sizeof path, "%s/hosts", test_directory);
+    int fd = open(path, O_CREAT | O_WRONLY, 0600);
+    expect(write(fd, hosts, sizeof hosts - 1) == sizeof hosts - 1 && close(fd) == 0);
+    expect(unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
+    expect(mount(path, "/etc/hosts", NULL, MS_BIND, NULL) == 0);
+    int64_t since = test_now();
+    expect_ok(naru_stream_open("tcp://two-addresses:7", BOTH, NULL, NARU_S, &s));
+    expect(test_now() - since >= 400 * NARU_MS); /* the first one had its own */
+    naru_stream_close(s);
+    expect(umount("/etc/hosts") == 0 && unlink(path) == 0);
+    back_home();
+}
+
 /* Killed behind a cable that is out: neither its end nor a reset ever comes. */
 static void vanished(void)
 {
@@ -396,6 +430,7 @@ int main(int argc, char **argv)
         {"two hosts: UDP and multicast", carries_udp},
         {"two hosts: the cable is pulled", cable_pulled},
         {"two hosts: the address is gone", address_gone},
+        {"two hosts: one of two addresses answers", one_of_two_addresses},
         {"two hosts: the peer vanishes without a word", vanished},
         {"two hosts: nobody is there", nobody_there},
     };

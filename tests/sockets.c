@@ -342,15 +342,10 @@ static void foreign_listen(void)
 
 /* ---- activation ---- */
 
-static void activated(void)
+/* As descriptor 3, the only one. */
+static void hand_over(int fd)
 {
-    const char *url = test_url("unix:%s/s");
     char number[16];
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    snprintf(address.sun_path, sizeof address.sun_path, "%s", after(url, "unix:"));
-    int was = dup(3); /* whatever the runner has there */
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    expect(bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && listen(fd, 5) == 0);
     if (fd != 3) {
         expect(dup2(fd, 3) == 3);
         close(fd);
@@ -358,19 +353,56 @@ static void activated(void)
     snprintf(number, sizeof number, "%d", (int)getpid());
     setenv("LISTEN_PID", number, 1);
     setenv("LISTEN_FDS", "1", 1);
+}
+
+static void activated_host(int domain, const char *form)
+{
+    struct sockaddr_in four = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    const bool is_six = domain == AF_INET6;
+    struct sockaddr *address = is_six ? (void *)&six : (void *)&four;
+    socklen_t n = is_six ? sizeof six : sizeof four;
+    naru_stream_listener *l;
+    struct naru_peer peer = {.size = sizeof peer};
+    char url[64], port[16];
+    int fd = socket(domain, SOCK_STREAM, 0);
+    expect(bind(fd, address, n) == 0 && listen(fd, 5) == 0);
+    expect(getsockname(fd, address, &n) == 0);
+    hand_over(fd);
+    snprintf(port, sizeof port, ":%u", ntohs(is_six ? six.sin6_port : four.sin_port));
+    snprintf(url, sizeof url, form, atoi(port + 1));
+    expect_ok(naru_stream_listen(url, NULL, &l));
+    expect_ok(naru_peer(l, &peer)); /* the address that it really has */
+    expect(strstr(peer.address, is_six ? "[::1]" : "127.0.0.1") && strstr(peer.address, port));
+    naru_stream_listener_close(l);
+    talk(url);
+}
+
+static void activated(void)
+{
+    const char *url = test_url("unix:%s/s");
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", after(url, "unix:"));
+    int was = dup(3); /* whatever the runner has there */
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    expect(bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && listen(fd, 5) == 0);
+    hand_over(fd);
     talk(url);
     struct stat st;
     expect(stat(address.sun_path, &st) == 0); /* not ours to remove */
     setenv("LISTEN_PID", "1", 1);
     naru_stream_listener *l;
     expect_code(-EBUSY, naru_stream_listen(url, NULL, &l));
+    expect(unlink(address.sun_path) == 0);
+    activated_host(AF_INET, "tcp://127.0.0.1:%u");
+    activated_host(AF_INET6, "tcp://[::1]:%u");
+    activated_host(AF_INET, "tcp://localhost:%u"); /* though it has other addresses, too */
     if (was >= 0) {
         dup2(was, 3);
         close(was);
     } else {
         close(3);
     }
-    expect(unlink(address.sun_path) == 0);
 }
 
 /* ---- who is there ---- */

@@ -205,8 +205,8 @@ struct naru_limit_text naru__limit_of_ports(void)
         *c = *c == '\t' ? ' ' : *c == '\n' ? '\0' : *c;
     snprintf(
         out.text, sizeof out.text,
-        " (net.ipv4.ip_local_port_range is %s, and each of them is in use; `ss -ant` shows for "
-        "what; raise it with `sysctl -w net.ipv4.ip_local_port_range=\"LOW HIGH\"`)",
+        " (net.ipv4.ip_local_port_range is %s, and each of them seems to be in use; `ss -an` shows "
+        "for what; raise it with `sysctl -w net.ipv4.ip_local_port_range=\"LOW HIGH\"`)",
         text);
     return out;
 }

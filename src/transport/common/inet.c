@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "os/limit.h"
+#include "transport/common/sockets.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -111,6 +112,15 @@ int naru__inet_resolve(const struct naru_url *url, int type, bool here, struct n
                           url->text);
     *ret_inet = inet;
     return 0;
+}
+
+int naru__inet_activated(const struct naru_inet *inet, int type, size_t *ret_at)
+{
+    int fd = -ENOENT;
+    for (*ret_at = 0; *ret_at < inet->n; ++*ret_at)
+        if ((fd = naru__socket_activated(&inet->address[*ret_at], type)) != -ENOENT)
+            break;
+    return fd;
 }
 
 unsigned naru__inet_port(const struct naru_address *a)

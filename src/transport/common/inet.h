@@ -18,6 +18,9 @@ struct naru_inet {
  * IPv4 first; else it is an error. Takes as long as the resolver takes. */
 int naru__inet_resolve(const struct naru_url *, int type, bool here, struct naru_inet *ret_inet);
 
+/* As naru__socket_activated, for whichever of the addresses there is one. *ret_at: of which. */
+int naru__inet_activated(const struct naru_inet *, int type, size_t *ret_at);
+
 unsigned naru__inet_port(const struct naru_address *);
 bool naru__inet_is_group(const struct naru_address *); /* multicast */
 

@@ -167,8 +167,9 @@ static int connect_failed(const char *name, int code)
         return naru__fail(-EHOSTUNREACH, "%s: %s: look at the address and the routes (ip route)",
                           name, naru__errno_text(code));
     case -EADDRNOTAVAIL:
-        return naru__fail(code, "%s: no port of this host is left to connect from%s", name,
-                          naru__limit_of_ports().text);
+        return naru__fail(code,
+                          "%s: no port, or no address, of this host is left to connect from%s",
+                          name, naru__limit_of_ports().text);
     default:
         return naru__fail(code, "%s: connecting failed: %s", name, naru__errno_text(code));
     }

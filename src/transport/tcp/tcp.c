@@ -93,6 +93,14 @@ static int connect_one(const char *name, const struct naru_address *a,
     return r < 0 ? r : fd;
 }
 
+/* One that does not answer leaves time for the others. */
+static int64_t share_of(int64_t deadline, size_t left)
+{
+    int64_t now = naru__now();
+    bool bounded = deadline != NARU__NEVER && deadline > now;
+    return bounded ? now + (deadline - now) / (int64_t)left : deadline;
+}
+
 /* Each address of the host in turn. */
 static int connected(const struct naru_url *url, const struct naru_socket_wish *wish,
                      int64_t deadline)
@@ -100,10 +108,11 @@ static int connected(const struct naru_url *url, const struct naru_socket_wish *
     struct naru_inet inet;
     int r = naru__inet_resolve(url, SOCK_STREAM, false, &inet);
     for (size_t i = 0; r == 0 && i < inet.n; i++) {
-        int fd = connect_one(url->text, &inet.address[i], wish, deadline);
+        int fd = connect_one(url->text, &inet.address[i], wish, share_of(deadline, inet.n - i));
         if (fd >= 0)
             return fd;
-        r = i + 1 < inet.n && fd != -ETIMEDOUT && fd != -EMFILE && fd != -ENFILE ? 0 : fd;
+        bool over = deadline != NARU__AT_ONCE && naru__now() >= deadline;
+        r = i + 1 < inet.n && !over && fd != -EMFILE && fd != -ENFILE ? 0 : fd;
     }
     return r;
 }
@@ -142,10 +151,7 @@ static int tcp_channel_connect(const struct naru_url *url, const struct naru_cha
 static int listen_one(const char *name, const struct naru_address *a,
                       const struct naru_listen_options *o)
 {
-    int fd = naru__socket_activated(a, SOCK_STREAM);
-    if (fd >= 0)
-        return fd;
-    fd = naru__inet_socket(name, a, SOCK_STREAM);
+    int fd = naru__inet_socket(name, a, SOCK_STREAM);
     if (fd < 0)
         return fd;
     naru__socket_capacity(fd, o->capacity);
@@ -172,10 +178,13 @@ static int listen_as(enum naru_handle_noun noun, const struct naru_url *url,
 {
     struct naru_inet inet;
     char name[512];
-    int fd = -EADDRNOTAVAIL;
+    size_t at;
     int r = naru__inet_resolve(url, SOCK_STREAM, true, &inet);
     if (r < 0)
         return r;
+    int fd = naru__inet_activated(&inet, SOCK_STREAM, &at);
+    if (fd == -ENOENT)
+        fd = -EADDRNOTAVAIL;
     for (size_t i = 0; i < inet.n && fd == -EADDRNOTAVAIL; i++) /* no IPv6: the next is IPv4 */
         fd = listen_one(url->text, &inet.address[i], o);
     if (fd < 0)

@@ -30,7 +30,9 @@ static int no_route(const char *name, int code)
                           "%s: no route leads there (ip route); a multicast group can name its "
                           "interface, as udp://239.1.2.3%%eth0:5000",
                           name);
-    if (code == -EAGAIN || code == -EADDRNOTAVAIL)
+    if (code == -EADDRNOTAVAIL)
+        return naru__fail(code, "%s: no address of this host leads there (ip address)", name);
+    if (code == -EAGAIN)
         return naru__fail(-EADDRNOTAVAIL, "%s: no port of this host is left to send from%s", name,
                           naru__limit_of_ports().text);
     return naru__fail(code, "%s: connecting failed: %s", name, naru__errno_text(code));
@@ -57,6 +59,16 @@ static int join_group(int fd, const struct naru_address *group, unsigned interfa
     return naru__os_set_option(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &wish, sizeof wish);
 }
 
+/* The descriptor. One that the environment hands over may have joined already. */
+static int join(int fd, const char *name, const struct naru_address *group, unsigned interface)
+{
+    int r = join_group(fd, group, interface);
+    if (r >= 0 || r == -EADDRINUSE)
+        return fd;
+    naru__os_close(fd);
+    return no_route(name, r);
+}
+
 static int send_through(int fd, const struct naru_address *group, unsigned interface)
 {
     int index = (int)interface;
@@ -71,18 +83,12 @@ static int send_through(int fd, const struct naru_address *group, unsigned inter
 /* ---- ends ---- */
 
 /* A socket that receives what is sent to the address. */
-static int receiver(const char *name, const struct naru_address *a, const struct naru_inet *group,
-                    size_t capacity)
+static int receiver(const char *name, const struct naru_address *a, bool shared, size_t capacity)
 {
-    int fd = naru__socket_activated(a, SOCK_DGRAM);
-    if (fd >= 0)
-        return fd;
-    fd = make_socket(name, a, capacity);
+    int fd = make_socket(name, a, capacity);
     if (fd < 0)
         return fd;
-    int r = naru__inet_bind(fd, name, a, SOCK_DGRAM, group != NULL);
-    if (r == 0 && group && (r = join_group(fd, a, group->interface)) < 0)
-        r = no_route(name, r);
+    int r = naru__inet_bind(fd, name, a, SOCK_DGRAM, shared);
     if (r < 0)
         naru__os_close(fd);
     return r < 0 ? r : fd;
@@ -113,17 +119,30 @@ struct meeting {
     unsigned max_taken;
 };
 
+/* The receiver's socket, and which of the addresses it has. */
+static int any_receiver(const struct meeting *m, struct naru_address *ret_there)
+{
+    size_t at;
+    int fd = naru__inet_activated(m->inet, SOCK_DGRAM, &at);
+    if (fd == -ENOENT)
+        for (at = 0; at < m->inet->n; at++) { /* no IPv6: then IPv4 */
+            fd = receiver(m->name, &m->inet->address[at], m->group != NULL, m->capacity);
+            if (fd != -EADDRNOTAVAIL)
+                break;
+        }
+    if (fd < 0)
+        return fd;
+    *ret_there = m->inet->address[at];
+    return m->group ? join(fd, m->name, ret_there, m->group->interface) : fd;
+}
+
 static int open_ends(const struct meeting *m, struct naru_datagram_parts *p)
 {
-    const struct naru_inet *inet = m->inet;
-    int r = -EADDRNOTAVAIL;
-    struct naru_address there = inet->address[0];
+    struct naru_address there = m->inet->address[0];
+    int r = 0;
     if (m->role & NARU_RECV) {
-        for (size_t i = 0; i < inet->n && r == -EADDRNOTAVAIL; i++) { /* no IPv6: then IPv4 */
-            r = p->in = receiver(m->name, &inet->address[i], m->group, m->capacity);
-            there = inet->address[i];
-        }
-        if (r >= 0 && inet->port == 0 && (r = naru__os_own_address(p->in, &there)) < 0)
+        r = p->in = any_receiver(m, &there);
+        if (r >= 0 && m->inet->port == 0 && (r = naru__os_own_address(p->in, &there)) < 0)
             naru__fail(r, "%s: the port that it got is not known: %s", m->name,
                        naru__errno_text(r));
         if (r < 0)
