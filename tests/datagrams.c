@@ -639,7 +639,94 @@ static void second_user(void)
     naru_channel_close(out);
 }
 
+static void packets_as_nobody(void *url)
+{
+    const char *const shut = test_url("unix+seqpacket:%s/shut");
+    naru_channel_listener *l;
+    naru_channel *c;
+    char byte;
+    become_nobody();
+    expect_code(-EACCES, naru_channel_connect(shut, NULL, NARU_S, &c));
+    expect_says("uid 0, gid 0, mode 0600");
+    expect_code(-EACCES, naru_remove(shut));
+    expect_says("belongs to uid 0");
+    expect_code(-EACCES, naru_channel_listen(test_url("unix+seqpacket:%s/mine"), NULL, &l));
+    expect_code(-EBUSY, naru_channel_listen(url, NULL, &l));
+    expect_ok(naru_channel_connect(test_url("unix+seqpacket:%s/open"), NULL, NARU_S, &c));
+    say(c, "by the mode");
+    naru_channel_close(c);
+    expect_ok(naru_channel_connect(url, NULL, NARU_S, &c)); /* and is not let in */
+    expect_code(-EPIPE, naru_channel_recv(c, 0, &byte, 1, NULL, PATIENCE));
+    naru_channel_close(c);
+}
+
+static void packets_second_user(void)
+{
+    const char *url = abstract_name("unix+seqpacket");
+    struct naru_listen_options mode = {.size = sizeof mode, .mode = 0666};
+    struct naru_peer peer = {.size = sizeof peer};
+    struct naru_stats stats = {.size = sizeof stats};
+    naru_channel_listener *shut, *open, *abstract;
+    naru_channel *c;
+    if (geteuid() != 0)
+        test_skip("only root can become another user");
+    expect(chmod(test_directory, 0755) == 0);
+    expect_ok(naru_channel_listen(test_url("unix+seqpacket:%s/shut"), NULL, &shut));
+    expect_ok(naru_channel_listen(test_url("unix+seqpacket:%s/open"), &mode, &open));
+    expect_ok(naru_channel_listen(url, NULL, &abstract));
+    pid_t child = start_child(packets_as_nobody, (void *)(uintptr_t)url);
+    expect_ok(naru_channel_accept(open, PATIENCE, &c));
+    expect_ok(naru_peer(c, &peer));
+    expect(peer.uid == 65534 && peer.pid == child);
+    hear(c, "by the mode");
+    naru_channel_close(c);
+    expect_code(-ETIMEDOUT, naru_channel_accept(abstract, NARU_S, &c));
+    expect_ok(naru_stats(abstract, &stats));
+    expect(stats.dropped == 1 && strstr(stats.note, "uid 65534"));
+    end_child(child);
+    naru_channel_listener_close(shut);
+    naru_channel_listener_close(open);
+    naru_channel_listener_close(abstract);
+}
+
 /* ---- UDP ---- */
+
+static void udp_as_nobody(void *urls)
+{
+    char *(*at)[2] = urls;
+    naru_channel *c;
+    become_nobody();
+    c = queue((*at)[0], NARU_SEND); /* a port has no owner and no mode */
+    say(c, "by nobody");
+    naru_channel_close(c);
+    expect_ok(naru_topic_open((*at)[1], NARU_SEND, NULL, &c));
+    say(c, "news by nobody");
+    naru_channel_close(c);
+    expect_code(-EBUSY, naru_queue_open((*at)[0], NARU_RECV, NULL, &c));
+    int r = naru_queue_open("udp://127.0.0.1:9", NARU_RECV, NULL, &c);
+    if (r < 0) { /* else this host lets everybody have it */
+        expect_code(-EACCES, r);
+        expect_says("net.ipv4.ip_unprivileged_port_start, ");
+    } else {
+        naru_channel_close(c);
+    }
+}
+
+static void udp_second_user(void)
+{
+    char group[64];
+    naru_channel *in, *topic;
+    if (geteuid() != 0)
+        test_skip("only root can become another user");
+    in = queue("udp://127.0.0.1:0", NARU_RECV);
+    snprintf(group, sizeof group, "udp://239.255.77.6%%lo:%s", port_of(naru_url(in)));
+    expect_ok(naru_topic_open(group, NARU_RECV, NULL, &topic));
+    end_child(start_child(udp_as_nobody, &(char *[2]){(char *)(uintptr_t)naru_url(in), group}));
+    hear(in, "by nobody");
+    hear(topic, "news by nobody");
+    naru_channel_close(in);
+    naru_channel_close(topic);
+}
 
 static void udp_names(void)
 {
@@ -1040,6 +1127,8 @@ int main(int argc, char **argv)
         {"both roles in one handle", both_roles},
         {"datagrams: foreign peers", dgram_foreign},
         {"datagrams: a second user", second_user},
+        {"packets: a second user", packets_second_user},
+        {"udp: a second user", udp_second_user},
         {"udp: names", udp_names},
         {"udp: sizes", udp_sizes},
         {"udp: what is lost is counted", udp_loss},

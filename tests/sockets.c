@@ -445,6 +445,7 @@ static void become_nobody(void)
     expect(setresgid(65534, 65534, 65534) == 0 && setresuid(65534, 65534, 65534) == 0);
 }
 
+static char tcp_url[64];
 static void as_nobody(void *url)
 {
     naru_stream *s;
@@ -461,6 +462,19 @@ static void as_nobody(void *url)
     naru_stream_listener *l;
     expect_code(-EACCES, naru_stream_listen(test_url("unix:%s/mine"), NULL, &l));
     expect_code(-EBUSY, naru_stream_listen(url, NULL, &l));
+    expect_code(-EACCES, naru_remove(test_url("unix:%s/s")));
+    expect_says("it belongs to uid 0");
+    s = open_at(tcp_url); /* a port has no owner and no mode */
+    hear(s, "whoever you are");
+    naru_stream_close(s);
+    expect_code(-EBUSY, naru_stream_listen(tcp_url, NULL, &l));
+    int r = naru_stream_listen("tcp://127.0.0.1:9", NULL, &l);
+    if (r < 0) { /* else this host lets everybody have it */
+        expect_code(-EACCES, r);
+        expect_says("net.ipv4.ip_unprivileged_port_start, ");
+    } else {
+        naru_stream_listener_close(l);
+    }
 }
 
 static void imposter(void *url)
@@ -485,6 +499,8 @@ static void second_user(void)
     struct naru_listen_options open = {.size = sizeof open, .mode = 0666};
     naru_stream_listener *closed = listen_at(test_url("unix:%s/s")), *l, *abstract = listen_at(url);
     expect_ok(naru_stream_listen(test_url("unix:%s/open"), &open, &l));
+    naru_stream_listener *tcp = listen_at("tcp://127.0.0.1:0");
+    snprintf(tcp_url, sizeof tcp_url, "%s", naru_url(tcp));
     pid_t child = start_child(as_nobody, url);
     naru_stream *s = accept_from(l);
     expect_ok(naru_peer(s, &peer));
@@ -494,7 +510,11 @@ static void second_user(void)
     expect_code(-ETIMEDOUT, naru_stream_accept(abstract, NARU_S, &s)); /* refused, and no error */
     expect_ok(naru_stats(abstract, &stats));
     expect(stats.dropped >= 1 && strstr(stats.note, "uid 65534"));
+    s = accept_from(tcp);
+    say(s, "whoever you are");
+    naru_stream_close(s);
     end_child(child);
+    naru_stream_listener_close(tcp);
     naru_stream_listener_close(closed);
     naru_stream_listener_close(l);
     naru_stream_listener_close(abstract);
