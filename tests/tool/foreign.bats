@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
 # foreign.bats - the command with programs at the other end that have never heard of naru: nc, socat,
-# python's socket and sysv_ipc; both directions.
+# python's socket and sysv_ipc, small C programs; both directions.
 
 setup() {
     NARU=$(realpath "$NARU")
@@ -48,19 +48,77 @@ free_port() {
     cmp data got
 }
 
-@test "socat at the other end of TCP over IPv6, both ways round" {
-    head -c 500001 /dev/urandom >data
-    timeout 20 "$NARU" listen 'tcp://[::1]:0' </dev/null >got 2>where 3>&- &
-    port=$(said where)
-    timeout 20 socat -u OPEN:data "TCP6:[::1]:$port"
-    wait $!
-    cmp data got
-    port=$(free_port)
-    timeout 20 socat -u "TCP6-LISTEN:$port,bind=[::1]" CREATE:got 3>&- &
-    bound t "$port"
-    timeout 20 "$NARU" connect "tcp://[::1]:$port" <data
-    wait $!
-    cmp data got
+@test "socat on each form of a stream, both ways round" {
+    head -c 300007 /dev/urandom >data
+    n=naru-test-$$-s
+    p=$(free_port)
+    for form in "unix:$D/s UNIX-CONNECT:$D/s UNIX-LISTEN:$D/s" \
+        "unix:@$n ABSTRACT-CONNECT:$n ABSTRACT-LISTEN:$n" \
+        "tcp://127.0.0.1:$p TCP:127.0.0.1:$p TCP-LISTEN:$p,bind=127.0.0.1,reuseaddr" \
+        "tcp://[::1]:$p TCP6:[::1]:$p TCP6-LISTEN:$p,bind=[::1],reuseaddr"; do
+        read -r url connect listen <<<"$form"
+        timeout 20 "$NARU" listen "$url" <data >got 2>/dev/null 3>&- & # data goes both ways
+        timeout 20 socat -t 10 "OPEN:data!!CREATE:back" "$connect,retry=500,interval=0.02"
+        wait $!
+        cmp data got
+        cmp data back
+        timeout 20 socat -t 10 "OPEN:data!!CREATE:back" "$listen" 3>&- &
+        until timeout 20 "$NARU" connect "$url" <data >got 2>why; do
+            grep -q 'nobody listens\|not there' why # not yet
+            sleep 0.02
+        done
+        wait $!
+        cmp data got
+        cmp data back
+    done
+}
+
+@test "socat on each form of packets and datagrams, both ways round" {
+    n=naru-test-$$-d
+    for form in "unix+seqpacket:$D/p UNIX-CONNECT:$D/p,type=5 UNIX-LISTEN:$D/p,type=5" \
+        "unix+seqpacket:@$n ABSTRACT-CONNECT:$n,type=5 ABSTRACT-LISTEN:$n,type=5"; do
+        read -r url connect listen <<<"$form"
+        echo there | timeout 20 "$NARU" listen "$url" --messages >got 2>/dev/null 3>&- &
+        [ "$(echo here | timeout 20 socat -t 10 - "$connect,retry=500,interval=0.02")" = there ]
+        wait $!
+        [ "$(cat got)" = here ]
+        echo there | timeout 20 socat -t 10 - "$listen" >got 3>&- &
+        until echo here | timeout 20 "$NARU" connect "$url" --messages >back 2>why; do
+            grep -q 'nobody listens\|not there' why
+            sleep 0.02
+        done
+        wait $!
+        [ "$(cat got)" = here ]
+        [ "$(cat back)" = there ]
+    done
+    p=$(free_port)
+    for form in "unix+dgram:$D/d UNIX-SENDTO:$D/d UNIX-RECV:$D/d" \
+        "unix+dgram:@$n ABSTRACT-SENDTO:$n ABSTRACT-RECV:$n" \
+        "udp://127.0.0.1:$p UDP:127.0.0.1:$p UDP-RECV:$p,bind=127.0.0.1" \
+        "udp://[::1]:$p UDP6:[::1]:$p UDP6-RECV:$p,bind=[::1]" \
+        "--topic udp://239.255.77.5%lo:$p UDP-DATAGRAM:239.255.77.5:$p,ip-multicast-if=127.0.0.1 \
+         UDP-RECV:$p,bind=239.255.77.5,ip-add-membership=239.255.77.5:lo"; do
+        read -r -d '' url send receive <<<"${form#--topic }" || true
+        [ "$url" = "${form%% *}" ] && topic= || topic=--topic
+        # shellcheck disable=SC2086
+        timeout 20 "$NARU" recv $topic "$url" --count 1 >got 3>&- &
+        while kill -0 $! 2>/dev/null; do # a receiver that is not there yet loses what is sent
+            printf 'by socat' | socat -u - "$send" 2>/dev/null || true
+            sleep 0.02
+        done
+        [ "$(cat got)" = "by socat" ]
+        timeout 20 socat -u "$receive" CREATE:got 3>&- &
+        catcher=$!
+        for _ in $(seq 500); do
+            # shellcheck disable=SC2086
+            timeout 20 "$NARU" send $topic "$url" "by naru" --timeout 1 2>/dev/null || true
+            grep -q 'by naru' got && break
+            sleep 0.02
+        done
+        kill $catcher
+        wait $catcher || true
+        grep -q 'by naru' got
+    done
 }
 
 @test "packets: socat and python, both ways round" {
@@ -167,6 +225,39 @@ q.send(b'from python', type=5); q.send(b'other', type=6)"
     run timeout 20 "$NARU" recv "sysv-mq:$D/key#9" --count 1 --format json
     [ "$(jq -r .type <<<"$output")" = 5 ]
     "$NARU" rm "sysv-mq:$D/key#9"
+}
+
+@test "POSIX queue: a C program that knows mq_* alone, both ways round" {
+    foreign=$(dirname "$NARU")/../tests/mq-posix
+    q=/naru-test-$$-foreign
+    "$NARU" send "posix-mq:$q" --type 1 low
+    "$NARU" send "posix-mq:$q" --type 32768 high
+    run timeout 20 "$foreign" recv "$q" 2
+    [ "$output" = "32767 high
+0 low" ]
+    "$NARU" rm "posix-mq:$q"
+    "$foreign" send "$q" 3 "from afar" 9 "of more weight" # makes the queue
+    run timeout 20 "$NARU" recv "posix-mq:$q" --count 2 --format json
+    [ "$(jq -r '[.type,.text]|join(" ")' <<<"$output")" = "10 of more weight
+4 from afar" ]
+    "$NARU" rm "posix-mq:$q"
+}
+
+@test "System V queue: a C program that knows msg* alone, both ways round" {
+    foreign=$(dirname "$NARU")/../tests/mq-sysv
+    q="sysv-mq:$D#7"
+    "$NARU" send "$q" --type 1 first
+    "$NARU" send "$q" --type 2 second
+    run timeout 20 "$foreign" recv "$D" 7 2 0
+    [ "$output" = "2 second
+1 first" ]
+    "$NARU" rm "$q"
+    "$foreign" send "$D" 7 5 "from afar" 6 "another" # makes the queue
+    run timeout 20 "$NARU" recv "$q" --select 6 --count 1
+    [ "$output" = another ]
+    run timeout 20 "$NARU" recv "$q" --count 1
+    [ "$output" = "from afar" ]
+    "$NARU" rm "$q"
 }
 
 @test "naru kinds --sockets says domain, type and protocol" {
