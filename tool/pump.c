@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* pump.c - bytes into messages and back. A message of size 0 is the end of the bytes, for a queue
- * has none of its own. */
+ * has none of its own. How large a message may be, the medium says when it is too large. */
 #include "tool/pump.h"
 
 #include "tool/command.h"
@@ -20,21 +20,38 @@ static int failed(const char *link)
     return EXIT_FAILED;
 }
 
+static int send_all(naru_channel *c, const char *data, size_t n)
+{
+    static size_t most = CHUNK;
+    while (n > 0) {
+        size_t size = n < most ? n : most;
+        int r = naru_channel_send(c, TYPE, data, size, NARU_FOREVER);
+        if (r == -EMSGSIZE && size > 1) {
+            most = size / 2;
+            continue;
+        }
+        if (r < 0)
+            return r;
+        data += size;
+        n -= size;
+    }
+    return 0;
+}
+
 static int pump_in(naru_stream *s, naru_channel *c, const char *link)
 {
     static char buf[CHUNK];
     ssize_t n;
-    while ((n = naru_stream_read(s, buf, sizeof buf, NARU_FOREVER)) > 0) {
-        int r = naru_channel_send(c, TYPE, buf, (size_t)n, NARU_FOREVER);
-        if (r == -EPIPE)
-            return 0; /* pump_out has closed in order: see there */
-        if (r < 0)
-            return failed(link);
-    }
-    if (n < 0 || naru_channel_send(c, TYPE, NULL, 0, NARU_FOREVER) < 0 ||
-        naru_channel_flush(c, NARU_FOREVER) < 0)
-        return failed(link);
-    return 0;
+    int r = 0;
+    while (r == 0 && (n = naru_stream_read(s, buf, sizeof buf, NARU_FOREVER)) > 0)
+        r = send_all(c, buf, (size_t)n);
+    if (r == 0 && n == 0)
+        r = naru_channel_send(c, TYPE, NULL, 0, NARU_FOREVER);
+    if (r == 0 && n == 0)
+        r = naru_channel_flush(c, NARU_FOREVER);
+    if (r == -EPIPE || r == -ECONNRESET || r == -ECONNREFUSED)
+        return 0; /* the other pump has ended: it or naru run knows why */
+    return r < 0 || n < 0 ? failed(link) : 0;
 }
 
 static int pump_out(naru_channel *c, naru_stream *s, const char *link)

@@ -30,7 +30,8 @@ struct end {
 
 struct pipeline {
     struct invocation *in;
-    char directory[64];                               /* of FIFOs; empty if there is none */
+    char directory[64];          /* of names; empty if there is none */
+    char url[PROGRAMS_MAX][128]; /* of the links that have one, to be removed */
     struct end out[PROGRAMS_MAX], into[PROGRAMS_MAX]; /* each program's stdout and stdin */
     naru_child *child[PROGRAMS_MAX];
     struct naru_exit exit[PROGRAMS_MAX];
@@ -50,38 +51,37 @@ static double now(void)
 
 /* ---- links ---- */
 
-static int fifo_path(struct pipeline *p, int link, char *path, size_t n)
+static int make_directory(struct pipeline *p)
 {
     const char *base = getenv("TMPDIR");
-    if (!p->directory[0]) {
-        snprintf(p->directory, sizeof p->directory, "%.40s/naru-run-XXXXXX", base ? base : "/tmp");
-        if (!mkdtemp(p->directory)) {
-            int r = fail(p->in, "no directory for the FIFOs in %s: %s", base ? base : "/tmp",
-                         strerror(errno));
-            p->directory[0] = '\0';
-            return r;
-        }
-    }
-    snprintf(path, n, "fifo:%s/%d", p->directory, link);
-    return 0;
+    if (p->directory[0])
+        return 0;
+    snprintf(p->directory, sizeof p->directory, "%.40s/naru-run-XXXXXX", base ? base : "/tmp");
+    if (mkdtemp(p->directory))
+        return 0;
+    int r = fail(p->in, "no directory for the links' names in %s: %s", base ? base : "/tmp",
+                 strerror(errno));
+    p->directory[0] = '\0';
+    return r;
 }
 
-static int link_pipe(struct pipeline *p, int i)
+static int link_pair(struct pipeline *p, int i, const char *kind)
 {
     struct naru_stream_options o = {.size = sizeof o, .direction = NARU_ONE_WAY};
-    if (naru_stream_pair("pipe:", &o, &p->into[i + 1].stream, &p->out[i].stream) < 0)
+    if (naru_stream_pair(kind, &o, &p->into[i + 1].stream, &p->out[i].stream) < 0)
         return fail_naru(p->in);
     return 0;
 }
 
 /* Programs want blocking descriptors, opened in an order that does not wait. */
-static int link_fifo(struct pipeline *p, int i)
+static int link_fifo(struct pipeline *p, int i, const char *kind)
 {
-    char url[128];
     naru_stream *made;
-    int r = fifo_path(p, i, url, sizeof url);
+    int r = make_directory(p);
     if (r)
         return r;
+    char *url = p->url[i];
+    snprintf(url, sizeof p->url[i], "%s%s/%d", kind, p->directory, i);
     const char *path = strchr(url, ':') + 1;
     if (naru_stream_open(url, NARU_READ, NULL, NARU_NOWAIT, &made) < 0)
         return fail_naru(p->in);
@@ -126,24 +126,56 @@ static int link_pumped(struct pipeline *p, int i, const char *url, naru_channel 
     return start_pump(p, "out", i, url, to, b);
 }
 
-static int link_pipe_messages(struct pipeline *p, int i)
+static int link_messages(struct pipeline *p, int i, const char *kind)
 {
     naru_channel *a, *b;
-    if (naru_channel_pair("pipe:", NULL, &a, &b) < 0)
+    if (naru_channel_pair(kind, NULL, &a, &b) < 0)
         return fail_naru(p->in);
     return link_pumped(p, i, "-", a, b);
 }
 
-static int link_fifo_messages(struct pipeline *p, int i)
+/* A queue in a file's place, which its first opener makes there. */
+static int link_file(struct pipeline *p, int i, const char *kind)
 {
-    char url[128];
-    int r = fifo_path(p, i, url, sizeof url);
-    return r ? r : link_pumped(p, i, url, NULL, NULL);
+    int r = make_directory(p);
+    snprintf(p->url[i], sizeof p->url[i], "%s%s/%d", kind, p->directory, i);
+    return r ? r : link_pumped(p, i, p->url[i], NULL, NULL);
 }
 
-#define VIA_WORDS "pipe fifo pipe:messages fifo:messages"
-static int (*const vias[])(struct pipeline *, int link) = {link_pipe, link_fifo, link_pipe_messages,
-                                                           link_fifo_messages};
+/* A queue of the kernel's: made here, for it must be nobody else's, and there may be one of that
+ * name or key. */
+static int link_queue(struct pipeline *p, int i, const char *kind)
+{
+    const struct naru_queue_options o = {.size = sizeof o, .flags = NARU_EXCLUSIVE};
+    naru_channel *made;
+    char url[sizeof p->url[i]];
+    int r = make_directory(p);
+    if (r)
+        return r;
+    for (int id = 1, tried = -EEXIST; tried == -EEXIST && id < 256; id++) {
+        if (strcmp(kind, "sysv-mq:") == 0)
+            snprintf(url, sizeof url, "%s%s#%d", kind, p->directory, id);
+        else
+            snprintf(url, sizeof url, "%s%s-%d", kind, strrchr(p->directory, '/'), id);
+        r = tried = naru_queue_open(url, NARU_RECV, &o, &made);
+    }
+    if (r < 0)
+        return fail_naru(p->in);
+    naru_channel_close(made);
+    memcpy(p->url[i], url, sizeof url);
+    return link_pumped(p, i, url, NULL, NULL);
+}
+
+static const struct {
+    int (*link)(struct pipeline *, int link, const char *kind);
+    const char *kind;
+} vias[] = {
+    {link_pair, "pipe:"},       {link_fifo, "fifo:"},      {link_messages, "pipe:"},
+    {link_file, "fifo:"},       {link_messages, "unix:"},  {link_messages, "unix+seqpacket:"},
+    {link_file, "unix+dgram:"}, {link_queue, "posix-mq:"}, {link_queue, "sysv-mq:"}};
+#define VIA_WORDS                                                                                  \
+    "pipe fifo pipe:messages fifo:messages unix:messages unix+seqpacket unix+dgram posix-mq "      \
+    "sysv-mq"
 
 /* ---- programs ---- */
 
@@ -254,14 +286,11 @@ static void clean(struct pipeline *p)
     }
     for (int i = 0; i < p->n_pumps; i++)
         naru_child_close(p->pump[i]);
-    if (!p->directory[0])
-        return;
-    for (int i = 0; i < p->n; i++) {
-        char path[128];
-        snprintf(path, sizeof path, "%s/%d", p->directory, i);
-        unlink(path);
-    }
-    rmdir(p->directory);
+    for (int i = 0; i < p->n; i++)
+        if (p->url[i][0])
+            (void)naru_remove(p->url[i]); /* a socket's goes with its receiver */
+    if (p->directory[0])
+        rmdir(p->directory);
 }
 
 /* A pump says itself why it failed, unless it was killed. */
@@ -315,7 +344,7 @@ static int run(struct invocation *in)
     stop_on_signals(NULL);
     signal(SIGPIPE, SIG_DFL); /* the programs end by it, as in any pipeline */
     for (int i = 0; i < p.n - 1 && status == 0; i++)
-        status = vias[via](&p, i);
+        status = vias[via].link(&p, i, vias[via].kind);
     for (int i = 0; i < p.n && status == 0; i++)
         status = start_program(&p, i);
     if (status)
@@ -332,7 +361,7 @@ static const struct option_row options[] = {
      .argument = "KIND",
      .kind = OPTION_CHOICE,
      .words = VIA_WORDS,
-     .help = "what joins the programs: pipe (default), fifo; or messages over one of them"},
+     .help = "what joins the programs: pipe (default), fifo; or a kind of messages"},
     {0},
 };
 

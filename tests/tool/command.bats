@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: MIT
 # command.bats - the command, with foreign programs and real processes at the other end.
 
+KINDS="pipe fifo pipe:messages fifo:messages unix:messages unix+seqpacket unix+dgram posix-mq sysv-mq"
+
 setup() {
     NARU=$(realpath "$NARU")
     D=$(mktemp -d)
@@ -91,7 +93,7 @@ teardown() {
 }
 
 @test "run joins programs over every kind, and reports failures" {
-    for via in pipe fifo pipe:messages fifo:messages; do
+    for via in $KINDS; do
         run "$NARU" run --via $via 'seq 1 50000' 'cat' 'tail -1'
         [ "$status" -eq 0 ]
         [ "$output" = 50000 ]
@@ -99,10 +101,11 @@ teardown() {
         [ "$status" -eq 3 ]
     done
     [ -z "$(ls "$D")" ]
+    [ -z "$(ls -d /tmp/naru-run-* 2>/dev/null)" ]
 }
 
 @test "run: a reader that has had enough ends the pipeline, over every kind" {
-    for via in pipe fifo pipe:messages fifo:messages; do
+    for via in $KINDS; do
         run timeout 10 "$NARU" run --via $via 'yes' 'head -1' # over a queue it hung
         [ "$status" -eq 0 ]
         [ "$output" = y ] # and nobody complains
@@ -112,7 +115,7 @@ teardown() {
 # The pumps are the children of naru whose command line says so.
 @test "run: a pump killed ends the pipeline with 1 and a sentence" {
     for way in in out; do
-        for via in pipe:messages fifo:messages; do
+        for via in pipe:messages fifo:messages unix:messages posix-mq sysv-mq; do
             timeout 10 "$NARU" run --via $via 'yes' 'cat >/dev/null' 2>said 3>&- &
             for try in $(seq 100); do
                 pump=$(pgrep -P "$(pgrep -P $!)" -f "pump $way 1" || true) # timeout's naru's
