@@ -30,8 +30,8 @@ struct end {
 
 struct pipeline {
     struct invocation *in;
-    char directory[64];          /* of names; empty if there is none */
-    char url[PROGRAMS_MAX][128]; /* of the links that have one, to be removed */
+    char directory[256];         /* of names; empty if there is none */
+    char url[PROGRAMS_MAX][300]; /* of the links that have one, to be removed */
     struct end out[PROGRAMS_MAX], into[PROGRAMS_MAX]; /* each program's stdout and stdin */
     naru_child *child[PROGRAMS_MAX];
     struct naru_exit exit[PROGRAMS_MAX];
@@ -56,8 +56,10 @@ static int make_directory(struct pipeline *p)
     const char *base = getenv("TMPDIR");
     if (p->directory[0])
         return 0;
-    snprintf(p->directory, sizeof p->directory, "%.40s/naru-run-XXXXXX", base ? base : "/tmp");
-    if (mkdtemp(p->directory))
+    int n = snprintf(p->directory, sizeof p->directory, "%s/naru-run-XXXXXX", base ? base : "/tmp");
+    if (n >= (int)sizeof p->directory)
+        errno = ENAMETOOLONG;
+    else if (mkdtemp(p->directory))
         return 0;
     int r = fail(p->in, "no directory for the links' names in %s: %s", base ? base : "/tmp",
                  strerror(errno));

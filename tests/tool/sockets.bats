@@ -98,6 +98,8 @@ s.sendall(b'from python')" 2>/dev/null && break
     "$NARU" listen "unix:$D/s" </dev/null 3>&- &
     here s
     kill -TERM $!
-    run wait $!
+    status=0
+    wait $! || status=$?
+    [ "$status" -eq 143 ]
     [ ! -e s ]
 }
