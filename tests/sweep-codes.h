@@ -19,6 +19,7 @@ static const struct {
 } table[] = {
     {"alloc", {ENOMEM}},
     {"mmap", {ENOMEM}},
+    {"madvise", {ENOMEM}},
     {"read", {EIO, EAGAIN, ENOMEM}},
     {"readv", {EIO, EAGAIN, ENOMEM}},
     {"writev", {EIO, EAGAIN, EPIPE, ENOMEM, ENOSPC}},

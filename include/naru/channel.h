@@ -58,7 +58,7 @@ struct naru_channel_options {
     size_t max_message;  /* largest message this end takes, told to the other; 0: 1 GiB */
     size_t stash;        /* bytes that select may pass over and keep, 0: 1 MiB */
     unsigned max_taken;  /* messages taken and not yet released, 0: 1024 */
-    unsigned flags;      /* NARU_DELAY, NARU_ANY_USER */
+    unsigned flags;      /* NARU_DELAY, NARU_ANY_USER; NARU_SPIN, NARU_SLEEP */
     int64_t keepalive;   /* TCP, as struct naru_stream_options says */
     int64_t user_timeout;
 };
@@ -69,7 +69,7 @@ struct naru_queue_options {
     size_t max_message;  /* largest message this end takes or sends, 0: the medium's */
     size_t stash;        /* as above */
     unsigned max_taken;  /* as above */
-    unsigned flags;      /* NARU_EXCLUSIVE, NARU_EXISTING, NARU_ANY_USER */
+    unsigned flags;      /* NARU_EXCLUSIVE, NARU_EXISTING, NARU_ANY_USER; NARU_SPIN, NARU_SLEEP */
     mode_t mode;         /* of an object that this call creates, 0: 0600 */
     unsigned messages;   /* messages the queue should hold, 0: as capacity says; posix-mq: only,
                           * other kinds refuse it */

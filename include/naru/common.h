@@ -67,6 +67,10 @@ extern "C" {
 #define NARU_SINGLE 8u       /* FIFO, both directions: O_RDWR on one FIFO instead of a pair */
 #define NARU_DELAY 16u       /* TCP: the kernel may gather small writes (Nagle); else it does not */
 #define NARU_ANY_USER 32u    /* unix:@abstract: also a peer that is neither this user nor root */
+#define NARU_SPIN 64u        /* channels: waits never sleep, at the price of a core each; on a
+                              * machine with one processor they do */
+#define NARU_SLEEP 128u      /* channels: waits sleep at once; else they look again for about as
+                              * long as a wake-up takes (30 us) while that pays, and then sleep */
 
 /* The conditions that callers branch on, one row each: X(errno, short name, meaning). This one
  * table makes naru_strerror, the manual and every binding's exceptions. */
@@ -121,7 +125,7 @@ struct naru_listen_options {
     size_t size;          /* sizeof(struct naru_listen_options) */
     int backlog;          /* connections that may wait to be accepted, 0: net.core.somaxconn */
     mode_t mode;          /* of a socket file that this call creates, 0: 0600 */
-    unsigned flags;       /* NARU_DELAY, NARU_ANY_USER */
+    unsigned flags;       /* NARU_DELAY, NARU_ANY_USER; NARU_SPIN, NARU_SLEEP: what it accepts */
     size_t capacity;      /* of each accepted end, as the options of naru_stream_open and */
     size_t max_message;   /*   naru_channel_connect say; 0: the same defaults */
     size_t stash;

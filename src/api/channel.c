@@ -15,12 +15,20 @@
 
 /* ---- opening ---- */
 
-static int check_bounds(size_t max_message)
+static int check_bounds(size_t max_message, unsigned flags)
 {
     if (max_message > NARU_MESSAGE_MAX)
         return naru__fail(-EINVAL, ".max_message is %s and the largest message is 1 GiB",
                           naru__size_text(max_message).text);
-    return 0;
+    return naru__check_waiting(flags);
+}
+
+/* r: what opening gave. */
+static int opened(int r, naru_channel **ret_c, unsigned flags)
+{
+    if (r == 0)
+        naru__set_waiting(&(*ret_c)->handle, flags);
+    return r;
 }
 
 int naru_channel_pair(const char *kind, const struct naru_channel_options *options,
@@ -36,8 +44,10 @@ int naru_channel_pair(const char *kind, const struct naru_channel_options *optio
     if (!transport->channel_pair || url.rest[0])
         return naru__fail(-EOPNOTSUPP, "%s makes no pairs of channels; \"pipe:\" does", kind);
     options = NARU_OPTIONS(naru_channel_options, options);
-    r = check_bounds(options->max_message);
-    return r < 0 ? r : transport->channel_pair(options, ret_a, ret_b);
+    r = check_bounds(options->max_message, options->flags);
+    if (r == 0)
+        r = transport->channel_pair(options, ret_a, ret_b);
+    return opened(opened(r, ret_a, options->flags), ret_b, options->flags);
 }
 
 int naru_channel_connect(const char *text, const struct naru_channel_options *options,
@@ -54,8 +64,10 @@ int naru_channel_connect(const char *text, const struct naru_channel_options *op
         return naru__fail(-EOPNOTSUPP,
                           "%s has no name to connect to: make a pair (naru_channel_pair)", text);
     options = NARU_OPTIONS(naru_channel_options, options);
-    r = check_bounds(options->max_message);
-    return r < 0 ? r : transport->channel_connect(&url, options, naru__deadline(timeout), ret_c);
+    r = check_bounds(options->max_message, options->flags);
+    if (r == 0)
+        r = transport->channel_connect(&url, options, naru__deadline(timeout), ret_c);
+    return opened(r, ret_c, options->flags);
 }
 
 int naru_channel_listen(const char *text, const struct naru_listen_options *options,
@@ -72,7 +84,7 @@ int naru_channel_listen(const char *text, const struct naru_listen_options *opti
     if (!transport->channel_listen)
         return naru__fail(-EOPNOTSUPP, "%s does not listen; unix: and tcp: do", text);
     options = NARU_OPTIONS(naru_listen_options, options);
-    r = check_bounds(options->max_message);
+    r = check_bounds(options->max_message, options->flags);
     if (r == 0)
         r = transport->channel_listen(&url, options, &listener);
     if (r == 0)
@@ -119,8 +131,10 @@ int naru_queue_open(const char *text, int role, const struct naru_queue_options 
     if (r < 0)
         return r;
     options = NARU_OPTIONS(naru_queue_options, options);
-    r = check_bounds(options->max_message);
-    return r < 0 ? r : transport->queue_open(&url, role, options, ret_c);
+    r = check_bounds(options->max_message, options->flags);
+    if (r == 0)
+        r = transport->queue_open(&url, role, options, ret_c);
+    return opened(r, ret_c, options->flags);
 }
 
 int naru_topic_open(const char *text, int role, const struct naru_topic_options *options,
@@ -135,7 +149,11 @@ int naru_topic_open(const char *text, int role, const struct naru_topic_options 
         r = check_role(role);
     if (r < 0)
         return r;
-    return transport->topic_open(&url, role, NARU_OPTIONS(naru_topic_options, options), ret_c);
+    options = NARU_OPTIONS(naru_topic_options, options);
+    r = naru__check_waiting(options->flags);
+    if (r == 0)
+        r = transport->topic_open(&url, role, options, ret_c);
+    return opened(r, ret_c, options->flags);
 }
 
 int naru_channel_inherit(const char *name, const struct naru_channel_options *options,
@@ -148,7 +166,7 @@ int naru_channel_inherit(const char *name, const struct naru_channel_options *op
     if (r < 0)
         return r;
     options = NARU_OPTIONS(naru_channel_options, options);
-    r = check_bounds(options->max_message);
+    r = check_bounds(options->max_message, options->flags);
     if (r == 0 && !end.transport->channel_inherit)
         r = naru__fail(-EPROTO, "%s: this build inherits no channels over %s:", end.variable,
                        end.transport->scheme);
@@ -156,7 +174,7 @@ int naru_channel_inherit(const char *name, const struct naru_channel_options *op
         r = end.transport->channel_inherit(end.variable, end.fds, options, ret_c);
     if (r == 0)
         naru__inherited_done(&end);
-    return r;
+    return opened(r, ret_c, options->flags);
 }
 
 /* ---- sending ---- */

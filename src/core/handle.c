@@ -144,16 +144,33 @@ static int cores(void)
     return n;
 }
 
-static bool spins(struct naru_spin *spin)
+int naru__check_waiting(unsigned flags)
 {
-    if (cores() < 2)
-        return false;
-    if (spin->credit > 0)
-        return true;
-    if (++spin->skipped < SPIN_PROBE)
-        return false;
+    if (flags & NARU_SPIN && flags & NARU_SLEEP)
+        return naru__fail(-EINVAL,
+                          "NARU_SPIN and NARU_SLEEP exclude each other: give one, or none");
+    return 0;
+}
+
+/* On one core the other side could not run while this one spins. */
+void naru__set_waiting(struct naru_handle *h, unsigned flags)
+{
+    h->never_sleeps = flags & NARU_SPIN && cores() >= 2;
+    h->never_spins = flags & NARU_SLEEP;
+}
+
+/* Till when; 1: not at all. */
+static int64_t spin_end(struct naru_handle *h, int thread, int64_t now)
+{
+    struct naru_spin *spin = &h->spin[thread];
+    if (h->never_sleeps)
+        return NARU__NEVER;
+    if (h->never_spins || cores() < 2)
+        return 1;
+    if (spin->credit <= 0 && ++spin->skipped < SPIN_PROBE)
+        return 1;
     spin->skipped = 0;
-    return true;
+    return now + SPIN_NS;
 }
 
 static int make_eventfd(struct naru_handle *h, _Atomic int *slot)
@@ -224,7 +241,7 @@ int naru__wait_step(struct naru_wait *w)
     if (r < 0)
         return r;
     if (w->spin_until == 0)
-        w->spin_until = spins(&h->spin[w->thread]) ? now + SPIN_NS : 1; /* 1: none */
+        w->spin_until = spin_end(h, w->thread, now);
     if (now < w->spin_until) {
         for (int i = 0; i < 24 && !w->looks; i++)
             naru__relax();

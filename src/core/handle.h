@@ -98,6 +98,7 @@ struct naru_handle {
     _Atomic bool touched;     /* naru_cancel has written the bell */
     _Atomic bool deaf[2];     /* that thread is in a system call that naru_cancel cannot end */
     struct naru_spin spin[2]; /* in, out */
+    bool never_sleeps, never_spins; /* NARU_SPIN where there are two cores, NARU_SLEEP */
     struct naru_counts counts;
 
     pthread_mutex_t arm; /* guards what follows: both directions' threads re-arm */
@@ -111,6 +112,9 @@ struct naru_handle {
 int naru__handle_init(struct naru_handle *, enum naru_handle_noun, const struct naru_handle_ops *,
                       const char *name, int directions);
 void naru__handle_deinit(struct naru_handle *); /* any state that init or zeroes left */
+/* How it is to wait: NARU_SPIN, NARU_SLEEP among other flags; both: -EINVAL. */
+int naru__check_waiting(unsigned flags);
+void naru__set_waiting(struct naru_handle *, unsigned flags);
 
 /* The check that begins each public call. */
 int naru__enter(const void *handle, enum naru_handle_noun noun);
@@ -166,6 +170,11 @@ static inline struct naru_wait naru__wait_begin(struct naru_handle *h, int event
 static inline bool naru__wait_spins(const struct naru_wait *w)
 {
     return w->spin_until > 1 && !w->slept;
+}
+
+static inline bool naru__wait_never_sleeps(const struct naru_wait *w)
+{
+    return w->handle->never_sleeps;
 }
 
 /* 0: try again. -EAGAIN, -ETIMEDOUT, -ECANCELED with a sentence, or what watch() answered. */

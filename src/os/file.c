@@ -238,9 +238,9 @@ int naru__os_claim(int fd)
     CALL("flock", flock(fd, LOCK_EX | LOCK_NB));
 }
 
-static int watch(int fd, const char *path)
+static int watch(int fd, const char *path, uint32_t events)
 {
-    CALL("inotify_add_watch", inotify_add_watch(fd, path, IN_OPEN | IN_ATTRIB | IN_MOVE_SELF));
+    CALL("inotify_add_watch", inotify_add_watch(fd, path, events));
 }
 
 static int notifier(void)
@@ -248,17 +248,29 @@ static int notifier(void)
     CALL("inotify_init1", inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
 }
 
-int naru__os_watch_opens(const char *path)
+static int watcher(const char *path, uint32_t events)
 {
     int fd = notifier();
     if (fd < 0)
         return fd;
-    int r = watch(fd, path);
+    int r = watch(fd, path, events);
     if (r < 0) {
         close(fd);
         return r;
     }
     return fd;
+}
+
+int naru__os_watch_opens(const char *path)
+{
+    return watcher(path, IN_OPEN | IN_ATTRIB | IN_MOVE_SELF);
+}
+
+int naru__os_watch_closes(int fd)
+{
+    char path[40];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return watcher(path, IN_CLOSE_WRITE);
 }
 
 void naru__os_drain(int fd)

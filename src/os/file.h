@@ -48,6 +48,8 @@ int naru__os_claim(int fd);
 
 int naru__os_watch_opens(const char *path); /* an inotify descriptor, readable when somebody opens
                                              * the object, or its name goes */
+/* The same, when somebody closes what the descriptor is of and could have written to it. */
+int naru__os_watch_closes(int fd);
 void naru__os_drain(int fd);                /* reads away whatever is there */
 
 #endif

@@ -88,6 +88,62 @@ struct naru_limit_text naru__limit_of_files(int code)
     return out;
 }
 
+static bool limited(int resource)
+{
+    struct rlimit limit;
+    return getrlimit((__typeof__(RLIMIT_AS))resource, &limit) == 0 &&
+           limit.rlim_cur != RLIM_INFINITY;
+}
+
+/* Of /proc/self/status, in KiB; -1: not known. */
+static int64_t status_of(const char *key)
+{
+    char text[2048] = "";
+    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    const char *at = n > 0 ? strstr(text, key) : NULL;
+    return at ? strtoll(at + strlen(key), NULL, 10) : -1;
+}
+
+/* Locked memory is counted where all that is mapped gets locked (mlockall). */
+static struct naru_limit_text limit_of_mapping(void)
+{
+    char use[64];
+    struct naru_limit_text out = {""};
+    if (status_of("VmLck:") > 0 && limited(RLIMIT_MEMLOCK)) {
+        snprintf(use, sizeof use, ", %" PRId64 " KiB locked", status_of("VmLck:"));
+        return rlimit_text(RLIMIT_MEMLOCK, "RLIMIT_MEMLOCK", use,
+                           "raise it with `ulimit -l KIB`, or do not lock what is mapped later");
+    }
+    if (limited(RLIMIT_AS)) {
+        snprintf(use, sizeof use, ", %" PRId64 " KiB in use", status_of("VmSize:"));
+        return rlimit_text(RLIMIT_AS, "RLIMIT_AS", use, "raise it with `ulimit -v KIB`");
+    }
+    snprintf(
+        out.text, sizeof out.text,
+        " (no limit of this process: the machine's or its cgroup's memory, or vm.max_map_count, "
+        "%" PRId64 ")",
+        naru__limit_sysctl("vm/max_map_count"));
+    return out;
+}
+
+struct naru_limit_text naru__limit_of_memory(int code, uint64_t bytes)
+{
+    struct naru_limit_text out = {""};
+    if (code == -ENOMEM)
+        return limit_of_mapping();
+    struct rlimit file;
+    if (code == -ENOSPC && getrlimit(RLIMIT_FSIZE, &file) == 0 && bytes > file.rlim_cur)
+        return rlimit_text(RLIMIT_FSIZE, "RLIMIT_FSIZE", "", "raise it with `ulimit -f`");
+    if (code == -ENOSPC)
+        snprintf(out.text, sizeof out.text,
+                 " (%" PRIu64 " KiB are not free: a smaller size would do)", bytes / 1024);
+    return out;
+}
+
 struct naru_limit_text naru__limit_of_processes(int code)
 {
     if (code != -EAGAIN)

@@ -7,12 +7,14 @@
 #include <stdint.h>
 
 /* Writes " (…)" about the limit behind a failed call, or "" if none is known: EMFILE, ENFILE,
- * EAGAIN of fork, ENOSPC and EMFILE of inotify. */
+ * EAGAIN of fork, ENOSPC and EMFILE of inotify, ENOMEM. */
 struct naru_limit_text {
     char text[256];
 };
 struct naru_limit_text naru__limit_of_files(int code);
 struct naru_limit_text naru__limit_of_processes(int code);
+/* Memory of so many bytes, allocated or mapped: ENOMEM, ENOSPC. */
+struct naru_limit_text naru__limit_of_memory(int code, uint64_t bytes);
 struct naru_limit_text naru__limit_of_inotify(int code);
 
 /* Creating a POSIX queue of so many messages of such a size: EINVAL, EMFILE, ENFILE, ENOSPC. */

@@ -10,6 +10,7 @@
 #include <linux/membarrier.h>
 #include <stddef.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -41,6 +42,9 @@ int naru__os_allocate(int fd, uint64_t size)
         return r;
     if ((uint64_t)(off_t)size != size)
         return -EINVAL;
+    struct rlimit most; /* beyond which the kernel sends SIGXFSZ */
+    if (getrlimit(RLIMIT_FSIZE, &most) == 0 && size > most.rlim_cur)
+        return -ENOSPC;
     do
         r = fallocate(fd, 0, 0, (off_t)size) < 0 ? -errno : 0;
     while (r == -EINTR);
@@ -80,7 +84,7 @@ int naru__os_map_at(int fd, uint64_t at, uint64_t size, bool writable, void **re
         mmap(NULL, (size_t)size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd,
              (off_t)at);
     if (p == MAP_FAILED)
-        return -errno;
+        return errno == EAGAIN ? -ENOMEM : -errno; /* all is locked, and no more may be */
     *ret_memory = p;
     return 0;
 }

@@ -10,8 +10,8 @@
  *   0                   128  struct naru_ring_header, constant once the file is handed over
  *   128                 128  struct naru_ring_life: who holds this end, and is it finished
  *   256                 128  struct naru_ring_word: cursor, the last number that was consumed
- *   384                 128  struct naru_ring_word: armed in, not 0 while the receiver sleeps
- *   512                 128  struct naru_ring_word: armed out, not 0 while the sender sleeps
+ *   384                 128  struct naru_ring_word: armed in, odd while the receiver sleeps
+ *   512                 128  struct naru_ring_word: armed out, odd while the sender sleeps
  *   4096        128 x slots  struct naru_ring_slot
  *   4096 + ...         area  payloads of more than 112 bytes, each at a multiple of 64
  *
@@ -60,16 +60,25 @@ struct naru_ring_header {
     uint8_t reserved[88];
 };
 
-/* LEFT: the maker of a pair has closed an end that a forked child may yet adopt, so that it is the
- * end only once the socket has hung up as well. */
-enum { NARU_RING_OPEN, NARU_RING_LEFT, NARU_RING_FINISHED, NARU_RING_CLOSED };
+/* MADE, LEFT: the maker of a pair has not used this end yet, or has closed it: a forked child may
+ * adopt it, so that it is the end only once the socket has hung up, whatever becomes of the maker.
+ */
+enum {
+    NARU_RING_MADE,
+    NARU_RING_OPEN,
+    NARU_RING_LEFT,
+    NARU_RING_FINISHED,
+    NARU_RING_CLOSED
+};
 
 /* One word, so that nobody can end what another has just adopted. */
 struct naru_ring_life {
     _Atomic uint64_t holder;        /* pid << 32, and a state of those above */
     _Atomic uint64_t pid_namespace; /* in which the pid means something */
+    _Atomic uint64_t lock;          /* byte of this file that the holder keeps locked; 0: none */
+    _Atomic uint64_t other;         /* inode of the other end's file, 0: not met yet */
     _Atomic uint32_t registered;    /* for membarrier: else this end fences for itself */
-    uint8_t reserved[108];
+    uint8_t reserved[92];
 };
 
 struct naru_ring_word {

@@ -9,12 +9,13 @@
  *   NO_SECOND_LOOK  arm without looking once more
  *   DRAIN_LAST      empty the bell after arming
  *   RUNG_FOR_GOOD   the sender rings once, not once a sleep
+ *   SAME_SLEEP      a new sleep has the number of the one before
  *   NO_DEATH        the pidfd is not watched */
 #define MESSAGES 3
 
 byte stamp;       /* the newest message in memory */
 byte stamp_held;  /* ... and in the sender's store buffer */
-byte armed;       /* the receiver's word in memory */
+byte armed;       /* the receiver's word in memory: odd while it sleeps */
 byte armed_held;
 byte bell;        /* the eventfd */
 bool dead;
@@ -24,9 +25,9 @@ inline look_at_word() /* naru__shm_ring_receiver: ring */
     value = armed;
     if
 #ifdef RUNG_FOR_GOOD
-    :: value != 0 && rung == 0 ->
+    :: value % 2 == 1 && rung == 0 ->
 #else
-    :: value != 0 && value != rung ->
+    :: value % 2 == 1 && value != rung ->
 #endif
         bell = 1; /* naru__os_eventfd_signal */
         rung = value;
@@ -71,7 +72,7 @@ active proctype receiver()
     :: next > MESSAGES -> break
     :: dead && stamp < next -> break /* look_for_end */
     :: next <= MESSAGES && stamp < next && !dead -> /* end_watch: arm */
-        generation++;
+        generation++; /* set_armed */
 #ifndef DRAIN_LAST
         bell = 0; /* naru__os_drain */
 #endif
@@ -98,6 +99,14 @@ active proctype receiver()
 #else
             (bell == 1 || dead)
 #endif
+        fi;
+        if
+#ifdef SAME_SLEEP
+        :: true -> armed_held = generation + 1; (armed_held == 0); generation--
+#else
+        :: true -> generation++; (armed_held == 0); armed_held = generation /* naru__shm_waited */
+#endif
+        :: true -> generation++ /* it sleeps again at once, as naru_fd does */
         fi
     od
 }

@@ -142,7 +142,8 @@ static int accept_channel(struct naru_listener *listener, int64_t deadline, naru
                                            .capacity = l->options.capacity,
                                            .max_message = l->options.max_message,
                                            .stash = l->options.stash,
-                                           .max_taken = l->options.max_taken};
+                                           .max_taken = l->options.max_taken,
+                                           .flags = l->options.flags};
     char name[512];
     int fd = accept_ready(l, deadline, name, sizeof name);
     if (fd < 0)
@@ -150,11 +151,13 @@ static int accept_channel(struct naru_listener *listener, int64_t deadline, naru
     int r = l->kind->packets
                 ? l->kind->packets(name, fd, &o, ret_c)
                 : naru__connection_new(l->kind->medium, name, (int[2]){fd, fd}, &o, 0, ret_c);
-    if (r < 0)
+    if (r < 0) {
         naru__os_close(fd);
-    else
-        naru__count(&listener->handle.counts.received, 1);
-    return r;
+        return r;
+    }
+    naru__set_waiting(&(*ret_c)->handle, o.flags);
+    naru__count(&listener->handle.counts.received, 1);
+    return 0;
 }
 
 void naru__socket_remove_file(const struct naru_socket_file *file)

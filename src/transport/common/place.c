@@ -347,10 +347,12 @@ static int make_way(int type, const char *name, struct unix_place *p)
 
 /* ---- binding ---- */
 
-static int bind_failed(const char *name, int code)
+static int bind_failed(const char *name, const struct unix_place *p, int code)
 {
-    return naru__fail(code, "%s: the socket cannot be made there: %s", name,
-                      naru__errno_text(code));
+    const char *path = ((const struct sockaddr_un *)(const void *)&p->address.is)->sun_path;
+    return naru__fail(code, "%s: no socket can be made at %.108s: %s%s", name,
+                      p->abstract ? "an abstract address" : path, naru__errno_text(code),
+                      code == -ENOSPC ? " (no inode is free there, see df -i, or no room)" : "");
 }
 
 /* Released by naru__unix_leave. */
@@ -387,7 +389,7 @@ int naru__unix_bind(int fd, int type, const char *name, mode_t mode, struct unix
     if (r == -EACCES)
         return naru__fail(r, "%s: uid %u may not write into that directory", name, geteuid());
     if (r < 0)
-        return bind_failed(name, r);
+        return bind_failed(name, p, r);
     if (p->abstract)
         return 0;
     r = naru__os_chmod_at(p->directory, p->file, mode ? mode & 07777 : 0600);
@@ -395,7 +397,7 @@ int naru__unix_bind(int fd, int type, const char *name, mode_t mode, struct unix
         r = naru__os_stat_at(p->directory, p->file, &st);
     if (r < 0) {
         naru__unix_unbind(p);
-        return bind_failed(name, r);
+        return bind_failed(name, p, r);
     }
     *ret_file = (struct naru_socket_file){
         .directory = p->directory, .device = st.st_dev, .inode = st.st_ino};

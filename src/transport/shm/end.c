@@ -5,13 +5,16 @@
  * the other's when it first needs them. The socket is read again when it wakes a wait: a second
  * greeting comes from a program to which an unused end was passed; its end is the other's.
  *
- * Sleeping: the sleeper arms its word, issues a barrier that reaches the other's core, looks once
- * more, and sleeps on its bell, the socket and a pidfd. Whoever publishes looks at the word after
- * it. The barrier is the sleeper's (membarrier) where the other end has registered for it; else the
- * other fences after each publication. So one of the two sees the other.
+ * Sleeping: the sleeper arms its word (odd), issues a barrier that reaches the other's core, looks
+ * once more, and sleeps on its bell, the socket and a pidfd. Whoever publishes looks at the word
+ * after it. The barrier is the sleeper's (membarrier) where the other end has registered for it;
+ * else the other fences after each publication. So one of the two sees the other.
  *
- * Death: a socket that a forked child has inherited does not hang up, so a pidfd is watched beside
- * it, if the pid means the same here. What was published before is received first. */
+ * Death: the socket hangs up, or, as a forked child that has inherited it keeps it open, the lock
+ * falls that the holder has in its file (os/life.h). That wakes nobody, so a pidfd is watched;
+ * where the pid means nothing (another namespace), the closing of the file; else the lock is looked
+ * at every 50 ms. An end that its maker has not used yet may still be adopted: it ends by the
+ * socket alone. What was published before is received first. */
 #include "transport/shm/inside.h"
 
 #include "base/error.h"
@@ -48,7 +51,10 @@ struct greeting {
 static int greet(struct shm_end *e)
 {
     struct greeting g = {GREETING_MAGIC, NARU_RING_VERSION, (uint32_t)getpid()};
-    const int fds[GREETING_FDS] = {e->memfd, e->bell_in, e->bell_out};
+    char path[40]; /* opened again, for reading alone; without /proc the seals have to do */
+    snprintf(path, sizeof path, "/proc/self/fd/%d", e->memfd);
+    int reader = naru__os_open(path, O_RDONLY);
+    const int fds[GREETING_FDS] = {reader < 0 ? e->memfd : reader, e->bell_in, e->bell_out};
     _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof fds)] = {0};
     struct iovec bytes = {&g, sizeof g};
     struct msghdr m = {.msg_iov = &bytes,
@@ -61,6 +67,7 @@ static int greet(struct shm_end *e)
     c->cmsg_len = CMSG_LEN(sizeof fds);
     memcpy(CMSG_DATA(c), fds, sizeof fds);
     ssize_t r = naru__os_send(e->socket, &m, 0);
+    naru__os_close(reader);
     if (r == sizeof g || r == -EPIPE || r == -ECONNRESET)
         return 0; /* it has gone already: whoever waits for it learns so */
     return naru__fail(r < 0 ? (int)r : -EIO, "%s: greeting failed: %s", name_of(e),
@@ -104,7 +111,10 @@ static int hear(struct shm_end *e, int ret_fds[GREETING_FDS], uint32_t *ret_pid)
         return 1;
     }
     close_all(fds, n);
-    if (r == sizeof g && g.magic == GREETING_MAGIC)
+    if (r == sizeof g && m.msg_flags & MSG_CTRUNC)
+        return naru__fail(-EMFILE, "%s: the descriptors of the other end's greeting did not fit%s",
+                          name_of(e), naru__limit_of_files(-EMFILE).text);
+    if (r == sizeof g && g.magic == GREETING_MAGIC && g.version != NARU_RING_VERSION)
         return naru__fail(-EPROTO, "%s: the other end speaks version %" PRIu32 ", this one %d",
                           name_of(e), g.version, NARU_RING_VERSION);
     return naru__fail(-EPROTO, "%s: what is at the other end does not greet as naru does",
@@ -125,8 +135,9 @@ static int map_theirs(struct shm_end *e, int fd, const struct naru_ring_file **r
     else if ((uint64_t)st.st_size < NARU_RING_SLOTS_AT)
         wrong = "its file is too short";
     if (!wrong && (r = naru__os_map(fd, (uint64_t)st.st_size, false, &memory)) < 0)
-        return naru__fail(r, "%s: the other end's memory (%s) cannot be mapped: %s", name_of(e),
-                          naru__size_text((uint64_t)st.st_size).text, naru__errno_text(r));
+        return naru__fail(r, "%s: the other end's memory (%s) cannot be mapped: %s%s", name_of(e),
+                          naru__size_text((uint64_t)st.st_size).text, naru__errno_text(r),
+                          naru__limit_of_memory(r, (uint64_t)st.st_size).text);
     if (!wrong) {
         memcpy(ret_header, memory, sizeof *ret_header);
         wrong = naru__ring_check(ret_header, (uint64_t)st.st_size);
@@ -146,6 +157,8 @@ static void forget_theirs(struct shm_end *e)
     e->theirs = NULL;
     free(e->items);
     e->items = NULL;
+    e->their_file = naru__os_close(e->their_file);
+    e->watched = naru__os_close(e->watched);
     e->their_bell_in = naru__os_close(e->their_bell_in);
     e->their_bell_out = naru__os_close(e->their_bell_out);
 }
@@ -166,12 +179,15 @@ static int take_in(struct shm_end *e, int fds[GREETING_FDS])
     e->theirs = theirs;
     e->other = other;
     e->items = items;
+    e->their_file = fds[0];
     e->their_bell_in = fds[1];
     e->their_bell_out = fds[2];
     naru__ring_receiver(&e->rx, theirs, &other, items, &e->mine->cursor.value);
     e->tx.cursor = &theirs->cursor.value;
     atomic_store_explicit(&e->next_seen, 1, memory_order_relaxed);
-    naru__os_close(fds[0]);
+    struct stat st; /* for whoever looks from outside */
+    uint64_t inode = naru__os_fstat(fds[0], &st) < 0 ? 0 : st.st_ino;
+    atomic_store_explicit(&e->mine->life.other, inode, memory_order_relaxed);
     /* release: pairs with the acquire in naru__shm_met */
     atomic_store_explicit(&e->met, true, memory_order_release);
     return 0;
@@ -182,15 +198,24 @@ static int meet_once(struct shm_end *e)
 {
     int fds[GREETING_FDS] = {NARU__NO_FD, NARU__NO_FD, NARU__NO_FD};
     uint32_t pid;
+    if (e->unmet)
+        return naru__fail(e->unmet,
+                          "%s: the other end could not be met (%s), and it greets but once: close "
+                          "this end, and connect again",
+                          name_of(e), naru__errno_text(e->unmet));
     int r = hear(e, fds, &pid);
+    if (r < 0 && r != -EPIPE)
+        e->unmet = r;
     if (r <= 0)
         return r;
     if (atomic_load_explicit(&e->met, memory_order_relaxed))
         r = naru__fail(-EPROTO, "%s: the other end greets a second time", name_of(e));
     else
         r = take_in(e, fds);
-    if (r < 0)
+    if (r < 0) {
         close_all(fds, GREETING_FDS);
+        e->unmet = r;
+    }
     return r;
 }
 
@@ -244,22 +269,68 @@ int naru__shm_ended(const struct shm_end *e, bool finished)
                       name_of(e), pid);
 }
 
-/* The process that has the other end now: a pair's end may have been adopted. */
-static void watch_process(struct shm_end *e)
+void naru__shm_use(struct shm_end *e)
+{
+    atomic_store_explicit(&e->used, true, memory_order_relaxed);
+    naru__shm_say_state(e, NARU_RING_OPEN);
+}
+
+enum { TICK = 50 * 1000000 }; /* ns: where nothing tells of a death */
+
+/* Is it this process that has the other end, too? */
+static bool is_here(const struct shm_end *e)
 {
     const struct naru_ring_life *life = &e->theirs->life;
+    /* relaxed: the two are a holder's or two holders'; then the lock is another as well */
+    return naru__shm_their_pid(e) == (uint32_t)getpid() &&
+           atomic_load_explicit(&life->pid_namespace, memory_order_relaxed) ==
+               atomic_load_explicit(&e->mine->life.pid_namespace, memory_order_relaxed);
+}
+
+/* Under meet. What wakes when the holder of the other end dies; NARU__NO_FD: nothing does. */
+static void watch_holder(struct shm_end *e)
+{
+    const struct naru_ring_life *life = &e->theirs->life;
+    /* acquire: pairs with the release in claim(); whose lock it is was said before */
+    uint64_t lock = atomic_load_explicit(&life->lock, memory_order_acquire);
     uint32_t pid = naru__shm_their_pid(e);
-    if (pid == e->watched_pid)
+    if (lock == e->watched_lock && e->watched_lock != 0)
         return;
     e->watched = naru__os_close(e->watched);
-    e->watched_pid = pid;
+    e->watched_lock = lock;
     uint64_t namespace = atomic_load_explicit(&life->pid_namespace, memory_order_relaxed);
-    if (namespace == 0 || namespace != naru__os_pid_namespace() || pid == (uint32_t)getpid())
+    uint64_t ours = atomic_load_explicit(&e->mine->life.pid_namespace, memory_order_relaxed);
+    if (is_here(e))
         return;
-    int fd = naru__os_pidfd((pid_t)pid);
+    int fd = namespace != 0 && namespace == ours ? naru__os_pidfd((pid_t)pid) : -ESRCH;
+    e->watches_process = fd >= 0;
+    if (fd < 0 && lock != 0)
+        fd = naru__os_watch_closes(e->their_file);
     e->watched = fd >= 0 ? fd : NARU__NO_FD;
-    if (fd == -ESRCH)
-        atomic_store_explicit(&e->gone, ECONNRESET, memory_order_relaxed);
+}
+
+/* Under meet. The lock of the other end's holder is free; what wakes may wake for less. */
+static bool holder_died(struct shm_end *e)
+{
+    const struct naru_ring_life *life = &e->theirs->life;
+    struct pollfd p = {.fd = e->watched, .events = POLLIN};
+    bool told = e->watched >= 0 && naru__os_poll(&p, 1, NARU__AT_ONCE) > 0;
+    uint64_t again, lock = atomic_load_explicit(&life->lock, memory_order_acquire);
+    if (told && !e->watches_process)
+        naru__os_drain(e->watched);
+    int held = lock == 0 ? !(told && e->watches_process) : 1;
+    while (lock != 0) {
+        held = naru__os_life_held(e->their_file, lock);
+        /* acquire: a new holder has its lock before it says so, and the old one lets go after */
+        again = atomic_load_explicit(&life->lock, memory_order_acquire);
+        if (again == lock)
+            break;
+        lock = again;
+    }
+    if (told && held && e->watches_process) /* others run in its memory still, or it was adopted */
+        e->watched = naru__os_close(e->watched);
+    uint32_t state = naru__shm_state(e);
+    return held == 0 && state != NARU_RING_MADE && state != NARU_RING_LEFT;
 }
 
 int naru__shm_look_for_end(struct shm_end *e)
@@ -269,18 +340,14 @@ int naru__shm_look_for_end(struct shm_end *e)
     atomic_store_explicit(&e->looked, naru__now(), memory_order_relaxed);
     int r = meet_once(e);
     met = atomic_load_explicit(&e->met, memory_order_relaxed);
-    if (met)
-        watch_process(e);
-    struct pollfd p = {.fd = e->watched, .events = POLLIN};
-    bool died = e->watched >= 0 && naru__os_poll(&p, 1, NARU__AT_ONCE) > 0;
-    if (died || r == -EPIPE)
+    if (r == -EPIPE || (met && holder_died(e)))
         atomic_store_explicit(&e->gone, ECONNRESET, memory_order_relaxed);
     bool gone = atomic_load_explicit(&e->gone, memory_order_relaxed);
     pthread_mutex_unlock(&e->meet);
     if (!met && gone)
         return naru__fail(-ECONNRESET, "%s: the other end vanished before it greeted", name_of(e));
     if (gone)
-        return naru__shm_ended(e, naru__shm_state(e) != NARU_RING_OPEN);
+        return naru__shm_ended(e, naru__shm_state(e) >= NARU_RING_LEFT);
     return r < 0 && r != -EPIPE ? r : 0;
 }
 
@@ -293,7 +360,7 @@ static void ring(struct shm_end *e, const struct naru_ring_word *armed, uint64_t
     else
         atomic_thread_fence(memory_order_seq_cst);
     uint64_t value = atomic_load_explicit(&armed->value, memory_order_relaxed);
-    if (__builtin_expect(value != 0 && value != *rung, 0)) {
+    if (__builtin_expect(value & 1 && value != *rung, 0)) {
         *rung = value; /* once a sleep */
         naru__os_eventfd_signal(bell);
     }
@@ -335,19 +402,50 @@ int naru__shm_wait(struct shm_end *e, struct naru_wait *wait)
     return naru__wait_step(wait);
 }
 
+bool naru__shm_asks(const struct shm_end *e, const struct naru_wait *wait)
+{
+    enum { EVERY = 1000000 }; /* ns: for who never sleeps */
+    if (wait->slept)
+        return true;
+    if (wait->deadline != NARU__AT_ONCE && !naru__wait_never_sleeps(wait))
+        return false;
+    return naru__now() - atomic_load_explicit(&e->looked, memory_order_relaxed) > EVERY;
+}
+
+/* Makes the word odd, or even; a new odd number is a new sleep. Both directions' threads may come
+ * here, by naru_fd. */
+static void set_armed(struct naru_ring_word *word, bool armed)
+{
+    uint64_t is = atomic_load_explicit(&word->value, memory_order_relaxed);
+    while (armed || is & 1)
+        /* relaxed: arm() fences; that it is over needs no order, a ring too many does no harm */
+        if (atomic_compare_exchange_weak_explicit(&word->value, &is, is + (armed && is & 1 ? 2 : 1),
+                                                  memory_order_relaxed, memory_order_relaxed))
+            return;
+}
+
 /* What the sleeper says, and then looks once more. False: there is something already. */
 static bool arm(struct shm_end *e, struct naru_ring_word *word, int bell, int events,
                 int64_t *ret_again)
 {
     enum { NAP = 1000000 }; /* ns: where no barrier reaches the other end */
-    uint64_t value = atomic_load_explicit(&word->value, memory_order_relaxed);
     naru__os_drain(bell);
-    atomic_store_explicit(&word->value, value + 1 ? value + 1 : 1, memory_order_relaxed);
+    set_armed(word, true);
     atomic_thread_fence(memory_order_seq_cst);
     if (atomic_load_explicit(&e->theirs->life.registered, memory_order_relaxed) &&
         naru__os_barrier() < 0)
         *ret_again = naru__now() + NAP;
-    return !come(e, events);
+    if (!come(e, events))
+        return true;
+    naru__nudge(&e->channel.handle, events == NARU_OUT); /* it may sleep on the drained bell */
+    return false;
+}
+
+void naru__shm_waited(struct shm_end *e, struct naru_wait *wait)
+{
+    naru__wait_done(wait);
+    if (wait->slept && e->channel.handle.epoll < 0)
+        set_armed(wait->events == NARU_OUT ? &e->mine->armed_out : &e->mine->armed_in, false);
 }
 
 static int end_watch(struct naru_handle *h, int events, struct naru_watch *ret_watch)
@@ -371,11 +469,16 @@ static int end_watch(struct naru_handle *h, int events, struct naru_watch *ret_w
         ret_watch->fds[n++] = (struct pollfd){.fd = e->bell_out, .events = POLLIN};
     }
     pthread_mutex_lock(&e->meet);
-    if (met)
-        watch_process(e);
+    if (met) {
+        watch_holder(e);
+        if (holder_died(e)) /* before it was watched */
+            quiet = false;
+    }
     ret_watch->fds[n++] = (struct pollfd){.fd = e->socket, .events = POLLIN};
     if (e->watched >= 0)
         ret_watch->fds[n++] = (struct pollfd){.fd = e->watched, .events = POLLIN};
+    else if (met && !is_here(e) && ret_watch->again > naru__now() + TICK)
+        ret_watch->again = naru__now() + TICK;
     pthread_mutex_unlock(&e->meet);
     ret_watch->n = n;
     if (!quiet)
@@ -398,15 +501,36 @@ static bool end_ready(struct naru_handle *h, int events)
 
 /* ---- life ---- */
 
-static void claim(struct shm_end *e)
+/* The next byte that nobody has; 0 where there is no /proc to open the file by. */
+static int take_lock(struct shm_end *e, uint64_t *ret_lock)
+{
+    enum { TRIES = 100 };
+    uint64_t lock = atomic_load_explicit(&e->mine->life.lock, memory_order_relaxed);
+    int r = -EAGAIN;
+    for (int i = 0; i < TRIES && r == -EAGAIN; i++)
+        r = naru__os_life_hold(e->memfd, ++lock, &e->life);
+    if (r < 0 && r != -ENOENT)
+        return naru__fail(r, "%s: no lock that tells the other end that this one lives: %s%s",
+                          name_of(e), naru__errno_text(r), naru__limit_of_files(r).text);
+    *ret_lock = r < 0 ? 0 : lock;
+    return 0;
+}
+
+static int claim(struct shm_end *e, uint32_t state)
 {
     struct naru_ring_life *life = &e->mine->life;
+    uint64_t lock;
+    int r = take_lock(e, &lock);
+    if (r < 0)
+        return r;
     e->registered = naru__os_barrier_register() == 0;
     atomic_store_explicit(&life->registered, e->registered, memory_order_relaxed);
     atomic_store_explicit(&life->pid_namespace, naru__os_pid_namespace(), memory_order_relaxed);
+    /* release: pairs with the acquires in holder_died() and watch_holder() */
+    atomic_store_explicit(&life->lock, lock, memory_order_release);
     /* release: pairs with the acquire in naru__shm_their_pid */
-    atomic_store_explicit(&life->holder, (uint64_t)getpid() << 32 | NARU_RING_OPEN,
-                          memory_order_release);
+    atomic_store_explicit(&life->holder, (uint64_t)getpid() << 32 | state, memory_order_release);
+    return 0;
 }
 
 static int end_adopt(struct naru_handle *h)
@@ -418,17 +542,19 @@ static int end_adopt(struct naru_handle *h)
             "%s is no end of a pair: it has one holder, whom the other end knows; let the "
             "process that is to serve it accept, connect or inherit it",
             name_of(e));
+    int r = claim(e, NARU_RING_OPEN);
+    if (r < 0)
+        return r;
     pthread_mutex_init(&e->meet, NULL); /* whoever held it at the fork is not here */
-    e->watched_pid = 0;
+    e->watched_lock = 0;
     e->maker = false;
-    claim(e);
     return 0;
 }
 
 static int end_pass(struct naru_handle *h, struct naru_passage *ret_passage)
 {
     struct shm_end *e = of_handle(h);
-    if (e->used)
+    if (atomic_load_explicit(&e->used, memory_order_relaxed))
         return naru__fail(-EBUSY,
                           "%s: this end has been used already and cannot go to another program",
                           name_of(e));
@@ -456,7 +582,7 @@ static void end_free(struct shm_end *e)
     if (e->mine)
         naru__os_unmap(e->mine, e->mine->header.file);
     free(e->ends);
-    naru__os_close(e->watched);
+    naru__os_life_drop(&e->life);
     naru__os_close(e->bell_in);
     naru__os_close(e->bell_out);
     naru__os_close(e->memfd);
@@ -562,15 +688,17 @@ static int make_file(struct shm_end *e, size_t capacity)
 {
     struct naru_ring_header plan = naru__ring_plan(capacity, e->max_receive);
     void *memory;
-    int r = e->memfd = naru__os_memfd("naru:shm");
+    char label[200]; /* by which it is found in /proc; a URL may be longer */
+    snprintf(label, sizeof label, "naru:%s", strchr(name_of(e), ':') + 1);
+    int r = e->memfd = naru__os_memfd(label);
     if (r >= 0)
         r = naru__os_allocate(e->memfd, plan.file);
     if (r == 0)
         r = naru__os_map(e->memfd, plan.file, true, &memory);
     if (r < 0)
-        return naru__fail(r, "%s: no shared memory of %s: %s%s", name_of(e),
+        return naru__fail(r, "%s: no shared memory of %s: %s%s%s", name_of(e),
                           naru__size_text(plan.file).text, naru__errno_text(r),
-                          naru__limit_of_files(r).text);
+                          naru__limit_of_files(r).text, naru__limit_of_memory(r, plan.file).text);
     e->mine = memory;
     e->mine->header = plan;
     e->ends = naru__alloc(plan.slots * sizeof *e->ends);
@@ -603,7 +731,7 @@ int naru__shm_end(const char *name, int socket, bool pair, const struct naru_cha
     if (!e)
         return -ENOMEM;
     e->socket = e->memfd = e->bell_in = e->bell_out = NARU__NO_FD;
-    e->their_bell_in = e->their_bell_out = e->watched = NARU__NO_FD;
+    e->their_bell_in = e->their_bell_out = e->their_file = e->watched = NARU__NO_FD;
     int r =
         naru__handle_init(&e->channel.handle, NARU__CHANNEL, &handle_ops, name, NARU_IN | NARU_OUT);
     if (r < 0) {
@@ -623,8 +751,9 @@ int naru__shm_end(const char *name, int socket, bool pair, const struct naru_cha
     r = make_bells(e);
     if (r == 0)
         r = make_file(e, o->capacity);
+    if (r == 0)
+        r = claim(e, pair ? NARU_RING_MADE : NARU_RING_OPEN);
     if (r == 0) {
-        claim(e);
         e->socket = socket;
         r = greet(e);
     }

@@ -5,6 +5,7 @@
 #define NARU_TRANSPORT_SHM_INSIDE_H
 
 #include "core/transport.h"
+#include "os/life.h"
 #include "shm/ring.h"
 
 /* A message in this process's memory: put together from pieces, or moved out of the sender's way.
@@ -31,18 +32,22 @@ struct shm_end {
     int bell_in, bell_out; /* eventfds: this end's receiver, sender sleeps on it */
     int their_bell_in, their_bell_out;
     struct naru_ring_file *mine;
+    struct naru_life life; /* held as long as this process has the end */
     struct shm_pair *pair; /* NULL: it is none's; freed by whichever end is closed last */
-    bool used;
-    bool maker;      /* of a pair, whose end a forked child may adopt */
-    bool registered; /* for membarrier */
+    _Atomic bool used;     /* by this process: no other may get it any more */
+    bool maker;            /* of a pair, whose end a forked child may adopt */
+    bool registered;       /* for membarrier */
     size_t max_receive, stash, capacity;
 
     pthread_mutex_t meet; /* guards the other end's side: file, bells, pidfd, being gone */
     _Atomic bool met;     /* release after, acquire before what is below */
+    int unmet;            /* 0, or why it never will be: its greeting is lost */
     const struct naru_ring_file *theirs;
+    int their_file;                /* whose locks tell whether its holder lives */
     struct naru_ring_header other; /* read once and checked */
-    int watched;                   /* pidfd of the process that has the other end */
-    uint32_t watched_pid;
+    int watched;                   /* readable when the other end's holder may have died */
+    uint64_t watched_lock;         /* which holder that is */
+    bool watches_process;          /* it is a pidfd; else it tells of the file being closed */
     _Atomic int gone;       /* 0, or the errno of the sentence: the other end's process has died */
     _Atomic int64_t looked; /* when that was asked last */
 
@@ -110,6 +115,8 @@ uint32_t naru__shm_their_pid(const struct shm_end *);
 /* This end's new state, if it is still this process's. */
 void naru__shm_say_state(struct shm_end *, uint32_t state);
 int naru__shm_ended(const struct shm_end *, bool finished);
+/* Before the first message either way: from here on this process's death is the end. */
+void naru__shm_use(struct shm_end *);
 
 /* Wakes the other end's receiver, or its sender, if it sleeps. */
 void naru__shm_ring_receiver(struct shm_end *);
@@ -117,6 +124,10 @@ void naru__shm_ring_sender(struct shm_end *);
 
 /* One step of a wait, after a look for what is waited for. */
 int naru__shm_wait(struct shm_end *, struct naru_wait *);
+/* The wait is over. */
+void naru__shm_waited(struct shm_end *, struct naru_wait *);
+/* Is it time to ask whether the other end is gone? After a sleep; now and then without one. */
+bool naru__shm_asks(const struct shm_end *, const struct naru_wait *);
 
 /* ---- sending.c ---- */
 

@@ -245,7 +245,7 @@ static int make_way(struct shm_end *e, int64_t select)
 
 static bool sender_waits(const struct shm_end *e)
 {
-    return atomic_load_explicit(&e->theirs->armed_out.value, memory_order_relaxed) != 0;
+    return atomic_load_explicit(&e->theirs->armed_out.value, memory_order_relaxed) & 1;
 }
 
 /* 0, or -EAGAIN, or why nothing will come any more. */
@@ -278,13 +278,9 @@ static int find_once(struct shm_end *e, int64_t select, struct choice *ret_choic
 /* After a look that found nothing. */
 static int look_for_end(struct shm_end *e, const struct naru_wait *wait)
 {
-    enum { EVERY = 1000000 }; /* ns: a caller that never waits */
     bool finished = atomic_load_explicit(&e->met, memory_order_relaxed) &&
                     naru__shm_state(e) >= NARU_RING_FINISHED;
-    bool ask = wait->slept;
-    if (!finished && !ask && wait->deadline == NARU__AT_ONCE)
-        ask = naru__now() - atomic_load_explicit(&e->looked, memory_order_relaxed) > EVERY;
-    int r = finished ? -EPIPE : ask ? naru__shm_look_for_end(e) : 0;
+    int r = finished ? -EPIPE : naru__shm_asks(e, wait) ? naru__shm_look_for_end(e) : 0;
     if (r == 0 || !atomic_load_explicit(&e->met, memory_order_relaxed))
         return r;
     if (naru__ring_ready(&e->rx))
@@ -313,7 +309,7 @@ static int find(struct shm_end *e, int64_t select, int64_t deadline, struct choi
             if (r != -EAGAIN)
                 break;
         }
-        naru__wait_done(&wait);
+        naru__shm_waited(e, &wait);
     }
     return r;
 }
@@ -370,11 +366,14 @@ ssize_t naru__shm_recv(naru_channel *channel, int64_t select, void *buf, size_t 
     struct shm_end *e = of_channel(channel);
     struct choice c;
     ssize_t n = -EAGAIN;
-    if (select == 0 && atomic_load_explicit(&e->met, memory_order_relaxed))
+    bool used = atomic_load_explicit(&e->used, memory_order_relaxed);
+    /* acquire: as in naru__shm_met */
+    if (select == 0 && used && atomic_load_explicit(&e->met, memory_order_acquire))
         n = recv_small(e, buf, cap, ret_info);
     if (n >= 0)
         return n;
-    e->used = true;
+    if (!used)
+        naru__shm_use(e);
     e->direct = select == 0 ? buf : NULL;
     e->direct_size = cap;
     int r = find(e, select, deadline, &c);
@@ -444,7 +443,8 @@ int naru__shm_take(naru_channel *channel, int64_t select, int64_t deadline,
 {
     struct shm_end *e = of_channel(channel);
     struct choice c;
-    e->used = true;
+    if (!atomic_load_explicit(&e->used, memory_order_relaxed))
+        naru__shm_use(e);
     int r = find(e, select, deadline, &c);
     if (r < 0)
         return r;

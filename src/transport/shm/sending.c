@@ -64,7 +64,7 @@ static int await_room(struct shm_end *e, uint64_t n, struct naru_wait *wait, uin
         if (e->tx.consumed != before)
             continue;
         int r = closed(e);
-        if (r == 0 && wait->slept) /* woken, perhaps by a death */
+        if (r == 0 && naru__shm_asks(e, wait)) /* woken, perhaps by a death */
             r = naru__shm_look_for_end(e);
         if (r == 0)
             r = naru__shm_wait(e, wait);
@@ -164,10 +164,13 @@ static int send_one(struct shm_end *e, const struct naru_outgoing *out, int64_t 
     wait = naru__wait_begin(&e->channel.handle, NARU_OUT, deadline);
     if (out->size > piece_of(e)) {
         int r = deadline == NARU__AT_ONCE ? fits_at_once(e, out) : 0;
-        return r < 0 ? r : send_pieces(e, out, &wait);
+        if (r == 0)
+            r = send_pieces(e, out, &wait);
+        naru__shm_waited(e, &wait);
+        return r;
     }
     int r = await_room(e, small ? 0 : out->size, &wait, &room, &at);
-    naru__wait_done(&wait);
+    naru__shm_waited(e, &wait);
     if (r < 0)
         return r;
     if (small) {
@@ -201,8 +204,8 @@ static int await_greeting(struct shm_end *e, int64_t deadline)
 
 static int ready_to_send(struct shm_end *e, size_t size, int64_t deadline)
 {
-    if (!e->used)
-        e->used = true;
+    if (!atomic_load_explicit(&e->used, memory_order_relaxed))
+        naru__shm_use(e);
     if (!atomic_load_explicit(&e->met, memory_order_acquire)) {
         int r = await_greeting(e, deadline);
         if (r < 0)
@@ -281,7 +284,7 @@ int naru__shm_reserve(naru_channel *channel, size_t size, int64_t deadline, void
     } else {
         r = await_room(e, e->reserved.in_slot ? 0 : size, &wait, &e->reserved.data,
                        &e->reserved.at);
-        naru__wait_done(&wait);
+        naru__shm_waited(e, &wait);
         if (r < 0)
             return r;
         if (e->reserved.in_slot)

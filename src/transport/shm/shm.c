@@ -20,7 +20,7 @@ static int shm_pair(const struct naru_channel_options *o, naru_channel **ret_a,
         return naru__fail(r, "shm: no socket for the meeting: %s%s", naru__errno_text(r),
                           naru__limit_of_files(r).text);
     for (int i = 0; i < 2 && r == 0; i++)
-        r = naru__shm_end("shm", fds[i], true, o, &end[i]);
+        r = naru__shm_end("shm:", fds[i], true, o, &end[i]);
     if (r == 0)
         r = naru__shm_couple(end[0], end[1]);
     if (r == 0) {

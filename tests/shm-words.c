@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/* shm-words.c - one side of a connection in shared memory, for a partner of another word size:
+ *
+ *   shm-words listen URL    takes one connection, and gives back each message as it came
+ *   shm-words connect URL   sends messages of every kind of size up to 256 MiB, and compares
+ *
+ * The exit status is 0 if all was as it should be. tests/words runs 32 against 64 bits. */
+#include <errno.h>
+#include <naru/naru.h>
+#include <naru/typed.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MIB = 1 << 20 };
+static const int64_t soon = 20 * NARU_S;
+
+struct point { /* the same for every word size, but that 32 bits may align an int64_t less */
+    _Alignas(8) int64_t x, y;
+    uint32_t color, layer;
+};
+NARU_STRUCT(point, 7, struct point)
+
+static int failed(const char *what, long code)
+{
+    fprintf(stderr, "%d bits, pid %d: %s gave %ld: %s\n", (int)sizeof(void *) * 8, (int)getpid(),
+            what, code, naru_why());
+    return 1;
+}
+
+static void fill(unsigned char *p, size_t n, unsigned seed)
+{
+    for (size_t i = 0; i<n; i += n> MIB ? 4093 : 1)
+        p[i] = (unsigned char)(seed + i * 31);
+}
+
+static int listen_once(const char *url)
+{
+    naru_channel_listener *l;
+    naru_channel *c;
+    struct naru_message m;
+    int r = naru_channel_listen(url, NULL, &l);
+    if (r < 0)
+        return failed("listen", r);
+    r = naru_channel_accept(l, soon, &c);
+    naru_channel_listener_close(l);
+    if (r < 0)
+        return failed("accept", r);
+    struct point p;
+    if ((r = point_recv(c, &p, NULL, soon)) < 0 || p.x != -5 || p.color != 9)
+        return failed("point_recv", r);
+    p.x = 6;
+    if ((r = point_send(c, &p, soon)) < 0)
+        return failed("point_send", r);
+    while ((r = naru_channel_take(c, 0, soon, &m)) == 0) {
+        r = naru_channel_send(c, m.info.type, m.data, m.size, soon);
+        if (r < 0)
+            return failed("send back", r);
+        naru_channel_release(c, &m, 1);
+    }
+    naru_channel_close(c);
+    return r == -EPIPE ? 0 : failed("take", r);
+}
+
+static int compare(naru_channel *c, size_t n, unsigned seed, unsigned char *out, unsigned char *in)
+{
+    struct naru_info info;
+    uint32_t type = 1 + seed % 1000;
+    fill(out, n, seed);
+    int r = naru_channel_send(c, type, out, n, soon);
+    if (r < 0)
+        return failed("send", r);
+    ssize_t got = naru_channel_recv(c, 0, in, 256 * MIB, &info, soon);
+    if (got != (ssize_t)n || info.type != type || memcmp(in, out, n) != 0)
+        return failed("recv", (long)got);
+    return 0;
+}
+
+static int connect_to(const char *url)
+{
+    naru_channel *c;
+    int r = -ENOENT;
+    for (int i = 0; r == -ENOENT || r == -ECONNREFUSED; i++) { /* till the other listens */
+        r = naru_channel_connect(url, NULL, soon, &c);
+        if (r < 0 && i < 1000)
+            usleep(10000);
+        else if (r < 0)
+            break;
+    }
+    if (r < 0)
+        return failed("connect", r);
+    unsigned char *out = calloc(1, 256 * MIB), *in = calloc(1, 256 * MIB);
+    struct point p = {.x = -5, .y = INT64_MAX, .color = 9, .layer = 1};
+    if (!out || !in)
+        return failed("memory", 0);
+    if ((r = point_send(c, &p, soon)) < 0 || (r = point_recv(c, &p, NULL, soon)) < 0)
+        return failed("point", r);
+    if (p.x != 6 || p.y != INT64_MAX || p.layer != 1)
+        return failed("the point", p.x);
+    unsigned seed = 1;
+    for (size_t n = 0; n <= 300; n++)
+        if (compare(c, n, seed++, out, in))
+            return 1;
+    for (size_t n = 512; n <= (size_t)256 * MIB; n *= 2)
+        for (int d = -1; d <= 1; d++)
+            if (n + (size_t)d <= (size_t)256 * MIB && compare(c, n + (size_t)d, seed++, out, in))
+                return 1;
+    naru_channel_close(c);
+    free(out);
+    free(in);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 3 && strcmp(argv[1], "listen") == 0)
+        return listen_once(argv[2]);
+    if (argc == 3 && strcmp(argv[1], "connect") == 0)
+        return connect_to(argv[2]);
+    fprintf(stderr, "shm-words listen|connect URL\n");
+    return 2;
+}
