@@ -111,7 +111,7 @@ static int hear(struct shm_end *e, int ret_fds[GREETING_FDS], uint32_t *ret_pid)
         return 1;
     }
     close_all(fds, n);
-    if (r == sizeof g && m.msg_flags & MSG_CTRUNC)
+    if (r == sizeof g && m.msg_flags & MSG_CTRUNC && n < GREETING_FDS)
         return naru__fail(-EMFILE, "%s: the descriptors of the other end's greeting did not fit%s",
                           name_of(e), naru__limit_of_files(-EMFILE).text);
     if (r == sizeof g && g.magic == GREETING_MAGIC && g.version != NARU_RING_VERSION)
@@ -580,7 +580,7 @@ static void end_free(struct shm_end *e)
         free(e->reserved.data);
     forget_theirs(e);
     if (e->mine)
-        naru__os_unmap(e->mine, e->mine->header.file);
+        naru__os_unmap(e->mine, e->size);
     free(e->ends);
     naru__os_life_drop(&e->life);
     naru__os_close(e->bell_in);
@@ -639,7 +639,7 @@ static int end_peer(struct naru_handle *h, struct naru_peer *ret_peer)
 static void end_stats(struct naru_handle *h, struct naru_stats *stats)
 {
     const struct shm_end *e = of_handle(h);
-    stats->capacity = e->mine->header.area;
+    stats->capacity = e->tx.area_size;
     stats->capacity_asked = e->capacity;
 }
 
@@ -700,6 +700,7 @@ static int make_file(struct shm_end *e, size_t capacity)
                           naru__size_text(plan.file).text, naru__errno_text(r),
                           naru__limit_of_files(r).text, naru__limit_of_memory(r, plan.file).text);
     e->mine = memory;
+    e->size = plan.file;
     e->mine->header = plan;
     e->ends = naru__alloc(plan.slots * sizeof *e->ends);
     if (!e->ends)

@@ -32,6 +32,7 @@ struct shm_end {
     int bell_in, bell_out; /* eventfds: this end's receiver, sender sleeps on it */
     int their_bell_in, their_bell_out;
     struct naru_ring_file *mine;
+    uint64_t size; /* of it */
     struct naru_life life; /* held as long as this process has the end */
     struct shm_pair *pair; /* NULL: it is none's; freed by whichever end is closed last */
     _Atomic bool used;     /* by this process: no other may get it any more */
