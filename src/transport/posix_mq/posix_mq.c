@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "core/names.h"
 #include "os/fd.h"
 #include "os/file.h"
 #include "os/limit.h"
@@ -19,8 +20,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 enum { TYPE_MAX = 32768 }; /* MQ_PRIO_MAX of the kernel */
@@ -140,23 +139,6 @@ static const struct naru_handle_ops handle_ops = {
 };
 
 /* ---- opening ---- */
-
-static int path_of(const struct naru_url *url, const char **ret_path)
-{
-    const char *path = url->rest;
-    if (path[0] != '/' || !path[1])
-        return naru__fail(-EINVAL, "%s names no queue: write posix-mq:/name", url->text);
-    if (strchr(path + 1, '/') || strcmp(path, "/.") == 0 || strcmp(path, "/..") == 0)
-        return naru__fail(-EINVAL,
-                          "%s: a queue's name is one \"/\" and then no other: there are no "
-                          "directories of queues",
-                          url->text);
-    if (strlen(path + 1) > NAME_MAX)
-        return naru__fail(-ENAMETOOLONG, "%.60s…: a queue's name has at most %d bytes (NAME_MAX)",
-                          url->text, NAME_MAX);
-    *ret_path = path;
-    return 0;
-}
 
 static int forbidden(const char *name, const char *path, const char *what, int code)
 {
@@ -311,7 +293,7 @@ static int open_queue(const struct naru_url *url, int role, const struct naru_qu
     struct wish w = {.name = url->text,
                      .access = access[(role & NARU_SEND ? 1 : 0) | (role & NARU_RECV ? 2 : 0)],
                      .o = o};
-    int r = path_of(url, &w.path);
+    int r = naru__posix_name(url, "queue", &w.path);
     if (r < 0)
         return r;
     struct posix_mq *q = naru__alloc(sizeof *q);
@@ -335,7 +317,7 @@ static int open_queue(const struct naru_url *url, int role, const struct naru_qu
 static int remove_queue(const struct naru_url *url)
 {
     const char *path;
-    int r = path_of(url, &path);
+    int r = naru__posix_name(url, "queue", &path);
     if (r < 0)
         return r;
     r = naru__os_mq_unlink(path);

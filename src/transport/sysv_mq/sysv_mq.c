@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "core/names.h"
 #include "os/limit.h"
 #include "os/poll.h"
 #include "os/sysv.h"
@@ -18,7 +19,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ipc.h>
 #include <time.h>
@@ -225,56 +225,10 @@ static const struct naru_handle_ops handle_ops = {
     .stats = queue_stats,
 };
 
-/* ---- the key ---- */
-
-static int bad_place(const struct naru_url *url)
-{
-    return naru__fail(-EINVAL,
-                      "%s names no queue: write sysv-mq:/path#N with N from 1 to 255, or "
-                      "sysv-mq:0xKEY with a key from 1 to ffffffff",
-                      url->text);
-}
-
-static int key_of_hex(const struct naru_url *url, struct place *ret_place)
-{
-    const char *digits = url->rest + 2;
-    size_t n = strspn(digits, "0123456789abcdefABCDEF");
-    uint32_t key = n > 0 && n <= 8 && !digits[n] ? (uint32_t)strtoul(digits, NULL, 16) : 0;
-    if (key == 0) /* IPC_PRIVATE: not a name */
-        return bad_place(url);
-    *ret_place = (struct place){url->text, (key_t)key};
-    return 0;
-}
-
-static int key_of_file(const struct naru_url *url, struct place *ret_place)
-{
-    char path[PATH_MAX];
-    const char *mark = strrchr(url->rest, '#');
-    char *end;
-    if (!mark || mark[1] < '1' || mark[1] > '9')
-        return bad_place(url);
-    unsigned long id = strtoul(mark + 1, &end, 10);
-    size_t n = (size_t)(mark - url->rest);
-    if (*end || id > 255)
-        return bad_place(url);
-    if (n >= sizeof path)
-        return naru__fail(-ENAMETOOLONG, "%.60s…: a path has at most %d bytes (PATH_MAX)",
-                          url->text, PATH_MAX - 1);
-    memcpy(path, url->rest, n);
-    path[n] = '\0';
-    int r = naru__os_ftok(path, (int)id, &ret_place->key);
-    if (r < 0)
-        return naru__fail(r, "%s: the key is made from a file that is there (ftok), and %s: %s",
-                          url->text, path, naru__errno_text(r));
-    ret_place->name = url->text;
-    return 0;
-}
-
 static int place_of(const struct naru_url *url, struct place *ret_place)
 {
-    if (url->rest[0] == '0' && url->rest[1] == 'x')
-        return key_of_hex(url, ret_place);
-    return url->rest[0] == '/' ? key_of_file(url, ret_place) : bad_place(url);
+    ret_place->name = url->text;
+    return naru__sysv_key(url, "queue", &ret_place->key);
 }
 
 /* ---- opening ---- */
