@@ -123,6 +123,27 @@ int naru__os_chmod(int fd, mode_t mode)
     CALL("chmod", fchmod(fd, mode));
 }
 
+int naru__os_link(int fd, const char *path)
+{
+    char from[40];
+    snprintf(from, sizeof from, "/proc/self/fd/%d", fd);
+    CALL("linkat", linkat(AT_FDCWD, from, AT_FDCWD, path, AT_SYMLINK_FOLLOW));
+}
+
+int naru__os_read_link(const char *path, char *buf, size_t n)
+{
+    int fault = naru__fault_at("readlink");
+    if (fault < 0)
+        return fault;
+    ssize_t r = readlink(path, buf, n);
+    if (r < 0)
+        return -errno;
+    if ((size_t)r == n)
+        return -ENAMETOOLONG;
+    buf[r] = '\0';
+    return 0;
+}
+
 static int whole(ssize_t done, size_t n)
 {
     return done < 0 ? -errno : (size_t)done == n ? 0 : -EIO;

@@ -5,6 +5,7 @@
 #define NARU_OS_FILE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -28,6 +29,8 @@ int naru__os_remove_directory_at(int directory, const char *name);
 /* -EEXIST if `to` is there; never replaces. */
 int naru__os_rename_at(int directory, const char *from, const char *to);
 int naru__os_chmod(int fd, mode_t mode);
+int naru__os_link(int fd, const char *path); /* a name for the file, by /proc; -EEXIST */
+int naru__os_read_link(const char *path, char *buf, size_t n); /* with a NUL; -ENAMETOOLONG */
 int naru__os_read_at(int fd, void *buf, size_t n, uint64_t at);         /* all n bytes, or -EIO */
 int naru__os_write_at(int fd, const void *buf, size_t n, uint64_t at);  /* the same */
 

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* Into buf, which holds zeros. */
@@ -109,9 +110,9 @@ static int64_t status_of(const char *key)
 }
 
 /* Locked memory is counted where all that is mapped gets locked (mlockall). */
-static struct naru_limit_text limit_of_mapping(void)
+static struct naru_limit_text limit_of_mapping(uint64_t bytes)
 {
-    char use[64];
+    char use[100];
     struct naru_limit_text out = {""};
     if (status_of("VmLck:") > 0 && limited(RLIMIT_MEMLOCK)) {
         snprintf(use, sizeof use, ", %" PRId64 " KiB locked", status_of("VmLck:"));
@@ -119,7 +120,8 @@ static struct naru_limit_text limit_of_mapping(void)
                            "raise it with `ulimit -l KIB`, or do not lock what is mapped later");
     }
     if (limited(RLIMIT_AS)) {
-        snprintf(use, sizeof use, ", %" PRId64 " KiB in use", status_of("VmSize:"));
+        snprintf(use, sizeof use, ", %" PRId64 " KiB in use, %s more asked for",
+                 status_of("VmSize:"), naru__size_text(bytes).text);
         return rlimit_text(RLIMIT_AS, "RLIMIT_AS", use, "raise it with `ulimit -v KIB`");
     }
     snprintf(
@@ -134,7 +136,7 @@ struct naru_limit_text naru__limit_of_memory(int code, uint64_t bytes)
 {
     struct naru_limit_text out = {""};
     if (code == -ENOMEM)
-        return limit_of_mapping();
+        return limit_of_mapping(bytes);
     struct rlimit file;
     if (code == -ENOSPC && getrlimit(RLIMIT_FSIZE, &file) == 0 && bytes > file.rlim_cur)
         return rlimit_text(RLIMIT_FSIZE, "RLIMIT_FSIZE", "", "raise it with `ulimit -f`");
@@ -264,6 +266,67 @@ struct naru_limit_text naru__limit_of_ports(void)
         " (net.ipv4.ip_local_port_range is %s, and each of them seems to be in use; `ss -an` shows "
         "for what; raise it with `sysctl -w net.ipv4.ip_local_port_range=\"LOW HIGH\"`)",
         text);
+    return out;
+}
+
+struct naru_limit_text naru__limit_of_locked(int code, uint64_t bytes)
+{
+    char use[100];
+    if (code != -ENOMEM && code != -EPERM && code != -EAGAIN)
+        return (struct naru_limit_text){""};
+    snprintf(use, sizeof use, ", %" PRId64 " KiB locked, %s more asked for", status_of("VmLck:"),
+             naru__size_text(bytes).text);
+    return rlimit_text(RLIMIT_MEMLOCK, "RLIMIT_MEMLOCK", use,
+                       "raise it with `ulimit -l KIB` or `prlimit --memlock=N --pid PID`");
+}
+
+struct naru_limit_text naru__limit_of_room(int code, const char *path, uint64_t bytes)
+{
+    struct naru_limit_text out = {""};
+    struct rlimit file;
+    struct statvfs room;
+    if (code != -ENOSPC || (getrlimit(RLIMIT_FSIZE, &file) == 0 && bytes > file.rlim_cur) ||
+        statvfs(path, &room) < 0)
+        return naru__limit_of_memory(code, bytes);
+    snprintf(out.text, sizeof out.text,
+             " (%s holds %s, %s are free, and %s are asked for; raise it with `mount -o "
+             "remount,size=N %s`, in a container with --shm-size)",
+             path, naru__size_text((uint64_t)room.f_blocks * room.f_frsize).text,
+             naru__size_text((uint64_t)room.f_bavail * room.f_frsize).text,
+             naru__size_text(bytes).text, path);
+    return out;
+}
+
+uint64_t naru__huge_page(void)
+{
+    int64_t n = read_number("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size");
+    return n < 0 ? 0 : (uint64_t)n;
+}
+
+struct naru_limit_text naru__limit_of_shm(int code, uint64_t bytes)
+{
+    struct naru_limit_text out = {""};
+    struct naru_shm_use use;
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    if ((code != -EINVAL && code != -ENOSPC) || naru__os_shm_use(&use) < 0)
+        return out;
+    if (bytes > use.shmmax)
+        snprintf(out.text, sizeof out.text,
+                 " (kernel.shmmax is %" PRIu64 " and %" PRIu64
+                 " bytes are asked for; raise it with `sysctl -w kernel.shmmax=%" PRIu64 "`)",
+                 use.shmmax, bytes, bytes);
+    else if (code == -ENOSPC && use.segments >= use.shmmni)
+        snprintf(out.text, sizeof out.text,
+                 " (kernel.shmmni is %" PRId64 ", %" PRId64
+                 " segments are there; remove some with `ipcrm -m ID` or raise it with `sysctl -w "
+                 "kernel.shmmni=N`)",
+                 use.shmmni, use.segments);
+    else if (code == -ENOSPC)
+        snprintf(out.text, sizeof out.text,
+                 " (kernel.shmall is %" PRIu64 " pages, %" PRIu64 " are in use, and %" PRIu64
+                 " are asked for; remove some segments or raise it with `sysctl -w "
+                 "kernel.shmall=N`)",
+                 use.shmall, use.pages, (bytes + page - 1) / page);
     return out;
 }
 

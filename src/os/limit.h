@@ -26,6 +26,13 @@ struct naru_limit_text naru__limit_of_msg(int code, size_t bytes);
 struct naru_limit_text naru__limit_of_passing(void);
 /* No port of this host is left for a connection, or to be bound: EADDRNOTAVAIL, EADDRINUSE. */
 struct naru_limit_text naru__limit_of_ports(void);
+/* Locking so many bytes in memory: ENOMEM, EPERM, EAGAIN. */
+struct naru_limit_text naru__limit_of_locked(int code, uint64_t bytes);
+/* As naru__limit_of_memory, of a file in the file system at that path. */
+struct naru_limit_text naru__limit_of_room(int code, const char *path, uint64_t bytes);
+uint64_t naru__huge_page(void); /* bytes of a transparent one, 0: there are none */
+/* Creating a System V segment of so many bytes: EINVAL, ENOSPC. */
+struct naru_limit_text naru__limit_of_shm(int code, uint64_t bytes);
 
 /* Why a pipe got `granted` bytes where `asked` were wanted (code: what F_SETPIPE_SZ returned). */
 struct naru_limit_text naru__limit_of_pipe(size_t asked, size_t granted, int code);

@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #ifndef MFD_NOEXEC_SEAL
@@ -68,31 +69,97 @@ int naru__os_seals(int fd)
     return r < 0 ? -errno : r;
 }
 
-int naru__os_map(int fd, uint64_t size, bool writable, void **ret_memory)
-{
-    return naru__os_map_at(fd, 0, size, writable, ret_memory);
-}
-
-int naru__os_map_at(int fd, uint64_t at, uint64_t size, bool writable, void **ret_memory)
+/* to: NULL, or address space that the mapping replaces. */
+static int map(int fd, uint64_t at, uint64_t size, bool writable, void *to, void **ret_memory)
 {
     int fault = naru__fault_at("mmap");
     if (fault < 0)
         return fault;
     if ((uint64_t)(size_t)size != size)
         return -ENOMEM;
-    void *p =
-        mmap(NULL, (size_t)size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd,
-             (off_t)at);
+    void *p = mmap(to, (size_t)size, writable ? PROT_READ | PROT_WRITE : PROT_READ,
+                   MAP_SHARED | MAP_NORESERVE | (to ? MAP_FIXED : 0), fd, (off_t)at);
     if (p == MAP_FAILED)
         return errno == EAGAIN ? -ENOMEM : -errno; /* all is locked, and no more may be */
     *ret_memory = p;
     return 0;
 }
 
+int naru__os_map(int fd, uint64_t size, bool writable, void **ret_memory)
+{
+    return map(fd, 0, size, writable, NULL, ret_memory);
+}
+
+int naru__os_map_at(int fd, uint64_t at, uint64_t size, bool writable, void **ret_memory)
+{
+    return map(fd, at, size, writable, NULL, ret_memory);
+}
+
+int naru__os_map_nothing(uint64_t size, uint64_t align, void **ret_memory)
+{
+    int fault = naru__fault_at("mmap");
+    if (fault < 0)
+        return fault;
+    uint64_t room = size + align;
+    if (room < size || (uint64_t)(size_t)room != room)
+        return -ENOMEM;
+    uint8_t *p = mmap(NULL, (size_t)room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                      -1, 0);
+    if (p == MAP_FAILED)
+        return -errno;
+    size_t before = (size_t)(-(uintptr_t)p & (align - 1));
+    if (before > 0)
+        munmap(p, before);
+    munmap(p + before + size, (size_t)(align - before));
+    *ret_memory = p + before;
+    return 0;
+}
+
+int naru__os_map_aligned(int fd, uint64_t size, bool writable, uint64_t align, void **ret_memory)
+{
+    void *to;
+    int r = naru__os_map_nothing(size, align, &to);
+    if (r < 0)
+        return r;
+    r = map(fd, 0, size, writable, to, ret_memory);
+    if (r < 0)
+        munmap(to, (size_t)size);
+    return r;
+}
+
 void naru__os_unmap(const void *memory, uint64_t size)
 {
     if (memory)
         munmap((void *)(uintptr_t)memory, (size_t)size);
+}
+
+ssize_t naru__os_poke(void *to, const void *from, size_t n)
+{
+    const struct iovec source = {(void *)(uintptr_t)from, n}, target = {to, n};
+    int fault = naru__fault_at("process_vm_writev");
+    if (fault < 0)
+        return fault;
+    ssize_t done = process_vm_writev(getpid(), &source, 1, &target, 1, 0);
+    return done < 0 ? -errno : done;
+}
+
+int naru__os_advise(void *memory, uint64_t size, int advice)
+{
+    int r = naru__fault_at("madvise");
+    if (r < 0)
+        return r;
+    do
+        r = madvise(memory, (size_t)size, advice) < 0 ? -errno : 0;
+    while (r == -EINTR);
+    return r;
+}
+
+int naru__os_lock_memory(void *memory, uint64_t size)
+{
+    int fault = naru__fault_at("mlock");
+    if (fault < 0)
+        return fault;
+    return mlock(memory, (size_t)size) < 0 ? -errno : 0;
 }
 
 static int barrier(int command)

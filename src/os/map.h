@@ -5,8 +5,21 @@
 #define NARU_OS_MAP_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <sys/mman.h>
 #include <sys/types.h>
+
+#ifndef MADV_COLD
+#define MADV_COLD 20 /* include/uapi/asm-generic/mman-common.h, Linux 5.4 */
+#endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22 /* Linux 5.14 */
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
 
 int naru__os_memfd(const char *name);         /* close-on-exec, may be sealed, never executable */
 int naru__os_allocate(int fd, uint64_t size); /* that long, its pages really there: -ENOSPC */
@@ -14,7 +27,15 @@ int naru__os_seal(int fd, int seals);         /* F_SEAL_... */
 int naru__os_seals(int fd);                   /* those that it has */
 int naru__os_map(int fd, uint64_t size, bool writable, void **ret_memory);
 int naru__os_map_at(int fd, uint64_t at, uint64_t size, bool writable, void **ret_memory);
+/* The same at an address that is a multiple of `align`, where the file may also be shorter. */
+int naru__os_map_aligned(int fd, uint64_t size, bool writable, uint64_t align, void **ret_memory);
+/* Address space at such a multiple, and nothing in it. */
+int naru__os_map_nothing(uint64_t size, uint64_t align, void **ret_memory);
 void naru__os_unmap(const void *memory, uint64_t size);
+int naru__os_advise(void *memory, uint64_t size, int advice); /* MADV_... */
+int naru__os_lock_memory(void *memory, uint64_t size);
+/* Copies into memory of this process by the kernel's hand: what is not there is -EFAULT. */
+ssize_t naru__os_poke(void *to, const void *from, size_t n);
 
 /* membarrier(2), expedited and for all: this process takes part from now on, and its forked
  * children; a program that it execs does not. */

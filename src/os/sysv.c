@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* sysv.c - System V message queues. */
+/* sysv.c - System V message queues and shared memory. */
 #include "os/sysv.h"
 
 #include "base/fault.h"
@@ -9,6 +9,13 @@
 
 #ifndef MSG_STAT_ANY
 #define MSG_STAT_ANY 13 /* include/uapi/linux/msg.h, Linux 4.17 */
+#endif
+
+#ifndef SHM_STAT_ANY
+#define SHM_STAT_ANY 15 /* include/uapi/linux/shm.h, Linux 4.17 */
+#endif
+#ifndef SHM_INFO /* and what it fills in, of which musl has no declaration */
+#define SHM_INFO 14
 #endif
 
 #define CALL(name, expression)                                                                     \
@@ -73,5 +80,60 @@ int naru__os_msg_use(struct naru_msg_use *ret_use)
     if (r < 0)
         return r;
     *ret_use = (struct naru_msg_use){limits.msgmax, limits.msgmnb, limits.msgmni, use.msgpool};
+    return 0;
+}
+
+int naru__os_shm_get(key_t key, size_t size, int flags)
+{
+    CALL("shmget", shmget(key, size, flags));
+}
+
+int naru__os_shm_attach(int id, bool writable, void *to, void **ret_memory)
+{
+    int fault = naru__fault_at("shmat");
+    if (fault < 0)
+        return fault;
+    void *p = shmat(id, to, (writable ? 0 : SHM_RDONLY) | (to ? SHM_REMAP : 0));
+    if (p == (void *)-1)
+        return -errno;
+    *ret_memory = p;
+    return 0;
+}
+
+void naru__os_shm_detach(const void *memory)
+{
+    if (memory)
+        shmdt(memory);
+}
+
+static int shm_control(const char *name, int id, int command, void *buf)
+{
+    CALL(name, shmctl(id, command, buf));
+}
+
+int naru__os_shm_stat(int id, struct shmid_ds *ret_ds)
+{
+    int r = shm_control("IPC_STAT", id, IPC_STAT, ret_ds);
+    if (r != -EACCES)
+        return r;
+    return shm_control("SHM_STAT_ANY", id & 0x7fff, SHM_STAT_ANY, ret_ds) == id ? 0 : -EACCES;
+}
+
+int naru__os_shm_remove(int id)
+{
+    CALL("IPC_RMID", shmctl(id, IPC_RMID, NULL));
+}
+
+int naru__os_shm_use(struct naru_shm_use *ret_use)
+{
+    struct shminfo limits;
+    struct shm_info use;
+    int r = shm_control("IPC_INFO", 0, IPC_INFO, &limits);
+    if (r >= 0)
+        r = shm_control("SHM_INFO", 0, SHM_INFO, &use);
+    if (r < 0)
+        return r;
+    *ret_use = (struct naru_shm_use){limits.shmmax, limits.shmall, use.shm_tot,
+                                     (int64_t)limits.shmmni, use.used_ids};
     return 0;
 }

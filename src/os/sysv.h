@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* sysv.h - System V message queues, each call thin. Results as in os/fd.h; -EINTR is handed on by
- * the two that can wait. */
+/* sysv.h - System V message queues and shared memory, each call thin. Results as in os/fd.h; -EINTR
+ * is handed on by the two that can wait. */
 #ifndef NARU_OS_SYSV_H
 #define NARU_OS_SYSV_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/msg.h>
+#include <sys/shm.h>
 #include <sys/types.h>
 
 int naru__os_ftok(const char *path, int id, key_t *ret_key);
@@ -23,5 +25,18 @@ struct naru_msg_use {
     int64_t msgmax, msgmnb, msgmni, queues;
 };
 int naru__os_msg_use(struct naru_msg_use *ret_use);
+
+int naru__os_shm_get(key_t key, size_t size, int flags);
+/* to: NULL, or address space that the segment replaces. */
+int naru__os_shm_attach(int id, bool writable, void *to, void **ret_memory);
+void naru__os_shm_detach(const void *memory);
+int naru__os_shm_stat(int id, struct shmid_ds *ret_ds); /* also without the right to read */
+int naru__os_shm_remove(int id);
+
+struct naru_shm_use {
+    uint64_t shmmax, shmall, pages; /* bytes; pages; pages in use */
+    int64_t shmmni, segments;
+};
+int naru__os_shm_use(struct naru_shm_use *ret_use);
 
 #endif
