@@ -55,8 +55,8 @@ const char *test_url(const char *form)
     static char urls[4][256];
     static int next;
     char *url = urls[next++ & 3];
-    /* the name of a queue has no directory */
-    const char *base = strncmp(form, "posix-mq:", 9) == 0 ? strrchr(test_directory, '/') + 1 : NULL;
+    /* the names of POSIX IPC have no directory */
+    const char *base = strncmp(form, "posix-", 6) == 0 ? strrchr(test_directory, '/') + 1 : NULL;
     snprintf(url, sizeof urls[0], form, base ? base : test_directory);
     return url;
 }

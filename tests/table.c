@@ -14,11 +14,11 @@ static const struct {
     {"fifo", "y-y----", "fifo:/tmp/naru-no-such"},
     {"posix-mq", "--y----", "posix-mq:/name"},
     {"sysv-mq", "--y----", "sysv-mq:0x1234"},
-    {"posix-shm", "----l--", "posix-shm:/name"},
-    {"sysv-shm", "----l--", "sysv-shm:/tmp#1"},
+    {"posix-shm", "----y--", "posix-shm:/name"},
+    {"sysv-shm", "----y--", "sysv-shm:/tmp#1"},
     {"posix-sem", "-----l-", "posix-sem:/name"},
     {"sysv-sem", "-----l-", "sysv-sem:/tmp#1"},
-    {"shm", "-ylllll", "shm:name"},
+    {"shm", "-yllyll", "shm:name"},
     {"map", "--llll-", "map:/tmp/file"},
     {"unix", "yy----l", "unix:/tmp/naru-no-such"},
     {"unix+seqpacket", "-y-----", "unix+seqpacket:/tmp/socket"},
@@ -54,6 +54,7 @@ static int try_open(const char *url, int noun)
 {
     naru_stream *s = NULL;
     naru_channel *c = NULL;
+    naru_region *region = NULL;
     int r = -EOPNOTSUPP;
     if (noun == NARU_NOUN_STREAM)
         r = naru_stream_open(url, NARU_READ, NULL, NARU_NOWAIT, &s);
@@ -63,10 +64,13 @@ static int try_open(const char *url, int noun)
         r = naru_queue_open(url, NARU_RECV, NULL, &c);
     else if (noun == NARU_NOUN_TOPIC)
         r = naru_topic_open(url, NARU_RECV, NULL, &c);
+    else if (noun == NARU_NOUN_REGION)
+        r = naru_region_create(url, 1, NULL, &region);
     else
         r = naru_can(url, noun);
     naru_stream_close(s);
     naru_channel_close(c);
+    naru_region_close(region);
     return r;
 }
 
@@ -91,7 +95,7 @@ static void refused_cells(void)
                 expect(!strstr(strstr(naru_why(), "these can"), expected[i].url));
             }
         }
-    expect(tried == 20 * 7 - 15);
+    expect(tried == 20 * 7 - 18);
 }
 
 static void stream_cells(void)
@@ -141,6 +145,25 @@ static void channel_cells(void)
     }
     expect_code(-EOPNOTSUPP, naru_channel_connect("pipe:", NULL, NARU_NOWAIT, &a));
     expect_says("naru_channel_pair");
+}
+
+static void region_cells(void)
+{
+    naru_region *r, *other;
+    static const char *const forms[] = {"shm:%s/r", "posix-shm:/%s-r", "sysv-shm:%s#3"};
+    for (int i = 0; i < 3; i++) {
+        const char *url = test_url(forms[i]);
+        char byte = 0;
+        expect_ok(naru_region_create(url, 10, NULL, &r));
+        expect_ok(naru_region_open(url, NARU_READ, NULL, &other));
+        expect_ok(naru_region_write(r, 9, "r", 1));
+        expect_ok(naru_region_read(other, 9, &byte, 1));
+        expect(byte == 'r');
+        naru_region_close(r);
+        naru_region_close(other);
+        expect_ok(naru_remove(url));
+        expect_code(-ENOENT, naru_remove(url));
+    }
 }
 
 static void malformed(void)
@@ -216,6 +239,7 @@ int main(int argc, char **argv)
         {"every cell that is not yes is refused with its reason", refused_cells},
         {"stream cells carry bytes", stream_cells},
         {"channel cells carry messages", channel_cells},
+        {"region cells carry bytes", region_cells},
         {"malformed URLs and options", malformed},
         {"creating, finding, agreeing, removing", names},
         {"creating, finding, agreeing, removing queues", queue_names},

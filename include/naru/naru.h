@@ -7,6 +7,7 @@
 #include <naru/kinds.h>
 #include <naru/stream.h>
 #include <naru/channel.h>
+#include <naru/region.h>
 #include <naru/spawn.h>
 #include <naru/typed.h>
 

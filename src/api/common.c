@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* common.c - naru/common.h and naru/kinds.h: calls on any handle, on names, and the tables. */
+#include "api/regions.h"
 #include "api/transports.h"
 #include "base/error.h"
 #include "core/kinds.h"
@@ -72,8 +73,8 @@ int naru_peer(void *handle, struct naru_peer *ret_peer)
         return r;
     if (!h->ops->peer)
         return naru__fail(-EOPNOTSUPP,
-                          "%s: the kernel does not tell who has the other end of a pipe, "
-                          "FIFO or message queue; a unix: socket does",
+                          "%s: the kernel does not tell who else has a pipe, FIFO, message "
+                          "queue or region; of a unix: socket it does",
                           h->name);
     return h->ops->peer(h, ret_peer);
 }
@@ -107,6 +108,9 @@ int naru_remove(const char *text)
         return r;
     if (!naru__url_form(url.scheme))
         return -EINVAL;
+    const struct naru_region_kind *region = naru__region_kind(url.scheme);
+    if (region && region->remove)
+        return region->remove(&url);
     const struct naru_transport *transport = naru__transport(url.scheme);
     if (!transport)
         return naru__fail(-EOPNOTSUPP, "%s is not in this build", text);

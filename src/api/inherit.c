@@ -59,8 +59,9 @@ int naru__inherited(const char *name, const char *noun, struct naru_inherited *r
     end.transport = naru__transport(scheme);
     if (!end.transport)
         return naru__fail(-EPROTO, "%s: this build has no %s:", end.variable, scheme);
-    bool one_way = strcmp(noun, "stream") == 0; /* one descriptor is enough */
-    bool same = end.transport->one_descriptor;
+    bool region = strcmp(noun, "region") == 0;
+    bool one_way = region || strcmp(noun, "stream") == 0; /* one descriptor is enough */
+    bool same = !region && end.transport->one_descriptor;
     if (parse_fd(in, O_RDONLY, &end.fds[0]) < 0 || parse_fd(out, O_WRONLY, &end.fds[1]) < 0 ||
         (end.fds[0] == end.fds[1]) != same || (!one_way && (end.fds[0] < 0 || end.fds[1] < 0)))
         return naru__fail(-EPROTO,
@@ -68,7 +69,7 @@ int naru__inherited(const char *name, const char *noun, struct naru_inherited *r
                           end.variable, value);
     for (int i = 0; i < 2; i++) {
         int r = end.fds[i] < 0 ? 0 : naru__os_set_cloexec(end.fds[i]);
-        if (r >= 0 && end.fds[i] >= 0)
+        if (r >= 0 && end.fds[i] >= 0 && !region)
             r = naru__os_set_nonblocking(end.fds[i], true);
         if (r < 0)
             return naru__fail(r, "%s: %s", end.variable, naru__errno_text(r));

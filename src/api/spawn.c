@@ -307,7 +307,8 @@ int naru_spawn(char *const argv[], const struct naru_spawn_options *options, nar
     if (r > 0) {
         child->pidfd = naru__os_pidfd(child->pid); /* without one the wait ticks */
         for (size_t i = 0; i < plan.n_handles; i++)
-            plan.handles[i]->ops->passed(plan.handles[i]);
+            if (plan.handles[i]->ops->passed)
+                plan.handles[i]->ops->passed(plan.handles[i]);
         *ret_child = child;
     } else if (child) {
         for (size_t i = 0; i < plan.n_blocking; i++) /* the ends stay as they were */

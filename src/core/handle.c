@@ -30,7 +30,8 @@
 enum { MAGIC = 0x7572616e }; /* "naru" */
 
 static const char *const noun_name[] = {"nothing", "stream",          "channel",
-                                        "child",   "stream listener", "channel listener"};
+                                        "child",   "stream listener", "channel listener",
+                                        "region"};
 
 /* ---- life ---- */
 

@@ -21,7 +21,8 @@ enum naru_handle_noun {
     NARU__CHANNEL,
     NARU__CHILD,
     NARU__STREAM_LISTENER,
-    NARU__CHANNEL_LISTENER
+    NARU__CHANNEL_LISTENER,
+    NARU__REGION
 };
 
 enum { NARU__WATCH_MAX = 4 };
@@ -35,7 +36,7 @@ struct naru_watch {
 
 /* An end of a pair on its way into another program. */
 struct naru_passage {
-    const char *noun;   /* "stream", "channel" */
+    const char *noun;   /* "stream", "channel", "region" */
     const char *scheme; /* "pipe" */
     int fds[2];         /* borrowed: reading, writing; NARU__NO_FD where there is none */
 };
@@ -69,7 +70,8 @@ struct naru_handle_ops {
     int (*adopt)(struct naru_handle *);
     /* Describes this end for another program. NULL: cannot be passed. */
     int (*pass)(struct naru_handle *, struct naru_passage *ret_passage);
-    /* The program has it: free this process's copy without telling the peer anything. */
+    /* The program has it: free this process's copy without telling the peer anything. NULL: this
+     * process keeps its own. */
     void (*passed)(struct naru_handle *);
     /* NULL: the kind does not know. */
     int (*peer)(struct naru_handle *, struct naru_peer *ret_peer);

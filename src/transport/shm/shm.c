@@ -3,6 +3,7 @@
 #include "transport/shm/shm.h"
 
 #include "base/error.h"
+#include "object/object.h"
 #include "os/fd.h"
 #include "os/limit.h"
 #include "os/socket.h"
@@ -79,6 +80,13 @@ static int shm_listen(const struct naru_url *url, const struct naru_listen_optio
     return naru__unix_listen(&kind, SOCK_SEQPACKET, NARU__CHANNEL_LISTENER, url, o, ret_l);
 }
 
+/* A name holds one object: a listener's socket, or a directory. */
+static int shm_remove(const struct naru_url *url)
+{
+    int r = naru__object_remove(url);
+    return r == -EEXIST ? naru__unix_remove(url) : r;
+}
+
 const struct naru_transport naru__shm_transport = {
     .size = sizeof naru__shm_transport,
     .scheme = "shm",
@@ -87,5 +95,5 @@ const struct naru_transport naru__shm_transport = {
     .channel_connect = shm_connect,
     .channel_listen = shm_listen,
     .channel_inherit = shm_inherit,
-    .remove = naru__unix_remove,
+    .remove = shm_remove,
 };

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/* file.c - regions that are a file, whether it has a name or none.
+ *
+ * The address space for growth is mapped at once, as far as the region may ever become: what the
+ * file does not have yet is no memory, and what anybody adds is there, at its place, in every
+ * process that has it mapped, without anyone's doing. */
+#include "os/file.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "os/fd.h"
+#include "os/limit.h"
+#include "os/map.h"
+#include "region/region.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { PIECE = 1 << 30 }; /* one call copies no more than 2 GiB */
+
+static const char *name_of(const naru_region *r)
+{
+    return r->handle.name;
+}
+
+/* ---- pages ---- */
+
+int naru__region_no_room(const char *name, int fd, uint64_t size, int code)
+{
+    char link[40], path[64];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, sizeof path);
+    bool mounted = n > 9 && strncmp(path, "/dev/shm/", 9) == 0;
+    struct naru_limit_text why = mounted ? naru__limit_of_room(code, "/dev/shm", size)
+                                         : naru__limit_of_memory(code, size);
+    return naru__fail(code, "%s: no memory for %s: %s%s", name, naru__size_text(size).text,
+                      naru__errno_text(code), why.text);
+}
+
+int naru__region_fill(const char *name, int fd, uint64_t size)
+{
+    int r = naru__os_allocate(fd, size);
+    return r < 0 ? naru__region_no_room(name, fd, size, r) : 0;
+}
+
+/* The same where it may only be read. */
+static int read_holes(naru_region *r, const struct stat *st, uint64_t page)
+{
+    if (r->access & NARU_WRITE || (uint64_t)st->st_blocks * 512 >= r->length)
+        return 0;
+    int code = naru__os_advise(r->data, naru__whole_pages(r->length, page), MADV_POPULATE_READ);
+    if (code == 0 || code == -EINVAL) /* EINVAL: before Linux 5.14 */
+        return 0;
+    return naru__fail(-ENOSPC, "%s has holes, and there is no memory for them: %s", name_of(r),
+                      naru__errno_text(code));
+}
+
+static int cannot_map(const naru_region *r, int code)
+{
+    if (code == -EPERM || code == -EACCES)
+        return naru__fail(-EPERM,
+                          "%s may only be read, by its descriptor or its seals: open it with "
+                          "NARU_READ",
+                          name_of(r));
+    return naru__fail(code, "%s: mapping %s failed: %s%s", name_of(r),
+                      naru__size_text(r->room).text, naru__errno_text(code),
+                      naru__limit_of_memory(code, r->room).text);
+}
+
+int naru__region_map(naru_region *r, int fd, uint64_t reserve)
+{
+    struct stat st;
+    uint64_t align;
+    void *memory;
+    r->fd = fd;
+    int code = naru__os_fstat(fd, &st);
+    if (code < 0)
+        return naru__fail(code, "%s: looking at it failed: %s", name_of(r), naru__errno_text(code));
+    r->length = (uint64_t)st.st_size;
+    r->room = reserve > r->length ? reserve : r->length;
+    code = naru__region_alignment(r, &align);
+    if (code < 0)
+        return code;
+    uint64_t page = st.st_blksize > sysconf(_SC_PAGESIZE) ? (uint64_t)st.st_blksize
+                                                          : (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t whole = naru__whole_pages(r->room, page);
+    bool writable = r->access & NARU_WRITE;
+    code = align ? naru__os_map_aligned(fd, whole, writable, align, &memory)
+                 : naru__os_map(fd, whole, writable, &memory);
+    if (code < 0)
+        return cannot_map(r, code);
+    r->data = memory;
+    r->mapped = (size_t)whole;
+    code = read_holes(r, &st, page);
+    return code < 0 ? code : naru__region_settle(r, 0, r->length);
+}
+
+/* ---- size ---- */
+
+int naru__region_file_length(const naru_region *r, uint64_t *ret_length)
+{
+    struct stat st;
+    int code = naru__os_fstat(r->fd, &st);
+    if (code < 0)
+        return naru__fail(code, "%s: asking for its size failed: %s", name_of(r),
+                          naru__errno_text(code));
+    *ret_length = (uint64_t)st.st_size > r->room ? r->room : (uint64_t)st.st_size;
+    return 0;
+}
+
+int naru__region_file_grow(naru_region *r, uint64_t size)
+{
+    uint64_t is;
+    int code = naru__region_file_length(r, &is);
+    if (code < 0 || size <= is)
+        return code;
+    code = naru__os_allocate(r->fd, size);
+    if (code == -EPERM)
+        return naru__fail(code, "%s: somebody has sealed it against growing (F_SEAL_GROW)",
+                          name_of(r));
+    if (code < 0)
+        return naru__region_no_room(name_of(r), r->fd, size, code);
+    return naru__region_settle(r, is, size);
+}
+
+/* ---- sharing ---- */
+
+int naru__region_file_share(const naru_region *r, int access, int *ret_fd)
+{
+    if (!(access & NARU_WRITE))
+        return naru__fail(-EOPNOTSUPP,
+                          "%s has a name: whoever may open it for writing could do so with a "
+                          "descriptor for reading, too. Its mode decides; memory without a name "
+                          "can be shared for reading alone",
+                          name_of(r));
+    int fd = naru__os_duplicate(r->fd);
+    if (fd < 0)
+        return naru__fail(fd, "%s: no descriptor: %s%s", name_of(r), naru__errno_text(fd),
+                          naru__limit_of_files(fd).text);
+    *ret_fd = fd;
+    return 0;
+}
+
+/* ---- copying ---- */
+
+static int copy_failed(const naru_region *r, const char *what, uint64_t at, size_t n, int code)
+{
+    if (code == -EIO || code == -EFAULT)
+        return naru__fail(-EPROTO,
+                          "%s: %s %zu bytes at %" PRIu64 ": they are not there any more; somebody "
+                          "has made it shorter",
+                          name_of(r), what, n, at);
+    return naru__fail(code, "%s: %s %zu bytes at %" PRIu64 " failed: %s", name_of(r), what, n, at,
+                      naru__errno_text(code));
+}
+
+int naru__region_file_read(const naru_region *r, uint64_t at, void *buf, size_t n)
+{
+    for (size_t done = 0; done < n;) {
+        size_t piece = n - done < PIECE ? n - done : PIECE;
+        int code = naru__os_read_at(r->fd, (char *)buf + done, piece, at + done);
+        if (code < 0)
+            return copy_failed(r, "reading", at + done, piece, code);
+        done += piece;
+    }
+    return 0;
+}
+
+/* A file that is sealed for readers refuses every write, but for those into what was mapped before;
+ * the kernel does that, too, and answers what is missing with an error. */
+int naru__region_file_write(naru_region *r, uint64_t at, const void *buf, size_t n)
+{
+    for (size_t done = 0; done < n;) {
+        size_t piece = n - done < PIECE ? n - done : PIECE;
+        int code = naru__os_write_at(r->fd, (const char *)buf + done, piece, at + done);
+        if (code == -EPERM || code == -EINVAL) {
+            ssize_t m = naru__os_poke(r->data + at + done, (const char *)buf + done, piece);
+            code = m < 0 ? (int)m : (size_t)m == piece ? 0 : -EFAULT;
+        }
+        if (code < 0)
+            return copy_failed(r, "writing", at + done, piece, code);
+        done += piece;
+    }
+    return 0;
+}
+
+void naru__region_file_close(naru_region *r)
+{
+    naru__os_unmap(r->data, r->mapped);
+    r->data = NULL;
+    r->fd = naru__os_close(r->fd);
+}
