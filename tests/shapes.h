@@ -36,7 +36,9 @@ enum {
     BOUND = 2048,    /* the name is of `in`'s socket, and goes with it */
     RAW = 4096,      /* datagrams: type 1 alone, and an end that tells no reason */
     LOSES = 8192,    /* the medium holds no sender back */
-    SHARED = 16384   /* messages wait in memory that both see, not in a stash */
+    SHARED = 16384, /* messages wait in memory that both see, not in a stash */
+    LANES = 32768,  /* queues and topics there: no message is ever cut, none is lost with a death */
+    TOPIC = 65536
 };
 
 struct shape {
@@ -99,7 +101,7 @@ static void open_mq(struct ends *e, size_t max_message, size_t stash, unsigned m
                                    .max_message = max_message,
                                    .stash = stash,
                                    .max_taken = max_taken,
-                                   .cancellable = true};
+                                   .cancellable = strncmp(shape->url, "sysv", 4) == 0};
     const char *url = test_url(shape->url);
     expect_ok(naru_queue_open(url, NARU_RECV, &o, &e->in));
     expect_ok(naru_queue_open(url, NARU_SEND, &o, &e->out));
@@ -157,6 +159,15 @@ static void open_datagrams(struct ends *e, size_t max_message, size_t stash, uns
     expect_ok(naru_queue_open(naru_url(e->in), NARU_SEND, &o, &e->out));
 }
 
+static void open_topic(struct ends *e, size_t max_message, size_t stash, unsigned max_taken)
+{
+    struct naru_topic_options o = {
+        .size = sizeof o, .max_message = max_message, .stash = stash, .max_taken = max_taken};
+    const char *url = test_url(shape->url);
+    expect_ok(naru_topic_open(url, NARU_RECV, &o, &e->in));
+    expect_ok(naru_topic_open(url, NARU_SEND, &o, &e->out));
+}
+
 static const struct shape shapes[] = {
     {"stream pipe:", STREAM | PAIR | BOTH_WAYS | TELLS_DEATH | WATCHED, open_stream_pair, "pipe:"},
     {"stream pipe: one-way", STREAM | PAIR | TELLS_DEATH | WATCHED, open_one_way, "pipe:"},
@@ -190,6 +201,10 @@ static const struct shape shapes[] = {
     {"connection shm:",
      CHANNEL | CONNECTS | BOTH_WAYS | SELECT | TELLS_DEATH | FRAMED | WATCHED | SHARED,
      open_socket_connection, "shm:%s/s%%d"},
+    {"queue shm:", CHANNEL | SELECT | NAMED | FRAMED | WATCHED | SHARED | LANES, open_mq,
+     "shm:%s/q"},
+    {"topic shm:", CHANNEL | SELECT | NAMED | FRAMED | WATCHED | LANES | TOPIC, open_topic,
+     "shm:%s/t"},
     {"queue unix+dgram:", CHANNEL | WATCHED | RAW | BOUND, open_datagrams, "unix+dgram:%s/d%%d"},
     {"queue udp:", CHANNEL | WATCHED | RAW | BOUND | LOSES, open_datagrams, "udp://127.0.0.1:0"},
 };
@@ -245,6 +260,8 @@ static void open_sender(void)
         expect_ok(naru_stream_open(listening, NARU_READ | NARU_WRITE, NULL, PATIENCE, &e.s_out));
     else if (shape->can & CONNECTS)
         expect_ok(naru_channel_connect(listening, NULL, PATIENCE, &e.out));
+    else if (shape->can & TOPIC)
+        expect_ok(naru_topic_open(test_url(shape->url), NARU_SEND, NULL, &e.out));
     else if (shape->can & CHANNEL)
         expect_ok(naru_queue_open(shape->can & BOUND ? listening : test_url(shape->url), NARU_SEND,
                                   NULL, &e.out));

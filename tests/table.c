@@ -18,7 +18,7 @@ static const struct {
     {"sysv-shm", "----y--", "sysv-shm:/tmp#1"},
     {"posix-sem", "-----l-", "posix-sem:/name"},
     {"sysv-sem", "-----l-", "sysv-sem:/tmp#1"},
-    {"shm", "-yllyll", "shm:name"},
+    {"shm", "-yyyyll", "shm:name"},
     {"map", "--llll-", "map:/tmp/file"},
     {"unix", "yy----l", "unix:/tmp/naru-no-such"},
     {"unix+seqpacket", "-y-----", "unix+seqpacket:/tmp/socket"},
@@ -95,7 +95,7 @@ static void refused_cells(void)
                 expect(!strstr(strstr(naru_why(), "these can"), expected[i].url));
             }
         }
-    expect(tried == 20 * 7 - 18);
+    expect(tried == 20 * 7 - 20);
 }
 
 static void stream_cells(void)
@@ -132,8 +132,8 @@ static void channel_cells(void)
     expect_code(1, naru_channel_recv(b, 7, &byte, 1, NULL, NARU_S));
     naru_channel_close(a);
     naru_channel_close(b);
-    static const char *const forms[] = {"fifo:%s/q", "posix-mq:/%s-q", "sysv-mq:%s#1"};
-    for (int i = 0; i < 3; i++) {
+    static const char *const forms[] = {"fifo:%s/q", "posix-mq:/%s-q", "sysv-mq:%s#1", "shm:%s/q"};
+    for (int i = 0; i < 4; i++) {
         const char *url = test_url(forms[i]);
         expect_ok(naru_queue_open(url, NARU_SEND | NARU_RECV, NULL, &a)); /* both in one handle */
         expect_ok(naru_channel_send(a, 7, "q", 1, NARU_S));
@@ -145,6 +145,16 @@ static void channel_cells(void)
     }
     expect_code(-EOPNOTSUPP, naru_channel_connect("pipe:", NULL, NARU_NOWAIT, &a));
     expect_says("naru_channel_pair");
+    const char *url = test_url("shm:%s/t");
+    expect_ok(naru_topic_open(url, NARU_RECV, NULL, &a));
+    expect_ok(naru_topic_open(url, NARU_SEND, NULL, &b));
+    expect_ok(naru_channel_send(b, 7, "t", 1, NARU_S));
+    expect_code(1, naru_channel_recv(a, 7, &byte, 1, NULL, NARU_S));
+    naru_channel_close(a);
+    naru_channel_close(b);
+    expect_code(-EEXIST, naru_queue_open(url, NARU_SEND, NULL, &a)); /* a name holds one object */
+    expect_says("is a topic, and a queue was asked for");
+    expect_ok(naru_remove(url));
 }
 
 static void region_cells(void)
@@ -218,8 +228,8 @@ static void queue_names(void)
     struct naru_queue_options exclusive = {.size = sizeof exclusive, .flags = NARU_EXCLUSIVE};
     struct naru_queue_options existing = {.size = sizeof existing, .flags = NARU_EXISTING};
     struct naru_queue_options mode = {.size = sizeof mode, .mode = 0640};
-    static const char *const forms[] = {"fifo:%s/n", "posix-mq:/%s-n", "sysv-mq:%s#2"};
-    for (int i = 0; i < 3; i++) {
+    static const char *const forms[] = {"fifo:%s/n", "posix-mq:/%s-n", "sysv-mq:%s#2", "shm:%s/n"};
+    for (int i = 0; i < 4; i++) {
         const char *url = test_url(forms[i]);
         expect_code(-ENOENT, naru_queue_open(url, NARU_RECV, &existing, &c));
         expect_ok(naru_queue_open(url, NARU_RECV, &exclusive, &c));

@@ -71,10 +71,12 @@ struct naru_queue_options {
     unsigned max_taken;  /* as above */
     unsigned flags;      /* NARU_EXCLUSIVE, NARU_EXISTING, NARU_ANY_USER; NARU_SPIN, NARU_SLEEP */
     mode_t mode;         /* of an object that this call creates, 0: 0600 */
-    unsigned messages;   /* messages the queue should hold, 0: as capacity says; posix-mq: only,
-                          * other kinds refuse it */
+    unsigned messages;   /* messages the queue should hold, shm: of each sender, 0: as capacity
+                          * says; posix-mq: and shm: only, other kinds refuse it */
     int cancellable;     /* sysv-mq: every wait can be cancelled, at the cost of looking again
                           * after 1 ms, rising to 10 ms; other kinds always can */
+    unsigned receivers;  /* shm: 1: never more than one receiver, who then claims messages without
+                          * a compare-and-swap; 0: any number; other kinds refuse it */
 };
 
 struct naru_topic_options {

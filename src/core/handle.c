@@ -19,10 +19,12 @@
 #include "base/process.h"
 #include "os/fd.h"
 #include "os/file.h"
+#include "os/futex.h"
 #include "os/limit.h"
 #include "os/poll.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -184,6 +186,14 @@ static int make_eventfd(struct naru_handle *h, _Atomic int *slot)
     return 0;
 }
 
+static void wake_sleeper(struct naru_handle *h, int thread)
+{
+    if (!h->word[thread])
+        return;
+    atomic_fetch_add(h->word[thread], 1);
+    (void)naru__os_futex_wake(h->word[thread], INT_MAX);
+}
+
 static void signal_if_made(const _Atomic int *slot)
 {
     int fd = atomic_load(slot);
@@ -234,7 +244,7 @@ static int check_end(struct naru_wait *w, int64_t *ret_now)
     return 0;
 }
 
-int naru__wait_step(struct naru_wait *w)
+int naru__wait_spin(struct naru_wait *w)
 {
     struct naru_handle *h = w->handle;
     int64_t now;
@@ -243,11 +253,32 @@ int naru__wait_step(struct naru_wait *w)
         return r;
     if (w->spin_until == 0)
         w->spin_until = spin_end(h, w->thread, now);
-    if (now < w->spin_until) {
-        for (int i = 0; i < 24 && !w->looks; i++)
-            naru__relax();
+    if (now >= w->spin_until)
         return 0;
-    }
+    for (int i = 0; i < 24 && !w->looks; i++)
+        naru__relax();
+    return 1;
+}
+
+int naru__wait_futex(struct naru_wait *w, _Atomic uint32_t *word, uint32_t value, int64_t again)
+{
+    struct naru_handle *h = w->handle;
+    if (take_cancel(h))
+        return naru__fail(-ECANCELED, "%s: the wait was cancelled", h->name);
+    int r = naru__os_futex_wait(word, value, again < w->deadline ? again : w->deadline);
+    w->slept = true;
+    naru__count(&h->counts.sleeps[w->thread], 1);
+    if (r == 0 || r == -EINTR || r == -ETIMEDOUT)
+        return 0;
+    return naru__fail(r, "%s: waiting failed: %s", h->name, naru__errno_text(r));
+}
+
+int naru__wait_step(struct naru_wait *w)
+{
+    struct naru_handle *h = w->handle;
+    int r = naru__wait_spin(w);
+    if (r != 0)
+        return r < 0 ? r : 0;
     struct naru_watch watch = {.again = NARU__NEVER};
     r = h->ops->watch(h, w->events, &watch);
     return r < 0 ? r : sleep_on(w, &watch);
@@ -466,8 +497,10 @@ int naru__handle_cancel(struct naru_handle *h)
         return naru__fail_static(-EOPNOTSUPP,
                                  "a wait for ever on this kind is one system call, which nothing "
                                  "ends: wait with a timeout, or open with .cancellable");
-    signal_if_made(&h->wake[0]);
-    signal_if_made(&h->wake[1]);
+    for (int i = 0; i < 2; i++) {
+        signal_if_made(&h->wake[i]);
+        wake_sleeper(h, i);
+    }
     signal_if_made(&h->bell);
     atomic_store(&h->touched, true);
     return 0;

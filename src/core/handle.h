@@ -95,6 +95,7 @@ struct naru_handle {
     _Atomic int cancelled;
     _Atomic int wake[2];      /* eventfds of the receiving and the sending thread's sleep, made by
                                * the first, else NARU__NO_FD; each drained by its thread alone */
+    _Atomic uint32_t *word[2]; /* futexes that the two threads sleep on, NULL: they poll */
     _Atomic int pidfd;        /* what naru_peer lends, else NARU__NO_FD */
     _Atomic int bell;         /* eventfd in the epoll set: look, though no descriptor tells */
     _Atomic bool touched;     /* naru_cancel has written the bell */
@@ -185,6 +186,12 @@ int naru__wait_step(struct naru_wait *);
 int naru__wait_sleep(struct naru_wait *);
 /* The same where the kernel tells nobody: sleeps 0.1 ms, rising to 10 ms. */
 int naru__wait_tick(struct naru_wait *);
+/* The two halves of a step, for who sleeps on a word of shared memory: 1 look again, 0 sleep now,
+ * or as naru__wait_step. */
+int naru__wait_spin(struct naru_wait *);
+/* Sleeps while the word has that value, until it is `again` at the latest: 0, or as above. The
+ * handle's `word[thread]` must lead to it, so that naru_cancel can end the sleep. */
+int naru__wait_futex(struct naru_wait *, _Atomic uint32_t *word, uint32_t value, int64_t again);
 /* Around one system call that waits for ever and that nothing of naru's can end: naru_cancel says
  * so meanwhile. 0, or -ECANCELED: it was told before. */
 int naru__wait_deaf(struct naru_wait *);

@@ -159,7 +159,7 @@ const struct naru_url_form naru__url_forms[] = {
     {"shm",
      "shm:name, shm:/dir",
      "shared-memory",
-     {NO, YES, LATER, LATER, YES, LATER, LATER},
+     {NO, YES, YES, YES, YES, LATER, LATER},
      {0},
      SHM_PROMISE,
      NOT_A_SOCKET},

@@ -53,6 +53,9 @@ struct naru_outgoing {
     size_t size; /* their sum, at most limits.max_message as far as it is known */
 };
 
+/* Copies n of its bytes, from byte `from` of the whole on. */
+void naru__gather(const struct naru_outgoing *, uint64_t from, uint8_t *to, uint64_t n);
+
 struct naru_channel_ops {
     size_t size;
     /* Sends one message whole, or nothing of it. Sending thread. */

@@ -196,3 +196,17 @@ void naru__os_program_of(pid_t pid, char *buf, size_t n)
     naru__os_close(fd);
     snprintf(r > 0 ? buf + r - 1 : buf, 2, "%s", r > 0 ? "" : "?");
 }
+
+bool naru__os_is_stopped(pid_t pid)
+{
+    char path[64], stat[512];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    int fd = pid > 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    ssize_t r = fd < 0 ? -1 : read(fd, stat, sizeof stat - 1);
+    naru__os_close(fd);
+    if (r <= 0)
+        return false;
+    stat[r] = '\0';
+    const char *state = strrchr(stat, ')'); /* the program's name may have anything in it */
+    return state && (state[2] == 'T' || state[2] == 't');
+}

@@ -46,5 +46,6 @@ unsigned naru__os_interface(const char *name); /* its index; 0: there is none */
 
 /* The program of a process, as its /proc entry names it; "?" if it cannot be known. */
 void naru__os_program_of(pid_t pid, char *buf, size_t n);
+bool naru__os_is_stopped(pid_t pid); /* by a signal or a debugger */
 
 #endif

@@ -75,23 +75,6 @@ static int await_room(struct shm_end *e, uint64_t n, struct naru_wait *wait, uin
 
 /* ---- one message ---- */
 
-/* Copies n bytes from the pieces, from byte `from` of the whole on. */
-static void gather(const struct naru_outgoing *out, uint64_t from, uint8_t *to, uint64_t n)
-{
-    for (size_t i = 0; n > 0 && i < out->n; i++) {
-        size_t have = out->vector[i].iov_len;
-        if (from >= have) {
-            from -= have;
-            continue;
-        }
-        size_t m = have - from < n ? have - (size_t)from : (size_t)n;
-        memcpy(to, (const uint8_t *)out->vector[i].iov_base + from, m);
-        to += m;
-        n -= m;
-        from = 0;
-    }
-}
-
 /* There is always a slot left for this: see naru__ring_has_slot. */
 static void take_back(struct shm_end *e, uint32_t type)
 {
@@ -112,7 +95,7 @@ static int send_pieces(struct shm_end *e, const struct naru_outgoing *out, struc
                 take_back(e, out->type);
             return r;
         }
-        gather(out, from, room, n);
+        naru__gather(out, from, room, n);
         from += n;
         naru__ring_publish(&e->tx, &(struct naru_ring_outgoing){.type = out->type,
                                                                 .kind = from == n ? NARU_RING_FIRST
@@ -157,7 +140,7 @@ static int send_one(struct shm_end *e, const struct naru_outgoing *out, int64_t 
         if (out->n == 1)
             naru__ring_copy(naru__ring_inline(&e->tx), out->vector->iov_base, out->size);
         else
-            gather(out, 0, naru__ring_inline(&e->tx), out->size);
+            naru__gather(out, 0, naru__ring_inline(&e->tx), out->size);
         naru__ring_publish_inline(&e->tx, out->type, (uint32_t)out->size);
         return 0;
     }
@@ -174,11 +157,11 @@ static int send_one(struct shm_end *e, const struct naru_outgoing *out, int64_t 
     if (r < 0)
         return r;
     if (small) {
-        gather(out, 0, naru__ring_inline(&e->tx), out->size);
+        naru__gather(out, 0, naru__ring_inline(&e->tx), out->size);
         naru__ring_publish_inline(&e->tx, out->type, (uint32_t)out->size);
         return 0;
     }
-    gather(out, 0, room, out->size);
+    naru__gather(out, 0, room, out->size);
     naru__ring_publish(&e->tx, &(struct naru_ring_outgoing){.type = out->type,
                                                             .signature = out->signature,
                                                             .size = (uint32_t)out->size,

@@ -7,7 +7,9 @@
 #include "os/fd.h"
 #include "os/limit.h"
 #include "os/socket.h"
+#include "object/object.h"
 #include "transport/common/place.h"
+#include "transport/shm/lanes.h"
 
 #include <errno.h>
 
@@ -95,5 +97,7 @@ const struct naru_transport naru__shm_transport = {
     .channel_connect = shm_connect,
     .channel_listen = shm_listen,
     .channel_inherit = shm_inherit,
+    .queue_open = naru__lanes_queue,
+    .topic_open = naru__lanes_topic,
     .remove = shm_remove,
 };
