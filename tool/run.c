@@ -171,13 +171,14 @@ static int link_queue(struct pipeline *p, int i, const char *kind)
 static const struct {
     int (*link)(struct pipeline *, int link, const char *kind);
     const char *kind;
-} vias[] = {
-    {link_pair, "pipe:"},       {link_fifo, "fifo:"},      {link_messages, "pipe:"},
-    {link_file, "fifo:"},       {link_messages, "unix:"},  {link_messages, "unix+seqpacket:"},
-    {link_file, "unix+dgram:"}, {link_queue, "posix-mq:"}, {link_queue, "sysv-mq:"}};
+} vias[] = {{link_pair, "pipe:"},       {link_fifo, "fifo:"},
+            {link_messages, "pipe:"},   {link_file, "fifo:"},
+            {link_messages, "unix:"},   {link_messages, "unix+seqpacket:"},
+            {link_file, "unix+dgram:"}, {link_queue, "posix-mq:"},
+            {link_queue, "sysv-mq:"},   {link_messages, "shm:"}};
 #define VIA_WORDS                                                                                  \
     "pipe fifo pipe:messages fifo:messages unix:messages unix+seqpacket unix+dgram posix-mq "      \
-    "sysv-mq"
+    "sysv-mq shm"
 
 /* ---- programs ---- */
 

@@ -9,6 +9,7 @@
 #include <naru/channel.h>
 #include <naru/region.h>
 #include <naru/spawn.h>
+#include <naru/inspect.h>
 #include <naru/typed.h>
 
 #endif

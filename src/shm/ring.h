@@ -47,7 +47,8 @@ enum {
     NARU_RING_SLOTS_AT = 4096,
     NARU_RING_INLINE = 112,
     NARU_RING_SLOTS_MIN = 16,
-    NARU_RING_SLOTS_MAX = 1 << 20
+    NARU_RING_SLOTS_MAX = 1 << 20,
+    NARU_RING_LABEL = 200 /* of "naru:NAME", which a file is called in /proc: cut there */
 };
 #define NARU_RING_AREA_MAX (UINT64_C(1) << 40)
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # command.bats - the command, with foreign programs and real processes at the other end.
 
-KINDS="pipe fifo pipe:messages fifo:messages unix:messages unix+seqpacket unix+dgram posix-mq sysv-mq"
+KINDS="pipe fifo pipe:messages fifo:messages unix:messages unix+seqpacket unix+dgram posix-mq sysv-mq shm"
 
 setup() {
     NARU=$(realpath "$NARU")
@@ -116,7 +116,7 @@ teardown() {
 # The pumps are the children of naru whose command line says so.
 @test "run: a pump killed ends the pipeline with 1 and a sentence" {
     for way in in out; do
-        for via in pipe:messages fifo:messages unix:messages posix-mq sysv-mq; do
+        for via in pipe:messages fifo:messages unix:messages posix-mq sysv-mq shm; do
             timeout 10 "$NARU" run --via $via 'yes' 'cat >/dev/null' 2>said 3>&- &
             for try in $(seq 100); do
                 pump=$(pgrep -P "$(pgrep -P $!)" -f "pump $way 1" || true) # timeout's naru's

@@ -107,6 +107,8 @@ int naru__unix_place(const struct naru_url *url, struct unix_place *ret_place)
     char path[PATH_MAX], directory[64];
     struct unix_place p = {.directory = NARU__NO_FD, .lock = NARU__NO_FD};
     int r;
+    if (!url->rest[0] && strcmp(url->scheme, "shm") == 0)
+        return naru__fail(-EINVAL, "%s has no name: write shm:name or shm:/path", url->text);
     if (!url->rest[0])
         return naru__fail(-EINVAL, "%s names no socket: write %s:/path, %s:@abstract or %s:name",
                           url->text, url->scheme, url->scheme, url->scheme);

@@ -68,6 +68,7 @@ static int greet(struct shm_end *e)
     memcpy(CMSG_DATA(c), fds, sizeof fds);
     ssize_t r = naru__os_send(e->socket, &m, 0);
     naru__os_close(reader);
+    e->greeted = true;
     if (r == sizeof g || r == -EPIPE || r == -ECONNRESET)
         return 0; /* it has gone already: whoever waits for it learns so */
     return naru__fail(r < 0 ? (int)r : -EIO, "%s: greeting failed: %s", name_of(e),
@@ -81,7 +82,7 @@ static void close_all(int *fds, size_t n)
 }
 
 /* 1: it is here; 0: none yet; -EPIPE: the end; -EPROTO. */
-static int hear(struct shm_end *e, int ret_fds[GREETING_FDS], uint32_t *ret_pid)
+static int hear(struct shm_end *e, int ret_fds[GREETING_FDS])
 {
     struct greeting g;
     _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * 16)];
@@ -107,7 +108,6 @@ static int hear(struct shm_end *e, int ret_fds[GREETING_FDS], uint32_t *ret_pid)
     if (r == sizeof g && n == GREETING_FDS && g.magic == GREETING_MAGIC &&
         g.version == NARU_RING_VERSION) {
         memcpy(ret_fds, fds, sizeof(int) * GREETING_FDS);
-        *ret_pid = g.pid;
         return 1;
     }
     close_all(fds, n);
@@ -197,26 +197,31 @@ static int take_in(struct shm_end *e, int fds[GREETING_FDS])
 static int meet_once(struct shm_end *e)
 {
     int fds[GREETING_FDS] = {NARU__NO_FD, NARU__NO_FD, NARU__NO_FD};
-    uint32_t pid;
+    struct stat st;
     if (e->unmet)
         return naru__fail(e->unmet,
                           "%s: the other end could not be met (%s), and it greets but once: close "
                           "this end, and connect again",
                           name_of(e), naru__errno_text(e->unmet));
-    int r = hear(e, fds, &pid);
+    int r = e->greeted ? 0 : greet(e);
+    if (r == 0)
+        r = hear(e, fds);
     if (r < 0 && r != -EPIPE)
         e->unmet = r;
     if (r <= 0)
         return r;
-    if (atomic_load_explicit(&e->met, memory_order_relaxed))
-        r = naru__fail(-EPROTO, "%s: the other end greets a second time", name_of(e));
-    else
+    bool met = atomic_load_explicit(&e->met, memory_order_relaxed);
+    bool again = met && naru__os_fstat(fds[0], &st) == 0 &&
+                 st.st_ino == atomic_load_explicit(&e->mine->life.other, memory_order_relaxed);
+    if (!met)
         r = take_in(e, fds);
-    if (r < 0) {
-        close_all(fds, GREETING_FDS);
+    else if (!again) /* it could not be passed on, and greeted anew */
+        r = naru__fail(-EPROTO, "%s: another end greets as the other one", name_of(e));
+    if (r < 0)
         e->unmet = r;
-    }
-    return r;
+    if (r < 0 || again)
+        close_all(fds, GREETING_FDS);
+    return r < 0 ? r : 0;
 }
 
 int naru__shm_meet(struct shm_end *e)
@@ -551,13 +556,34 @@ static int end_adopt(struct naru_handle *h)
     return 0;
 }
 
+static struct shm_end *other_of(const struct shm_end *e)
+{
+    return e->pair ? e->pair->end[e->pair->end[0] == e] : NULL;
+}
+
+/* What this process's ends of a pair have said to each other, and nobody has heard. */
+static void unsay(struct shm_end *e)
+{
+    int fds[GREETING_FDS];
+    while (hear(e, fds) > 0)
+        close_all(fds, GREETING_FDS);
+    e->greeted = false;
+}
+
+/* The program greets for itself, and each end that stays here greets again when it is used. */
 static int end_pass(struct naru_handle *h, struct naru_passage *ret_passage)
 {
-    struct shm_end *e = of_handle(h);
+    struct shm_end *e = of_handle(h), *other = other_of(e);
     if (atomic_load_explicit(&e->used, memory_order_relaxed))
         return naru__fail(-EBUSY,
                           "%s: this end has been used already and cannot go to another program",
                           name_of(e));
+    if (other) {
+        pthread_mutex_lock(&other->meet);
+        unsay(e);
+        unsay(other);
+        pthread_mutex_unlock(&other->meet);
+    }
     *ret_passage = (struct naru_passage){"channel", "shm", {e->socket, e->socket}};
     return 0;
 }
@@ -592,20 +618,13 @@ static void end_free(struct shm_end *e)
     free(e);
 }
 
-/* The program that has it now greets for itself: what this process said for it is forgotten. */
 static void end_passed(struct naru_handle *h)
 {
-    struct shm_end *e = of_handle(h);
-    struct shm_end *other = e->pair ? e->pair->end[e->pair->end[0] == e] : NULL;
-    int fds[GREETING_FDS];
-    uint32_t pid;
+    struct shm_end *e = of_handle(h), *other = other_of(e);
     if (other) {
         pthread_mutex_lock(&other->meet);
         atomic_store_explicit(&other->met, false, memory_order_release);
         forget_theirs(other);
-        while (hear(other, fds, &pid) > 0) /* the program may have been quick */
-            if (pid == (uint32_t)getpid() || take_in(other, fds) < 0)
-                close_all(fds, GREETING_FDS);
         pthread_mutex_unlock(&other->meet);
     }
     end_free(e);
@@ -688,8 +707,9 @@ static int make_file(struct shm_end *e, size_t capacity)
 {
     struct naru_ring_header plan = naru__ring_plan(capacity, e->max_receive);
     void *memory;
-    char label[200]; /* by which it is found in /proc; a URL may be longer */
-    snprintf(label, sizeof label, "naru:%s", strchr(name_of(e), ':') + 1);
+    char label[NARU_RING_LABEL];
+    const char *rest = strchr(name_of(e), ':'); /* one that was inherited has none */
+    snprintf(label, sizeof label, "naru:%s", rest ? rest + 1 : "");
     int r = e->memfd = naru__os_memfd(label);
     if (r >= 0)
         r = naru__os_allocate(e->memfd, plan.file);

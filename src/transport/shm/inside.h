@@ -42,6 +42,7 @@ struct shm_end {
 
     pthread_mutex_t meet; /* guards the other end's side: file, bells, pidfd, being gone */
     _Atomic bool met;     /* release after, acquire before what is below */
+    bool greeted;         /* for this process; taken back when an end is passed on */
     int unmet;            /* 0, or why it never will be: its greeting is lost */
     const struct naru_ring_file *theirs;
     int their_file;                /* whose locks tell whether its holder lives */

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+/* snapshot.c - views are put together, handed out, and freed. */
+#include "inspect/snapshot.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "os/proc.h"
+#include "os/socket.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Which function looks, by the scheme. A kind that is looked at otherwise adds a row. */
+static const struct {
+    const char *scheme;
+    int (*look)(naru_snapshot *, const struct naru_url *);
+} kinds[] = {
+    {"shm", naru__look_at_connections},
+};
+
+struct facts {
+    struct naru_fact *list;
+    size_t n;
+};
+
+struct snapshot_part {
+    struct naru_view_part public; /* first */
+    struct facts facts;
+    char program[64];
+};
+
+struct snapshot_view {
+    struct naru_view public; /* first */
+    struct facts facts;
+    struct snapshot_part **parts;
+    size_t n_parts;
+    char *url;
+};
+
+struct naru_snapshot {
+    struct snapshot_view **views;
+    size_t n, hidden;
+    bool poor; /* there was no memory for something */
+};
+
+/* Room for one more pointer, and what it is to point at. */
+static void *add(naru_snapshot *s, void *list, size_t *n, size_t size)
+{
+    void ***pointers = list;
+    void *item = naru__alloc(size);
+    void **more = item ? naru__alloc((*n + 1) * sizeof *more) : NULL;
+    if (!more) {
+        free(item);
+        s->poor = true;
+        return NULL;
+    }
+    if (*n > 0)
+        memcpy(more, *pointers, *n * sizeof *more);
+    free(*pointers);
+    *pointers = more;
+    more[(*n)++] = item;
+    return item;
+}
+
+struct snapshot_view *naru__snapshot_add(naru_snapshot *s, const char *url, const char *noun)
+{
+    struct snapshot_view *v = add(s, &s->views, &s->n, sizeof *v);
+    if (!v)
+        return NULL;
+    v->url = naru__copy_text(url, strlen(url));
+    s->poor |= !v->url;
+    v->public = (struct naru_view){.url = v->url, .noun = noun, .owner = -1};
+    return v;
+}
+
+void naru__snapshot_size(struct snapshot_view *v, int64_t owner, uint64_t bytes)
+{
+    if (!v)
+        return;
+    v->public.owner = owner;
+    v->public.bytes = bytes;
+}
+
+struct snapshot_part *naru__snapshot_part(naru_snapshot *s, struct snapshot_view *v, pid_t pid)
+{
+    struct snapshot_part *p = v ? add(s, &v->parts, &v->n_parts, sizeof *p) : NULL;
+    if (!p)
+        return NULL;
+    snprintf(p->program, sizeof p->program, "?");
+    if (pid > 0)
+        naru__os_program_of(pid, p->program, sizeof p->program);
+    p->public = (struct naru_view_part){
+        .pid = pid, .uid = pid > 0 ? naru__os_proc_uid(pid) : -1, .program = p->program};
+    return p;
+}
+
+static void add_fact(naru_snapshot *s, struct snapshot_view *v, struct snapshot_part *p,
+                     struct naru_fact fact)
+{
+    struct facts *facts = p ? &p->facts : v ? &v->facts : NULL;
+    struct naru_fact *more = facts ? naru__alloc((facts->n + 1) * sizeof *more) : NULL;
+    if (!more) {
+        free((void *)(uintptr_t)fact.text);
+        s->poor = true;
+        return;
+    }
+    if (facts->n > 0)
+        memcpy(more, facts->list, facts->n * sizeof *more);
+    free(facts->list);
+    more[facts->n++] = fact;
+    facts->list = more;
+}
+
+void naru__snapshot_number(naru_snapshot *s, struct snapshot_view *v, struct snapshot_part *p,
+                           const char *name, const char *unit, uint64_t number)
+{
+    add_fact(s, v, p, (struct naru_fact){.name = name, .unit = unit, .number = number});
+}
+
+void naru__snapshot_word(naru_snapshot *s, struct snapshot_view *v, struct snapshot_part *p,
+                         const char *name, const char *text)
+{
+    char *copy = naru__copy_text(text, strlen(text));
+    if (copy)
+        add_fact(s, v, p, (struct naru_fact){.name = name, .text = copy});
+    else
+        s->poor = true;
+}
+
+void naru__snapshot_hide(naru_snapshot *s, size_t processes)
+{
+    s->hidden = processes > s->hidden ? processes : s->hidden;
+}
+
+/* What grew is shown in its public form. */
+static void finish(naru_snapshot *s)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        struct snapshot_view *v = s->views[i];
+        v->public.facts = v->facts.list;
+        v->public.n_facts = v->facts.n;
+        v->public.n_parts = v->n_parts;
+        v->public.parts = (const struct naru_view_part *const *)(void *)v->parts;
+        for (size_t k = 0; k < v->n_parts; k++) {
+            v->parts[k]->public.facts = v->parts[k]->facts.list;
+            v->parts[k]->public.n_facts = v->parts[k]->facts.n;
+        }
+    }
+}
+
+int naru__snapshot_take(const struct naru_url *url, naru_snapshot **ret_snapshot)
+{
+    int r = naru__fail(-EOPNOTSUPP, "%s: nothing of this kind can be looked at in this build",
+                       url->text);
+    naru_snapshot *s = naru__alloc(sizeof *s);
+    if (!s)
+        return -ENOMEM;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (strcmp(kinds[i].scheme, url->scheme) == 0)
+            r = kinds[i].look(s, url);
+    if (r == 0 && s->poor)
+        r = naru__fail(-ENOMEM, "%s: no memory for what is seen there", url->text);
+    if (r < 0) {
+        naru_snapshot_free(s);
+        return r;
+    }
+    finish(s);
+    *ret_snapshot = s;
+    return 0;
+}
+
+const struct naru_view *naru_snapshot_view(const naru_snapshot *s, size_t i)
+{
+    return s && i < s->n ? &s->views[i]->public : NULL;
+}
+
+size_t naru_snapshot_hidden(const naru_snapshot *s)
+{
+    return s ? s->hidden : 0;
+}
+
+static void free_facts(struct facts *facts)
+{
+    for (size_t i = 0; i < facts->n; i++)
+        free((void *)(uintptr_t)facts->list[i].text);
+    free(facts->list);
+}
+
+naru_snapshot *naru_snapshot_free(naru_snapshot *s)
+{
+    for (size_t i = 0; s && i < s->n; i++) {
+        struct snapshot_view *v = s->views[i];
+        for (size_t k = 0; k < v->n_parts; k++) {
+            free_facts(&v->parts[k]->facts);
+            free(v->parts[k]);
+        }
+        free_facts(&v->facts);
+        free(v->parts);
+        free(v->url);
+        free(v);
+    }
+    if (s)
+        free(s->views);
+    free(s);
+    return NULL;
+}

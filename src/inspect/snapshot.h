@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/* snapshot.h - views as they are put together. A kind is one function in the table of snapshot.c
+ * that adds its views; it takes no part in what it looks at, and believes nothing that it reads
+ * there. */
+#ifndef NARU_INSPECT_SNAPSHOT_H
+#define NARU_INSPECT_SNAPSHOT_H
+
+#include "base/url.h"
+#include "naru/inspect.h"
+
+#include <sys/types.h>
+
+struct snapshot_view; /* struct naru_view, growing */
+struct snapshot_part;
+
+/* All NULL on lack of memory; then the snapshot fails as a whole, so that nobody has to check. */
+struct snapshot_view *naru__snapshot_add(naru_snapshot *, const char *url, const char *noun);
+struct snapshot_part *naru__snapshot_part(naru_snapshot *, struct snapshot_view *, pid_t pid);
+void naru__snapshot_size(struct snapshot_view *, int64_t owner, uint64_t bytes);
+/* Of the part, or if that is NULL of the view. Name and unit are static; the text is copied. */
+void naru__snapshot_number(naru_snapshot *, struct snapshot_view *, struct snapshot_part *,
+                           const char *name, const char *unit, uint64_t number);
+void naru__snapshot_word(naru_snapshot *, struct snapshot_view *, struct snapshot_part *,
+                         const char *name, const char *text);
+void naru__snapshot_hide(naru_snapshot *, size_t processes);
+
+int naru__snapshot_take(const struct naru_url *, naru_snapshot **ret_snapshot);
+
+/* ---- the kinds: each adds what the URL names ---- */
+
+/* connections.c: shm:, its listener and its connections. */
+int naru__look_at_connections(naru_snapshot *, const struct naru_url *);
+
+#endif

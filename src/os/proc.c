@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/* proc.c - reading /proc. Processes come and go meanwhile: what has gone is passed over. */
+#include "os/proc.h"
+
+#include "base/fault.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static DIR *open_directory(const char *path)
+{
+    if (naru__fault_at("opendir") < 0) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return opendir(path);
+}
+
+static int look_at(pid_t pid, DIR *fds, naru_proc_file *each, void *arg)
+{
+    char path[64], target[256];
+    struct dirent *entry;
+    int r = 0;
+    while (r >= 0 && (entry = readdir(fds))) {
+        if (entry->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof path, "/proc/%d/fd/%.20s", (int)pid, entry->d_name);
+        ssize_t n = readlink(path, target, sizeof target - 1);
+        if (n <= 0)
+            continue;
+        target[n] = '\0';
+        r = each(arg, pid, atoi(entry->d_name), target);
+    }
+    return r;
+}
+
+int naru__os_proc_files(naru_proc_file *each, void *arg, size_t *ret_hidden)
+{
+    char path[32];
+    struct dirent *entry;
+    int r = 0;
+    *ret_hidden = 0;
+    DIR *processes = open_directory("/proc");
+    if (!processes)
+        return -errno;
+    while (r >= 0 && (entry = readdir(processes))) {
+        pid_t pid = (pid_t)atol(entry->d_name);
+        if (pid <= 0)
+            continue;
+        snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+        DIR *fds = open_directory(path);
+        if (!fds && errno == EACCES)
+            ++*ret_hidden;
+        else if (!fds && errno != ENOENT && errno != ESRCH)
+            r = -errno;
+        if (!fds)
+            continue;
+        r = look_at(pid, fds, each, arg);
+        closedir(fds);
+    }
+    closedir(processes);
+    return r < 0 ? r : 0;
+}
+
+int naru__os_proc_open(pid_t pid, int fd)
+{
+    char path[64];
+    int r = naru__fault_at("open");
+    if (r < 0)
+        return r;
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)pid, fd);
+    r = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    return r < 0 ? -errno : r;
+}
+
+/* The text behind `key` at the front of a line. */
+static int read_line(const char *path, const char *key, char *buf, size_t n)
+{
+    char line[256];
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return -errno;
+    int r = -ENOENT;
+    while (r < 0 && fgets(line, sizeof line, f))
+        if (strncmp(line, key, strlen(key)) == 0) {
+            snprintf(buf, n, "%s", line + strlen(key));
+            r = 0;
+        }
+    fclose(f);
+    return r;
+}
+
+int naru__os_proc_file_flags(pid_t pid, int fd)
+{
+    char path[64], text[256];
+    snprintf(path, sizeof path, "/proc/%d/fdinfo/%d", (int)pid, fd);
+    int r = read_line(path, "flags:", text, sizeof text);
+    return r < 0 ? r : (int)strtol(text, NULL, 8);
+}
+
+int64_t naru__os_proc_uid(pid_t pid)
+{
+    char path[64];
+    struct stat st;
+    snprintf(path, sizeof path, "/proc/%d", (int)pid);
+    return stat(path, &st) < 0 ? -1 : (int64_t)st.st_uid;
+}
+
+pid_t naru__os_proc_inner_pid(pid_t pid)
+{
+    char path[64], text[256];
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    if (read_line(path, "NSpid:", text, sizeof text) < 0)
+        return 0;
+    const char *last = strrchr(text, '\t'); /* one number a namespace, the innermost last */
+    return (pid_t)atol(last ? last : text);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/* proc.h - what /proc tells of other processes and their files. Results as in os/fd.h. */
+#ifndef NARU_OS_PROC_H
+#define NARU_OS_PROC_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* A file that a process has open: its descriptor there, and what the link says that it is. */
+typedef int naru_proc_file(void *arg, pid_t pid, int fd, const char *target);
+
+/* Calls `each` for every open file of every process that may be looked at, until it returns an
+ * error. ret_hidden: how many may not. 0, or the error. */
+int naru__os_proc_files(naru_proc_file *each, void *arg, size_t *ret_hidden);
+
+int naru__os_proc_open(pid_t pid, int fd);       /* the same file, for reading */
+int naru__os_proc_file_flags(pid_t pid, int fd); /* O_... of that descriptor */
+int64_t naru__os_proc_uid(pid_t pid);            /* -1: not known */
+pid_t naru__os_proc_inner_pid(pid_t pid);        /* in its own namespace; 0: not known */
+
+#endif
