@@ -182,7 +182,7 @@ teardown() {
     run "$NARU" recv tcp://localhost:1
     [ "$status" -eq 1 ]
     [[ $output == *"cannot be a queue"* ]]
-    run "$NARU" recv shm:x
+    run "$NARU" recv nats://localhost/x
     [[ $output == *"not in this build"* ]]
 }
 
