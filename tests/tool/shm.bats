@@ -59,7 +59,7 @@ two" ]
     [ "$status" -eq 1 ]
     [[ $output == *"not there"* ]]
     run "$NARU" rm shm:
-    [[ $output == *"shm:name"* ]]
+    [[ $output == *"a name"* || $output == *"no name"* ]]
 }
 
 @test "kinds knows what shm: can be" {
