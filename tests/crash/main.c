@@ -60,11 +60,14 @@ static uint64_t quota(enum mode mode)
     if (options.all)
         return UINT64_MAX;
     unsigned long all = options.points ? options.points : usual[mode];
+    unsigned with = 0; /* jobs that have this mode share it */
+    for (unsigned i = 0; i < jobs->n; i++)
+        with += wanted(mode, jobs->job[i].scenario);
     if (mode == CLEANER && all > usual[mode])
         all = usual[mode];
     if (options.self_test && mode == CLEANER)
         all = 12 * jobs->n;
-    return (all + jobs->n - 1) / jobs->n;
+    return with ? (all + with - 1) / with : 0;
 }
 
 static bool stopped(const struct job *job, enum mode mode)
@@ -100,7 +103,10 @@ static void each_point(struct world *w, struct job *job, enum mode mode,
 {
     struct points list = shuffled(&job->points, mode == KILLS ? &job->calls : NULL);
     uint64_t most = options.all ? list.n * (mode == KILLS ? 8 : 2) : quota(mode);
-    for (uint64_t i = 0; list.n && i < most && !stopped(job, mode); i++) {
+    /* what was missed, for it did not run this time, does not count; but some are always missed */
+    for (uint64_t i = 0; list.n && i < 2 * most && job->tally.total[mode] < most &&
+                         !stopped(job, mode);
+         i++) {
         w->seed = options.seed * 8 + (i % 8 ^ i / list.n % 8);
         run(w, job, list.list[i % list.n]);
         if (i < list.n)
@@ -131,10 +137,12 @@ static void images(struct world *w, struct job *job)
     w->seed = options.seed * 8;
     /* the first run also says which points there are */
     job->scenario->no_images ? record_points(w, job) : run_images(w, job, NULL);
-    for (int i = 1; i < 8 && wanted(IMAGES, job->scenario) && !stopped(job, IMAGES) &&
-                    job->tally.total[IMAGES] < quota(IMAGES);
+    uint64_t most = options.all ? 8 * job->tally.total[IMAGES] : quota(IMAGES), before = 0;
+    for (uint64_t i = 1; wanted(IMAGES, job->scenario) && !stopped(job, IMAGES) &&
+                         job->tally.total[IMAGES] < most && job->tally.total[IMAGES] > before;
          i++) {
-        w->seed = options.seed * 8 + (uint64_t)i;
+        before = job->tally.total[IMAGES];
+        w->seed = options.seed * 8 + i;
         run_images(w, job, NULL);
     }
 }
