@@ -12,16 +12,6 @@
 #include <stdbool.h>
 #include <string.h>
 
-static void put32(uint8_t *p, uint32_t v)
-{
-    v = htole32(v);
-    memcpy(p, &v, sizeof v);
-}
-static void put64(uint8_t *p, uint64_t v)
-{
-    v = htole64(v);
-    memcpy(p, &v, sizeof v);
-}
 static uint32_t get32(const uint8_t *p)
 {
     uint32_t v;
@@ -33,28 +23,6 @@ static uint64_t get64(const uint8_t *p)
     uint64_t v;
     memcpy(&v, p, sizeof v);
     return le64toh(v);
-}
-
-/* A header is four little-endian words; its 32 bytes sum to 0 modulo 256. The words stay in
- * registers: bytes that were just stored cannot be loaded as part of a word without a wait. */
-static uint8_t sum(uint64_t a, uint64_t b, uint64_t c, uint64_t d)
-{
-    const uint64_t even = UINT64_C(0x00ff00ff00ff00ff); /* four sums of 16 bits, of 8 bytes each */
-    uint64_t sums = (a & even) + (b & even) + (c & even) + (d & even);
-    sums += (a >> 8 & even) + (b >> 8 & even) + (c >> 8 & even) + (d >> 8 & even);
-    return (uint8_t)(sums * UINT64_C(0x0001000100010001) >> 48);
-}
-
-void naru__frame_encode(const struct naru_frame *frame, uint8_t out[FRAME_HEADER])
-{
-    uint64_t a = FRAME_MAGIC | (uint64_t)frame->kind << 16 | (uint64_t)frame->type << 32;
-    uint64_t b = frame->size | (uint64_t)frame->left << 32;
-    uint64_t c = frame->signature | (uint64_t)frame->sender << 32;
-    uint64_t d = frame->sequence;
-    put64(out, a | (uint64_t)(uint8_t)-sum(a, b, c, d) << 24);
-    put64(out + 8, b);
-    put64(out + 16, c);
-    put64(out + 24, d);
 }
 
 static bool plausible(const struct naru_frame *f)
@@ -85,7 +53,7 @@ static bool plausible(const struct naru_frame *f)
 int naru__frame_decode(const uint8_t in[FRAME_HEADER], struct naru_frame *ret_frame)
 {
     uint64_t a = get64(in), b = get64(in + 8), c = get64(in + 16), d = get64(in + 24);
-    if ((a & 0xffff) != FRAME_MAGIC || sum(a, b, c, d) != 0)
+    if ((a & 0xffff) != FRAME_MAGIC || naru__frame_sum(a, b, c, d) != 0)
         return -EPROTO;
     const struct naru_frame frame = {
         .kind = (uint8_t)(a >> 16),
@@ -112,11 +80,9 @@ void naru__hello_encode(const struct naru_hello *hello,
     uint8_t *p = out + FRAME_HEADER;
     naru__frame_encode(&frame, out);
     memcpy(p, hello_magic, sizeof hello_magic);
-    put32(p + 8, hello->version);
-    put32(p + 12, hello->header);
-    put64(p + 16, hello->max_message);
-    put32(p + 24, hello->pid);
-    put32(p + 28, hello->flags);
+    naru__frame_put64(p + 8, hello->version | (uint64_t)hello->header << 32);
+    naru__frame_put64(p + 16, hello->max_message);
+    naru__frame_put64(p + 24, hello->pid | (uint64_t)hello->flags << 32);
 }
 
 int naru__hello_decode(const uint8_t *payload, size_t size, struct naru_hello *ret_hello)

@@ -209,34 +209,20 @@ static int send_wire(struct connection *c, struct naru_wire *wire, int64_t deadl
     return 0;
 }
 
-enum { SMALL = 1024 }; /* up to here one copy is cheaper than a vector */
-
 /* A small message in one write, the usual case. -EAGAIN: the long way must wait for room. */
 static int send_small(struct connection *c, const struct naru_outgoing *out)
 {
-    uint8_t bytes[FRAME_HEADER + SMALL];
-    size_t at = FRAME_HEADER;
-    naru__frame_encode(&(struct naru_frame){.kind = FRAME_WHOLE,
-                                            .type = out->type,
-                                            .size = (uint32_t)out->size,
-                                            .signature = out->signature,
-                                            .sender = c->sender,
-                                            .sequence = c->sequence},
-                       bytes);
-    for (size_t i = 0; i < out->n; i++) {
-        if (out->vector[i].iov_len)
-            memcpy(bytes + at, out->vector[i].iov_base, out->vector[i].iov_len);
-        at += out->vector[i].iov_len;
-    }
+    uint8_t bytes[FRAME_HEADER + WIRE_SMALL];
+    size_t n = naru__wire_small(out, c->sender, c->sequence, bytes);
     naru__count(&c->channel.handle.counts.calls[1], 1);
-    ssize_t r = put_bytes(c, bytes, at);
+    ssize_t r = put_bytes(c, bytes, n);
     return r < 0 ? (int)r : 0;
 }
 
 static int send_message(struct connection *c, const struct naru_outgoing *out, int64_t deadline)
 {
     struct naru_wire wire;
-    bool small = out->size <= SMALL && FRAME_HEADER + out->size <= c->medium->atomic;
+    bool small = out->size <= WIRE_SMALL && FRAME_HEADER + out->size <= c->medium->atomic;
     int r = small && c->owed_start == c->owed_end ? send_small(c, out) : -EAGAIN;
     if (r != -EAGAIN)
         return r < 0 ? write_failed(c, r) : 0;
@@ -371,8 +357,10 @@ ssize_t naru__connection_send_many(naru_channel *channel, const struct naru_mess
             gather(c, m + sent, n - sent, most, b);
         if (b->n > 1) {
             r = write_batch(c, b, deadline, &gone);
+            size_t bytes = 0;
             for (size_t i = 0; i < gone; i++)
-                naru__count(&channel->handle.counts.bytes_sent, m[sent + i].size);
+                bytes += m[sent + i].size;
+            naru__count(&channel->handle.counts.bytes_sent, bytes);
             naru__count(&channel->handle.counts.sent, gone);
             c->sequence += b->n; /* also those cut off: a number is never used twice */
         } else {

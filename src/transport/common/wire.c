@@ -21,6 +21,25 @@ static bool next_frame(const struct naru_wire *w, struct naru_frame *f)
     return true;
 }
 
+size_t naru__wire_small(const struct naru_outgoing *m, uint32_t sender, uint64_t sequence,
+                        uint8_t out[FRAME_HEADER + WIRE_SMALL])
+{
+    size_t at = FRAME_HEADER;
+    naru__frame_encode(&(struct naru_frame){.kind = FRAME_WHOLE,
+                                            .type = m->type,
+                                            .size = (uint32_t)m->size,
+                                            .signature = m->signature,
+                                            .sender = sender,
+                                            .sequence = sequence},
+                       out);
+    for (size_t i = 0; i < m->n; i++) {
+        if (m->vector[i].iov_len)
+            memcpy(out + at, m->vector[i].iov_base, m->vector[i].iov_len);
+        at += m->vector[i].iov_len;
+    }
+    return at;
+}
+
 void naru__wire_init(struct naru_wire *w, const struct naru_outgoing *out, size_t atomic,
                      size_t piece, uint32_t sender, uint64_t sequence)
 {

@@ -19,6 +19,12 @@ struct naru_wire {
     uint8_t headers[WIRE_FRAMES][FRAME_HEADER + 1];
 };
 
+enum { WIRE_SMALL = 1024 }; /* up to here one copy is cheaper than a vector */
+
+/* A message of at most WIRE_SMALL bytes as one WHOLE frame. Returns its bytes. */
+size_t naru__wire_small(const struct naru_outgoing *, uint32_t sender, uint64_t sequence,
+                        uint8_t out[FRAME_HEADER + WIRE_SMALL]);
+
 /* atomic: wire bytes that the medium takes whole or not at all; piece: payload a frame. */
 void naru__wire_init(struct naru_wire *, const struct naru_outgoing *, size_t atomic, size_t piece,
                      uint32_t sender, uint64_t sequence);

@@ -488,6 +488,17 @@ static int lock_long(struct fifo_queue *q, struct naru_wait *wait)
     }
 }
 
+static int send_small(struct fifo_queue *q, const struct naru_outgoing *out, struct naru_wait *wait)
+{
+    uint8_t bytes[FRAME_HEADER + WIRE_SMALL];
+    struct iovec one = {bytes, naru__wire_small(out, q->sender, q->sequence + 1, bytes)};
+    int r;
+    do
+        r = write_frames(q, wait, &one, 1);
+    while (r == -EPIPE);
+    return r;
+}
+
 /* All frames of one record. */
 static int send_wire(struct fifo_queue *q, struct naru_wire *wire, struct naru_wait *wait)
 {
@@ -552,7 +563,9 @@ static int queue_send(naru_channel *channel, const struct naru_outgoing *out, in
 {
     struct fifo_queue *q = of_channel(channel);
     struct naru_wait wait = naru__wait_begin(&channel->handle, NARU_OUT, deadline);
-    int r = out->n > WIRE_VECTOR / 2 ? send_copied(q, out, &wait) : send_record(q, out, &wait);
+    int r = out->size <= WIRE_SMALL    ? send_small(q, out, &wait)
+            : out->n > WIRE_VECTOR / 2 ? send_copied(q, out, &wait)
+                                       : send_record(q, out, &wait);
     naru__wait_done(&wait);
     if (r < 0)
         return r;
