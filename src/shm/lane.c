@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { PAGE = 4096, LINE = 64, HINT_EVERY = 64 };
+enum { PAGE = 4096, LINE = 64 };
 
 static uint64_t up(uint64_t n, uint64_t unit)
 {
@@ -225,13 +225,27 @@ static bool find_room(struct naru_lane_sender *s, uint64_t n, uint64_t *ret_at, 
     return false;
 }
 
+/* A slot's message is passed. More than one at once, as the receivers' words come in whole lines,
+ * but no further than half a lap behind, where they still write; and a topic's history stays. */
+static bool free_slots(struct naru_lane_sender *s)
+{
+    uint64_t half = s->mask / 2, leave = half > s->keep ? half : s->keep;
+    if (s->freed + s->mask + 1 >= s->next)
+        return true;
+    if (!advance(s))
+        return false;
+    for (uint64_t n = s->freed + 1; n + leave < s->next; n++)
+        if ((s->claims && !is(word_of(s, n), n, NARU_CLAIM_DONE)) || !advance(s))
+            break;
+    return true;
+}
+
 bool naru__lane_room(struct naru_lane_sender *s, uint64_t n, uint64_t *ret_at)
 {
     uint64_t head;
     for (;;) {
-        while (s->freed + s->mask + 1 < s->next)
-            if (!advance(s))
-                return false;
+        if (!free_slots(s))
+            return false;
         if (s->n_held)
             let_go(s);
         if (s->n_held && slot_is_held(s)) {
@@ -277,32 +291,22 @@ uint64_t naru__lane_left(struct naru_lane_sender *s)
 void naru__lane_publish(struct naru_lane_sender *s, const struct naru_lane_outgoing *m)
 {
     struct naru_lane_slot *slot = naru__lane_slot(s);
-    struct naru_lane_block *b = block_of(s, s->next);
-    bool within = m->segment == 0 && m->size <= NARU_LANE_INLINE;
-    uint64_t size = within || m->segment ? 0 : up(m->size, LINE);
+    uint64_t number = s->next, size = m->segment ? 0 : up(m->size, LINE);
+    if (m->segment == 0 && m->size <= NARU_LANE_INLINE) {
+        naru__lane_publish_small(s, m->type, m->signature, (uint32_t)m->size);
+        return;
+    }
     if (size) {
         /* what lies between is left over at the area's end, or held */
         uint64_t at = s->head % s->area_size;
         s->head += m->at >= at ? m->at - at : s->area_size - at + m->at;
         s->head += size;
     }
-    *b = (struct naru_lane_block){m->at, s->head, (uint32_t)size, m->segment, false};
-    slot->sequence = ++s->sequence;
-    slot->sender = s->sender;
-    slot->signature = m->signature;
-    slot->size = within ? (uint32_t)m->size : 0;
-    slot->type = m->type;
-    if (!within) {
-        struct naru_lane_outside out = {.at = m->at, .size = m->size, .segment = m->segment};
-        memcpy(slot->data, &out, sizeof out);
-        slot->type |= (uint32_t)NARU_LANE_OUTSIDE;
-    }
-    /* release: pairs with the acquire in naru__lane_claim and _look; all of the message comes
-     * before */
-    atomic_store_explicit(&slot->stamp, s->next, memory_order_release);
-    s->next++;
-    if (s->next % HINT_EVERY == 0) /* relaxed: a hint, for who looks for the end */
-        atomic_store_explicit(&s->file->hints.next, s->next, memory_order_relaxed);
+    struct naru_lane_outside out = {.at = m->at, .size = m->size, .segment = m->segment};
+    memcpy(slot->data, &out, sizeof out);
+    naru__lane_publish_small(s, m->type | (uint32_t)NARU_LANE_OUTSIDE, m->signature, 0);
+    *block_of(s, number) =
+        (struct naru_lane_block){m->at, s->head, (uint32_t)size, m->segment, false};
 }
 
 /* ---- sending: going on after a former sender ---- */

@@ -48,6 +48,7 @@ enum {
     NARU_LANE_INLINE = 96,
     NARU_LANE_SLOTS_MIN = 16,
     NARU_LANE_SLOTS_MAX = 1 << 24,
+    NARU_LANE_HINT_EVERY = 64,
     NARU_LANE_HELD_MAX = 64 /* messages that receivers hold while the sender goes on */
 };
 #define NARU_LANE_AREA_MAX (UINT64_C(1) << 35)
@@ -182,6 +183,7 @@ struct naru_lane_sender {
     struct naru_lane_block *blocks;        /* one a slot */
     uint64_t next, freed;
     uint64_t limit; /* of a topic: what it may free: all that hold it back are done with it */
+    uint64_t keep;  /* of a topic: messages that stay for late subscribers while there is room */
     uint64_t head, tail;
     uint64_t sequence;
     uint32_t sender;
@@ -213,6 +215,28 @@ static inline struct naru_lane_slot *naru__lane_slot(const struct naru_lane_send
 }
 /* After naru__lane_room. Up to NARU_LANE_INLINE bytes are in the slot's data already. */
 void naru__lane_publish(struct naru_lane_sender *, const struct naru_lane_outgoing *);
+/* The same for a message in its slot, where that is free without looking any further. */
+static inline bool naru__lane_has_slot(const struct naru_lane_sender *s)
+{
+    return s->next <= s->freed + s->mask + 1 && s->n_held == 0;
+}
+static inline void naru__lane_publish_small(struct naru_lane_sender *s, uint32_t type,
+                                            uint32_t signature, uint32_t size)
+{
+    struct naru_lane_slot *slot = naru__lane_slot(s);
+    s->blocks[(s->next - 1) & s->mask] = (struct naru_lane_block){.end = s->head};
+    slot->sequence = ++s->sequence;
+    slot->type = type;
+    slot->size = size;
+    slot->sender = s->sender;
+    slot->signature = signature;
+    /* release: pairs with the acquire in look_at() and naru__lane_look; all of the message comes
+     * before */
+    atomic_store_explicit(&slot->stamp, s->next, memory_order_release);
+    s->next++;
+    if (s->next % NARU_LANE_HINT_EVERY == 0) /* relaxed: a hint, for who looks for the end */
+        atomic_store_explicit(&s->file->hints.next, s->next, memory_order_relaxed);
+}
 /* Frees one more message that nobody needs, of a topic the oldest: false, there is none. */
 bool naru__lane_advance(struct naru_lane_sender *);
 /* Of a queue: has somebody claimed what stood in the way? A hint, cheap. */
@@ -281,6 +305,34 @@ struct naru_lane_claimer {
  * with now. */
 int naru__lane_claim(struct naru_lane_receiver *, const struct naru_lane_wish *,
                      const struct naru_lane_claimer *, struct naru_lane_item *ret_item);
+/* The lane's next message, if it is ready, lies in its slot and has at most `most` bytes: claimed,
+ * and in ret_number. NULL: look with naru__lane_claim. */
+static inline const struct naru_lane_slot *naru__lane_claim_small(
+    struct naru_lane_receiver *r, const struct naru_lane_claimer *who, uint64_t most,
+    uint64_t *ret_number)
+{
+    uint64_t n = r->low;
+    const struct naru_lane_slot *slot = &r->slots[(n - 1) & r->mask];
+    _Atomic uint64_t *word = &r->claims->word[(n - 1) & r->mask];
+    /* acquire: pairs with the release of the publication */
+    if (atomic_load_explicit(&slot->stamp, memory_order_acquire) != n ||
+        naru__lane_given_back(r, true))
+        return NULL;
+    uint64_t seen = atomic_load_explicit(word, memory_order_relaxed);
+    if (naru__claim_number(seen) == n || slot->size > most || slot->size > NARU_LANE_INLINE ||
+        (int32_t)slot->type <= 0)
+        return NULL;
+    uint64_t mine = naru__claim(n, NARU_CLAIM_TAKEN, who->member, who->generation);
+    /* orders: as in take() of lane.c */
+    if (who->alone)
+        atomic_store_explicit(word, mine, memory_order_relaxed);
+    else if (!atomic_compare_exchange_strong_explicit(word, &seen, mine, memory_order_acquire,
+                                                      memory_order_relaxed))
+        return NULL;
+    r->low = n + 1;
+    *ret_number = n;
+    return slot;
+}
 /* The lowest type of a ready message that is wanted; 0: none. */
 uint32_t naru__lane_lowest(struct naru_lane_receiver *, const struct naru_lane_wish *);
 /* What this member has claimed: done with it, or given back. */

@@ -91,6 +91,7 @@ int naru__lanes_open_sender(struct shm_lanes *e)
     naru__lane_sender(&e->tx, e->lane.memory, &e->plan, e->claims.memory, e->blocks,
                       naru__segment_in_use, e);
     e->tx.free_segment = naru__segment_free;
+    e->tx.keep = e->object.meta.option[LANES_HISTORY];
     e->tx.sender = (uint32_t)(e->object.generation << 8 | e->object.member);
     if (adopted)
         naru__segments_sweep(e);
@@ -293,7 +294,9 @@ static int send_one(struct shm_lanes *e, const struct naru_outgoing *out, int64_
     uint64_t at;
     if (out->size > NARU_LANE_INLINE)
         return send_large(e, out, deadline);
-    if (__builtin_expect(!room(e, 0, &at), 0)) {
+    if (e->topic)
+        look_at_subscribers(e);
+    if (__builtin_expect(!naru__lane_has_slot(&e->tx), 0)) {
         int r = await_room(e, 0, &at, deadline);
         if (r < 0)
             return r;
@@ -303,9 +306,7 @@ static int send_one(struct shm_lanes *e, const struct naru_outgoing *out, int64_
         naru__ring_copy(data, out->vector->iov_base, out->size);
     else
         naru__gather(out, 0, data, out->size);
-    naru__lane_publish(&e->tx, &(struct naru_lane_outgoing){.type = out->type,
-                                                            .signature = out->signature,
-                                                            .size = out->size});
+    naru__lane_publish_small(&e->tx, out->type, out->signature, (uint32_t)out->size);
     return 0;
 }
 
