@@ -62,10 +62,12 @@ struct opening {
     naru_region *r; /* to be mapped */
 };
 
-/* All but taking part comes before it has its name, so that a failure leaves nothing. */
+/* All but taking part comes before it has its name, so that a failure leaves nothing. Another maker
+ * may be faster, and then it is done again, or what the other made is opened. */
 static int make(struct naru_object *object, void *arg)
 {
     struct opening *w = arg;
+    naru__region_file_close(w->r);
     int fd = naru__object_file(object, data_name, w->size);
     return fd < 0 ? fd : naru__region_map(w->r, fd, w->o->reserve);
 }
@@ -93,6 +95,7 @@ static int open_data(struct named *n, const struct opening *w)
     naru_region *r = &n->region;
     const uint64_t *option = n->object.meta.option;
     struct stat st;
+    naru__region_file_close(r);
     int fd =
         naru__os_open_at(n->object.directory, data_name,
                          (r->access & NARU_WRITE ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK);
