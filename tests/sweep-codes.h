@@ -97,6 +97,23 @@ static const struct {
     {"F_ADD_SEALS", {EINVAL, EPERM}},
     {"F_GET_SEALS", {EINVAL}},
     {"membarrier", {ENOSYS, EPERM}},
+    /* regions and named objects */
+    {"F_DUPFD_CLOEXEC", {EMFILE}},
+    {"pread", {EIO, ENOMEM}},
+    {"pwrite", {EIO, EPERM, ENOSPC, ENOMEM}},
+    {"process_vm_writev", {EFAULT, ENOSYS, EPERM, ENOMEM}},
+    {"madvise", {EINVAL, ENOMEM, EAGAIN, EFAULT}},
+    {"mlock", {ENOMEM, EPERM, EAGAIN}},
+    {"readlink", {ENOENT, EACCES, ENOMEM}},
+    {"linkat", {EACCES, ENOSPC, ENOENT, ENOMEM}},
+    {"renameat2", {EACCES, ENOSPC, ENOMEM}},
+    {"rmdir", {EACCES, EBUSY, EIO}},
+    {"getdents64", {EIO, ENOMEM}},
+    {"futex_wait", {EINTR}},
+    {"shmget", {ENOENT, EACCES, ENOSPC, ENOMEM, EEXIST, EINVAL}},
+    {"shmat", {EACCES, ENOMEM, EMFILE}},
+    {"SHM_STAT_ANY", {EINVAL, EACCES}},
+    {"SHM_INFO", {ENOSYS}},
 };
 enum { CODES_MAX = 8, CALLS_MAX = 4096 };
 
@@ -134,7 +151,8 @@ static int failing(const char *call)
         int code = choose(table[i].codes, n == hook->at);
         hook->removal_failed |=
             code && (strcmp(call, "mq_unlink") == 0 || strcmp(call, "IPC_RMID") == 0 ||
-                     strcmp(call, "unlink") == 0);
+                     strcmp(call, "unlink") == 0 || strcmp(call, "rmdir") == 0 ||
+                     strcmp(call, "renameat2") == 0);
         return -code;
     }
     hook->unlisted = true;
