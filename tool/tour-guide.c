@@ -314,16 +314,11 @@ static const struct naru_kind *kind_of(const char *url)
     return NULL;
 }
 
-static bool is_message_queue(const struct scene *scene)
-{
-    return strncmp(scene->url, "posix-mq:", 9) == 0 || strncmp(scene->url, "sysv-mq:", 8) == 0;
-}
-
 static void name_url(const struct tour *tour, const struct scene *scene, struct row *row)
 {
     const char *place = strstr(scene->url, "%s"); /* the tour's directory stands there */
     const char *name = tour->directory;
-    if (strncmp(scene->url, "posix-mq:", 9) == 0) /* a queue's name has no directory */
+    if (place && place[2] == '-') /* a name without a directory */
         name = strrchr(name, '/') + 1;
     snprintf(row->url, sizeof row->url, "%.*s%s%s",
              (int)(place ? place - scene->url : (long)strlen(scene->url)), scene->url,
@@ -342,8 +337,8 @@ bool guide_run(struct tour *tour, const struct scene *scene, struct row *ret_row
     collect(st.failed || ret_row->skipped || stopped());
     close(st.reports[0]);
     close(st.reports[1]);
-    if (is_message_queue(scene))
-        naru_remove(ret_row->url);
+    if (strstr(scene->url, "%s")) /* what a killed part, or a kind that outlives it, has left */
+        (void)naru_remove(ret_row->url);
     empty_directory(tour->directory);
     if (!ret_row->skipped)
         judge(&st);

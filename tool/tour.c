@@ -17,9 +17,10 @@
 #include <unistd.h>
 
 static const struct scene *const all_scenes[] = {pipe_scenes,   fifo_scenes,     mq_scenes,
-                                                 socket_scenes, datagram_scenes, shm_scenes};
+                                                 socket_scenes, datagram_scenes, shm_scenes,
+                                                 region_scenes};
 static const struct role *const all_roles[] = {pipe_roles, fifo_roles, mq_roles, socket_roles,
-                                               datagram_roles};
+                                               datagram_roles, region_roles};
 
 enum {
     KINDS = sizeof all_scenes / sizeof *all_scenes,

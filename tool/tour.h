@@ -173,8 +173,8 @@ void receive_datagrams(struct part *, naru_channel *);
 
 struct stage;
 struct scene {
-    const char *url; /* "fifo:%s/name": with the tour's directory, "posix-mq:/%s-name" with its last
-                      * part; or "pipe:" */
+    const char *url; /* "fifo:%s/name": with the tour's directory; "posix-mq:/%s-name", "shm:%s-name":
+                      * with its last part; or "pipe:" */
     int noun;        /* enum naru_noun */
     const char *unit; /* NULL: the kind's own, or "message" */
     const char *direction, *relation;
@@ -188,8 +188,9 @@ struct scene {
 
 /* Each ends with a scene without url, and a role without name. */
 extern const struct scene pipe_scenes[], fifo_scenes[], mq_scenes[], socket_scenes[],
-    datagram_scenes[], shm_scenes[];
-extern const struct role pipe_roles[], fifo_roles[], mq_roles[], socket_roles[], datagram_roles[];
+    datagram_scenes[], shm_scenes[], region_scenes[];
+extern const struct role pipe_roles[], fifo_roles[], mq_roles[], socket_roles[], datagram_roles[],
+    region_roles[];
 
 /* Starting a part from the guide. detail may be NULL. */
 bool stage_fork(struct stage *, int index, const char *role, const char *detail);
