@@ -333,5 +333,13 @@ const struct adapter *const bench_adapters[] = {
     /* shared memory */
     &bench_bare_ring,
     &bench_naru_shm,
+    /* regions */
+    &bench_raw_memfd,
+    &bench_naru_region,
+    &bench_naru_copied_region,
+    &bench_raw_posix_shm,
+    &bench_naru_posix_shm,
+    &bench_raw_sysv_shm,
+    &bench_naru_sysv_shm,
     NULL,
 };
