@@ -173,8 +173,8 @@ void receive_datagrams(struct part *, naru_channel *);
 
 struct stage;
 struct scene {
-    const char *url; /* "fifo:%s/name": with the tour's directory; "posix-mq:/%s-name", "shm:%s-name":
-                      * with its last part; or "pipe:" */
+    const char *url; /* "fifo:%s/name": with the tour's directory; "posix-mq:/%s-name" or
+                      * "shm:%s-name": with its last part; or "pipe:" */
     int noun;        /* enum naru_noun */
     const char *unit; /* NULL: the kind's own, or "message" */
     const char *direction, *relation;
