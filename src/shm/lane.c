@@ -225,16 +225,17 @@ static bool find_room(struct naru_lane_sender *s, uint64_t n, uint64_t *ret_at, 
     return false;
 }
 
-/* A slot's message is passed. More than one at once, as the receivers' words come in whole lines,
- * but no further than half a lap behind, where they still write; and a topic's history stays. */
+/* A slot's message is passed. Two lines of the receivers' words at once, but no further than half a
+ * lap behind, where they still write; and a topic's history stays. */
 static bool free_slots(struct naru_lane_sender *s)
 {
+    enum { AT_ONCE = 16 };
     uint64_t half = s->mask / 2, leave = half > s->keep ? half : s->keep;
     if (s->freed + s->mask + 1 >= s->next)
         return true;
     if (!advance(s))
         return false;
-    for (uint64_t n = s->freed + 1; n + leave < s->next; n++)
+    for (uint64_t n = s->freed + 1, end = n + AT_ONCE; n < end && n + leave < s->next; n++)
         if ((s->claims && !is(word_of(s, n), n, NARU_CLAIM_DONE)) || !advance(s))
             break;
     return true;
