@@ -96,15 +96,12 @@ static bool limited(int resource)
            limit.rlim_cur != RLIM_INFINITY;
 }
 
-/* Of /proc/self/status, in KiB; -1: not known. */
-static int64_t status_of(const char *key)
+/* A number of /proc/PROCESS/status; -1: not known. */
+static int64_t status_of(const char *process, const char *key)
 {
-    char text[2048] = "";
-    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -1;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
+    char path[300], text[2048] = "";
+    snprintf(path, sizeof path, "/proc/%s/status", process);
+    ssize_t n = read_text(path, text, sizeof text);
     const char *at = n > 0 ? strstr(text, key) : NULL;
     return at ? strtoll(at + strlen(key), NULL, 10) : -1;
 }
@@ -114,14 +111,14 @@ static struct naru_limit_text limit_of_mapping(uint64_t bytes)
 {
     char use[100];
     struct naru_limit_text out = {""};
-    if (status_of("VmLck:") > 0 && limited(RLIMIT_MEMLOCK)) {
-        snprintf(use, sizeof use, ", %" PRId64 " KiB locked", status_of("VmLck:"));
+    if (status_of("self", "VmLck:") > 0 && limited(RLIMIT_MEMLOCK)) {
+        snprintf(use, sizeof use, ", %" PRId64 " KiB locked", status_of("self", "VmLck:"));
         return rlimit_text(RLIMIT_MEMLOCK, "RLIMIT_MEMLOCK", use,
                            "raise it with `ulimit -l KIB`, or do not lock what is mapped later");
     }
     if (limited(RLIMIT_AS)) {
         snprintf(use, sizeof use, ", %" PRId64 " KiB in use, %s more asked for",
-                 status_of("VmSize:"), naru__size_text(bytes).text);
+                 status_of("self", "VmSize:"), naru__size_text(bytes).text);
         return rlimit_text(RLIMIT_AS, "RLIMIT_AS", use, "raise it with `ulimit -v KIB`");
     }
     snprintf(
@@ -146,12 +143,29 @@ struct naru_limit_text naru__limit_of_memory(int code, uint64_t bytes)
     return out;
 }
 
+/* Threads of this user, as far as they are visible here. */
+static int64_t tasks_of_user(void)
+{
+    int64_t tasks = 0;
+    DIR *proc = opendir("/proc");
+    for (struct dirent *entry; proc && (entry = readdir(proc));) {
+        const char *pid = entry->d_name;
+        if (pid[0] >= '0' && pid[0] <= '9' && status_of(pid, "Uid:") == (int64_t)getuid())
+            tasks += status_of(pid, "Threads:");
+    }
+    if (proc)
+        closedir(proc);
+    return tasks;
+}
+
 struct naru_limit_text naru__limit_of_processes(int code)
 {
+    char use[64];
     if (code != -EAGAIN)
         return (struct naru_limit_text){""};
+    snprintf(use, sizeof use, ", %" PRId64 " of uid %u seen", tasks_of_user(), getuid());
     return rlimit_text(
-        RLIMIT_NPROC, "RLIMIT_NPROC", "",
+        RLIMIT_NPROC, "RLIMIT_NPROC", use,
         "raise it with `ulimit -u N`; also look at kernel.pid_max and the pids cgroup");
 }
 
@@ -166,7 +180,7 @@ struct naru_limit_text naru__limit_of_inotify(int code)
     char path[64];
     snprintf(path, sizeof path, "fs/inotify/%s", name);
     snprintf(out.text, sizeof out.text,
-             " (fs.inotify.%s is %" PRId64 "; raise it with `sysctl -w fs.inotify.%s=N`)", name,
+             " (fs.inotify.%s is %" PRId64 ", and this user has as many; raise it with `sysctl -w fs.inotify.%s=N`)", name,
              naru__limit_sysctl(path), name);
     return out;
 }
@@ -274,7 +288,7 @@ struct naru_limit_text naru__limit_of_locked(int code, uint64_t bytes)
     char use[100];
     if (code != -ENOMEM && code != -EPERM && code != -EAGAIN)
         return (struct naru_limit_text){""};
-    snprintf(use, sizeof use, ", %" PRId64 " KiB locked, %s more asked for", status_of("VmLck:"),
+    snprintf(use, sizeof use, ", %" PRId64 " KiB locked, %s more asked for", status_of("self", "VmLck:"),
              naru__size_text(bytes).text);
     return rlimit_text(RLIMIT_MEMLOCK, "RLIMIT_MEMLOCK", use,
                        "raise it with `ulimit -l KIB` or `prlimit --memlock=N --pid PID`");

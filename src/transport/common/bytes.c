@@ -76,6 +76,9 @@ int naru__bytes_flush(struct naru_handle *h, int fd, int64_t deadline)
 struct naru_capacity naru__capacity_ask(int fd, size_t bytes)
 {
     int r = bytes ? naru__os_set_pipe_capacity(fd, bytes) : 0;
+    int64_t most = r == -EPERM ? naru__limit_sysctl("fs/pipe-max-size") : 0;
+    if (most > 0 && bytes > (uint64_t)most) /* as much as there may be; the answer stays why */
+        (void)naru__os_set_pipe_capacity(fd, (size_t)most);
     return (struct naru_capacity){bytes, r < 0 ? r : 0};
 }
 
