@@ -180,8 +180,9 @@ struct naru_limit_text naru__limit_of_inotify(int code)
     char path[64];
     snprintf(path, sizeof path, "fs/inotify/%s", name);
     snprintf(out.text, sizeof out.text,
-             " (fs.inotify.%s is %" PRId64 ", and this user has as many; raise it with `sysctl -w fs.inotify.%s=N`)", name,
-             naru__limit_sysctl(path), name);
+             " (fs.inotify.%s is %" PRId64 ", and this user has as many; raise it with "
+             "`sysctl -w fs.inotify.%s=N`)",
+             name, naru__limit_sysctl(path), name);
     return out;
 }
 
@@ -288,8 +289,8 @@ struct naru_limit_text naru__limit_of_locked(int code, uint64_t bytes)
     char use[100];
     if (code != -ENOMEM && code != -EPERM && code != -EAGAIN)
         return (struct naru_limit_text){""};
-    snprintf(use, sizeof use, ", %" PRId64 " KiB locked, %s more asked for", status_of("self", "VmLck:"),
-             naru__size_text(bytes).text);
+    snprintf(use, sizeof use, ", %" PRId64 " KiB locked, %s more asked for",
+             status_of("self", "VmLck:"), naru__size_text(bytes).text);
     return rlimit_text(RLIMIT_MEMLOCK, "RLIMIT_MEMLOCK", use,
                        "raise it with `ulimit -l KIB` or `prlimit --memlock=N --pid PID`");
 }
