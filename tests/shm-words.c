@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* shm-words.c - one side of a connection in shared memory, for a partner of another word size:
+/* shm-words.c - one side of a connection in shared memory, for a partner of another word size or processor:
  *
  *   shm-words listen URL    takes one connection, and gives back each message as it came
  *   shm-words connect URL   sends messages of every kind of size up to 256 MiB, and compares
  *
- * The exit status is 0 if all was as it should be. tests/words runs 32 against 64 bits. */
+ * The exit status is 0 if all was as it should be. tests/words runs such pairs. */
 #include <errno.h>
 #include <naru/naru.h>
 #include <naru/typed.h>
