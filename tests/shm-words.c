@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* shm-words.c - one side of a connection in shared memory, for a partner of another word size or processor:
+/* shm-words.c - one side of a connection in shared memory, for a partner of another word size or
+ * processor:
  *
  *   shm-words listen URL    takes one connection, and gives back each message as it came
  *   shm-words connect URL   sends messages of every kind of size up to 256 MiB, and compares
