@@ -59,7 +59,7 @@ struct naru_mq {
 
 /* The kernel makes a queue in two steps, and another opener may see it between them: if what it has
  * may still become what was asked for, look again for so long before it counts as another. */
-enum { NARU__SETTLE_MS = 20 };
+enum { NARU__SETTLE_MS = 100 };
 
 /* Zeroed memory is a naru_mq that naru__mq_free takes. */
 int naru__mq_init(struct naru_mq *, const struct naru_mq_ops *, const struct naru_handle_ops *,

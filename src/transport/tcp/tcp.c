@@ -35,17 +35,19 @@ static void keep_alive(int fd, int64_t seconds)
 /* A socket that the other end has reset already refuses them, and tells when it is used. */
 static void prepare(int fd, const struct naru_socket_wish *wish)
 {
-    enum { USUAL_SECONDS = 10, MOST_SECONDS = 32767 };
+    /* the kernel counts from the first retransmission, a good 200 ms after what was sent */
+    enum { USUAL_SECONDS = 10, MOST_SECONDS = 32767, FIRST_TRY_MS = 250 };
     int64_t alive = wish->keepalive / NARU_S, user = wish->user_timeout / NARU_MS;
     if (wish->keepalive == 0)
         alive = USUAL_SECONDS;
     if (!(wish->flags & NARU_DELAY))
         (void)naru__os_set_number(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     if (wish->user_timeout > 0) {
+        int64_t rest = user > 2 * FIRST_TRY_MS ? user - FIRST_TRY_MS : user / 2;
         (void)naru__os_set_number(fd, IPPROTO_TCP, TCP_USER_TIMEOUT,
-                                  user < 1         ? 1
-                                  : user > INT_MAX ? INT_MAX
-                                                   : (int)user);
+                                  rest < 1         ? 1
+                                  : rest > INT_MAX ? INT_MAX
+                                                   : (int)rest);
         /* the kernel ends a probed connection by the user timeout, too, once a probe is out */
         if (wish->keepalive >= 0 && user < alive * 1000)
             alive = user / 1000;
