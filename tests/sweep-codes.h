@@ -86,6 +86,8 @@ static const struct {
     {"shutdown", {ENOTCONN}},
     {"sendmsg", {EAGAIN, ENOBUFS, ENOMEM, EPIPE, ECONNRESET, EMSGSIZE}},
     {"recvmsg", {EAGAIN, ENOMEM}},
+    {"send", {EAGAIN, ENOBUFS, ENOMEM, EPIPE, ECONNRESET, EMSGSIZE}},
+    {"recv", {EAGAIN, ENOMEM, ECONNRESET}},
     {"SIOCOUTQ", {EINVAL}},
     {"getaddrinfo", {ENOMEM, EMFILE}},
     {"if_nametoindex", {ENODEV}},

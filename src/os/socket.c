@@ -152,8 +152,20 @@ ssize_t naru__os_receive(int fd, struct msghdr *message, int flags)
     CALL("recvmsg", recvmsg(fd, message, flags | MSG_CMSG_CLOEXEC));
 }
 
+static ssize_t send_piece(int fd, const struct iovec *piece)
+{
+    CALL("send", send(fd, piece->iov_base, piece->iov_len, MSG_NOSIGNAL));
+}
+
+ssize_t naru__os_receive_bytes(int fd, void *buf, size_t n, int flags)
+{
+    CALL("recv", recv(fd, buf, n, flags));
+}
+
 ssize_t naru__os_send_vector(int fd, const struct iovec *vector, int n)
 {
+    if (n == 1)
+        return send_piece(fd, vector);
     struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)vector};
     message.msg_iovlen = (__typeof__(message.msg_iovlen))n; /* size_t here, int there */
     return naru__os_send(fd, &message, 0);

@@ -95,8 +95,11 @@ static struct naru_parcel **find_kept(struct naru_mq *q, int64_t select)
     return found;
 }
 
+/* The receiving thread alone changes the list, so that it need not lock to see it empty. */
 static bool has_kept(struct naru_mq *q, int64_t select, uint32_t *ret_type)
 {
+    if (!q->kept)
+        return false;
     pthread_mutex_lock(&q->lock);
     struct naru_parcel **at = find_kept(q, select);
     if (at)
@@ -108,6 +111,8 @@ static bool has_kept(struct naru_mq *q, int64_t select, uint32_t *ret_type)
 static struct naru_parcel *take_kept(struct naru_mq *q, int64_t select)
 {
     struct naru_parcel *p = NULL;
+    if (!q->kept)
+        return NULL;
     pthread_mutex_lock(&q->lock);
     struct naru_parcel **at = find_kept(q, select);
     if (at) {

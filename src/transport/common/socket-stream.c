@@ -51,13 +51,26 @@ static int failed(const struct naru_handle *h, int code)
     }
 }
 
+static ssize_t receive_once(int fd, struct msghdr *message, int flags)
+{
+    if (message->msg_control)
+        return naru__os_receive(fd, message, flags);
+    return naru__os_receive_bytes(fd, message->msg_iov->iov_base, message->msg_iov->iov_len, flags);
+}
+
+static ssize_t send_once(int fd, const struct msghdr *message)
+{
+    return message->msg_control ? naru__os_send(fd, message, 0)
+                                : naru__os_send_vector(fd, message->msg_iov, 1);
+}
+
 static ssize_t read_message(struct socket_stream *s, struct msghdr *message, int flags,
                             int64_t deadline)
 {
     struct naru_handle *h = &s->stream.handle;
     struct naru_wait wait = naru__wait_begin(h, NARU_IN, deadline);
     ssize_t r;
-    while ((r = naru__os_receive(s->fd, message, flags)) == -EAGAIN) {
+    while ((r = receive_once(s->fd, message, flags)) == -EAGAIN) {
         int w = naru__wait_step(&wait);
         if (w < 0) {
             naru__wait_done(&wait);
@@ -77,7 +90,7 @@ static ssize_t write_message(struct socket_stream *s, const struct msghdr *messa
     ssize_t r;
     if (s->shut[1])
         return naru__fail(-EPIPE, "%s: this end was shut down for writing", h->name);
-    while ((r = naru__os_send(s->fd, message, 0)) == -EAGAIN) {
+    while ((r = send_once(s->fd, message)) == -EAGAIN) {
         int w = naru__wait_step(&wait);
         if (w < 0) {
             naru__wait_done(&wait);
