@@ -249,7 +249,7 @@ static void removed_while_open(void)
     uint32_t bell = atomic_load(&a.members[0].bell[0]);
     expect_code(0, remove_it(here()));
     expect(naru__object_removed(&a));
-    expect(atomic_load(&a.members[0].bell[0]) == bell + 1);
+    expect(atomic_load(&a.members[0].bell[0]) > bell);
     expect_code(0, open_it(here(), &region, &b));
     expect(b.created);
     expect(!naru__object_removed(&b));

@@ -422,7 +422,7 @@ static int hold_for_removal(const struct naru_object *o, struct naru_life *ret_l
     }
 }
 
-static void wake_all(const struct naru_object *o)
+void naru__object_wake(const struct naru_object *o)
 {
     uint32_t n = members_with_memory(o);
     for (uint32_t i = 0; i < n; i++)
@@ -440,10 +440,16 @@ static int remove_open(struct naru_object *o, const struct place *p)
     int r = hold_for_removal(o, &life);
     if (r < 0 || !life.page)
         return r;
-    atomic_store_explicit(&o->state->removed, 1, memory_order_relaxed);
+    if (!naru__object_removed(o)) {
+        /* relaxed: naru__object_wake() releases it. In two steps: who is killed between the second
+         * and its wake-ups leaves nobody asleep, for they tick since the first */
+        atomic_store_explicit(&o->state->removed, NARU_OBJECT_GOING, memory_order_relaxed);
+        naru__object_wake(o);
+    }
+    atomic_store_explicit(&o->state->removed, NARU_OBJECT_REMOVED, memory_order_relaxed);
     /* release: whoever sees the new epoch sees `removed` */
     atomic_fetch_add_explicit(&o->state->epoch, 1, memory_order_release);
-    wake_all(o);
+    naru__object_wake(o);
     if (leads_to(p->parent, p->name, o->directory)) {
         r = random_name(".dead-", aside, sizeof aside);
         if (r == 0)

@@ -68,6 +68,7 @@ typedef int naru_object_clean(struct naru_object *, uint32_t member);
 int naru__object_join(struct naru_object *, naru_object_clean *clean);
 void naru__object_appear(struct naru_object *, uint32_t role);
 void naru__object_leave(struct naru_object *);
+void naru__object_wake(const struct naru_object *); /* all that sleep on their bells */
 
 /* Cleans up after every member that has died; how many, or the first error of `clean`. */
 int naru__object_collect(struct naru_object *, naru_object_clean *clean);
@@ -77,6 +78,12 @@ bool naru__object_died(const struct naru_object *, uint32_t i);
 static inline bool naru__object_removed(const struct naru_object *o)
 {
     /* relaxed: a hint that epoch's acquire orders; who misses it meets it at the next look */
+    return atomic_load_explicit(&o->state->removed, memory_order_relaxed) == NARU_OBJECT_REMOVED;
+}
+/* Somebody is about to remove it: its wake-up may not come, so nobody sleeps for good. */
+static inline bool naru__object_going(const struct naru_object *o)
+{
+    /* relaxed: read after the bell, which is rung after it is set */
     return atomic_load_explicit(&o->state->removed, memory_order_relaxed) != 0;
 }
 int naru__object_removed_fail(const struct naru_object *); /* -EIDRM */

@@ -106,7 +106,7 @@ static uint64_t word_of(const struct naru_lane_sender *s, uint64_t number)
 
 static bool is(uint64_t word, uint64_t number, unsigned state)
 {
-    return naru__claim_number(word) == number && naru__claim_state(word) == state;
+    return naru__claim_is_of(word, number) && naru__claim_state(word) == state;
 }
 
 static void free_block(struct naru_lane_sender *s, const struct naru_lane_block *b)
@@ -320,11 +320,12 @@ static uint64_t stamp_of(const struct naru_lane_slot *slots, uint64_t mask, uint
 
 static uint64_t find_next(const struct naru_lane_file *file, uint64_t mask)
 {
-    uint64_t n = atomic_load_explicit(&file->hints.next, memory_order_relaxed);
+    uint64_t n = atomic_load_explicit(&file->hints.next, memory_order_relaxed), stamp;
     if (n == 0)
         n = 1;
-    while ((stamp_of(file->slots, mask, n) & ~NARU_LANE_SKIP) == n)
-        n++;
+    /* the hint may be laps behind; a later number says that all before it are out */
+    while ((stamp = stamp_of(file->slots, mask, n) & ~NARU_LANE_SKIP) >= n)
+        n = stamp + 1;
     return n;
 }
 
@@ -350,8 +351,8 @@ static void adopt_held(struct naru_lane_sender *s, void (*in_use)(void *, uint32
 {
     for (uint64_t i = 0; s->claims && i <= s->mask && s->n_held < NARU_LANE_HELD_MAX; i++) {
         uint64_t word = atomic_load_explicit(&s->claims->word[i], memory_order_acquire);
-        uint64_t number = naru__claim_number(word);
-        if (naru__claim_state(word) == NARU_CLAIM_DONE || number > s->freed || number == 0)
+        uint64_t number = naru__claim_number(word, s->freed);
+        if (naru__claim_state(word) == NARU_CLAIM_DONE || number > s->freed)
             continue;
         struct naru_lane_block b = block_in(s, number);
         s->held[s->n_held++] = (struct naru_lane_held){number, b};
@@ -498,24 +499,27 @@ static int claim_back(struct naru_lane_receiver *r, const struct naru_lane_wish 
     for (;;) {
         /* acquire: pairs with the release in naru__lane_give_back: their words are BACK by now */
         uint64_t count = atomic_load_explicit(&r->claims->returned, memory_order_acquire);
-        uint64_t best = 0, any = 0;
+        uint64_t best = 0, best_word = 0, any = 0;
         for (uint64_t i = 0; i <= r->mask; i++) {
             uint64_t word = atomic_load_explicit(&r->claims->word[i], memory_order_relaxed);
             if (naru__claim_state(word) != NARU_CLAIM_BACK)
                 continue;
             any++;
-            if (wanted(wish, r->slots[i].type) && (best == 0 || word < best))
-                best = word;
+            uint64_t number = naru__claim_number(word, r->low);
+            if (wanted(wish, r->slots[i].type) && (best == 0 || number < best)) {
+                best = number;
+                best_word = word;
+            }
         }
         if (any == 0)
             r->returned = count;
         r->refused = count;
         if (best == 0)
             return 0;
-        if (too_large(r, naru__claim_number(best), best, wish, ret_item))
+        if (too_large(r, best, best_word, wish, ret_item))
             return 2;
-        if (take(r, naru__claim_number(best), best, who))
-            return taken(r, naru__claim_number(best), true, ret_item);
+        if (take(r, best, best_word, who))
+            return taken(r, best, true, ret_item);
     }
 }
 
@@ -537,19 +541,24 @@ static int look_at(struct naru_lane_receiver *r, uint64_t *n, uint64_t *ret_word
     if (stamp & NARU_LANE_SKIP)
         return 0;
     *ret_word = atomic_load_explicit(claim_of(r, *n), memory_order_relaxed);
-    return naru__claim_number(*ret_word) == *n ? 0 : 1;
+    return naru__claim_is_of(*ret_word, *n) ? 0 : 1;
+}
+
+/* What was passed over, and what was refused of what came back, is so for one `select`. */
+static void choose(struct naru_lane_receiver *r, int64_t select)
+{
+    if (r->select != select)
+        r->refused = r->returned;
+    if (r->select != select || r->passed < r->low)
+        r->passed = r->low - 1;
+    r->select = select;
 }
 
 int naru__lane_claim(struct naru_lane_receiver *r, const struct naru_lane_wish *wish,
                      const struct naru_lane_claimer *who, struct naru_lane_item *ret_item)
 {
     uint64_t word;
-    if (r->select != wish->select || r->passed < r->low) {
-        if (r->select != wish->select)
-            r->refused = r->returned;
-        r->select = wish->select;
-        r->passed = r->low - 1;
-    }
+    choose(r, wish->select);
     if (__builtin_expect(naru__lane_given_back(r, !wish->wants), 0)) {
         int got = claim_back(r, wish, who, ret_item);
         if (got)
@@ -579,7 +588,10 @@ uint32_t naru__lane_lowest(struct naru_lane_receiver *r, const struct naru_lane_
 {
     uint32_t lowest = 0;
     uint64_t word;
-    for (uint64_t i = 0; i <= r->mask && naru__lane_given_back(r, true); i++) {
+    choose(r, wish->select);
+    /* acquire: as in claim_back() */
+    uint64_t count = atomic_load_explicit(&r->claims->returned, memory_order_acquire);
+    for (uint64_t i = 0; i <= r->mask && count != r->returned; i++) {
         word = atomic_load_explicit(&r->claims->word[i], memory_order_relaxed);
         uint32_t type = r->slots[i].type & INT32_MAX;
         if (naru__claim_state(word) == NARU_CLAIM_BACK && wanted(wish, type) &&
@@ -588,6 +600,10 @@ uint32_t naru__lane_lowest(struct naru_lane_receiver *r, const struct naru_lane_
     }
     for (uint64_t n = r->low;; n++) {
         int state = look_at(r, &n, &word);
+        if (state < 0 && lowest == 0) { /* nothing up to here: so it is no reason to look again */
+            r->refused = count;
+            r->passed = n - 1;
+        }
         if (state < 0)
             return lowest;
         uint32_t type = slot_of(r, n)->type & INT32_MAX;
@@ -623,9 +639,11 @@ uint64_t naru__lane_clean(struct naru_lane_claims *claims, uint64_t slots, uint3
         uint64_t word = atomic_load_explicit(&claims->word[i], memory_order_relaxed);
         if (naru__claim_state(word) != NARU_CLAIM_TAKEN || naru__claim_member(word) != member)
             continue;
-        give_back(claims, &claims->word[i], naru__claim_number(word));
+        give_back(claims, &claims->word[i], word >> 26);
         n++;
     }
+    /* release: as in give_back(), whose caller may have died between its two steps */
+    atomic_fetch_add_explicit(&claims->returned, 1, memory_order_release);
     return n;
 }
 

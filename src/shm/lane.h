@@ -15,7 +15,8 @@
  * File `claims-I`, of a queue, written by receivers alone:
  *
  *   0                   128  struct naru_lane_claims: how often messages were given back
- *   128           8 x slots  a word a slot: number << 26 | state << 24 | member << 16 | generation
+ *   128           8 x slots  a word a slot: number << 26 | state << 24 | member << 16 | generation,
+ *                            of the number its low 38 bits
  *
  * A word tells of the message whose number it has; of a slot's message with another number nobody
  * has said anything: it is ready. A receiver makes it TAKEN with its own name in it by one
@@ -65,7 +66,8 @@ struct naru_lane_hints {
     _Atomic uint64_t next;   /* the next number is this or greater */
     _Atomic uint64_t freed;  /* up to here all are done with, or held */
     _Atomic uint64_t oldest; /* of a topic: what is lower may be overwritten */
-    uint8_t reserved[104];
+    _Atomic uint64_t segment; /* the last id that a segment of the lane was given */
+    uint8_t reserved[96];
 };
 
 enum { NARU_LANE_OUTSIDE = INT32_MIN }; /* bit of a slot's type: data is a naru_lane_outside */
@@ -136,9 +138,16 @@ static inline uint64_t naru__claim(uint64_t number, unsigned state, uint32_t mem
     return number << 26 | (uint64_t)state << 24 | (uint64_t)(member & 0xff) << 16 |
            (generation & 0xffff);
 }
-static inline uint64_t naru__claim_number(uint64_t word)
+/* Does the word tell of that message? Numbers go round after 2^38, and a word does not last so
+ * long: it changes each lap, or its slot is skipped. */
+static inline bool naru__claim_is_of(uint64_t word, uint64_t number)
 {
-    return word >> 26;
+    return (word ^ number << 26) >> 26 == 0;
+}
+/* The number that it has, which is less than 2^37 away from `near`. */
+static inline uint64_t naru__claim_number(uint64_t word, uint64_t near)
+{
+    return near + (uint64_t)((int64_t)(((word >> 26) - near) << 26) >> 26);
 }
 static inline unsigned naru__claim_state(uint64_t word)
 {
@@ -319,7 +328,7 @@ static inline const struct naru_lane_slot *naru__lane_claim_small(
         naru__lane_given_back(r, true))
         return NULL;
     uint64_t seen = atomic_load_explicit(word, memory_order_relaxed);
-    if (naru__claim_number(seen) == n || slot->size > most || slot->size > NARU_LANE_INLINE ||
+    if (naru__claim_is_of(seen, n) || slot->size > most || slot->size > NARU_LANE_INLINE ||
         (int32_t)slot->type <= 0)
         return NULL;
     uint64_t mine = naru__claim(n, NARU_CLAIM_TAKEN, who->member, who->generation);

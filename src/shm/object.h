@@ -57,8 +57,13 @@ struct naru_object_meta {
     uint8_t reserved[80];
 };
 
+enum {
+    NARU_OBJECT_REMOVED = 1, /* whoever still holds it is told -EIDRM */
+    NARU_OBJECT_GOING        /* it will be, unless its remover dies at it */
+};
+
 struct naru_object_state {
-    _Atomic uint32_t removed; /* not 0: whoever still holds it is told -EIDRM */
+    _Atomic uint32_t removed; /* NARU_OBJECT_... */
     _Atomic uint32_t epoch;   /* grows when a member comes or goes, and with the removal */
     _Atomic uint32_t members; /* records that were ever used: those from here on have no memory */
     uint8_t reserved[116];

@@ -157,21 +157,10 @@ static int open_cursors(struct shm_lanes *e)
     char name[24];
     struct lanes_map map;
     snprintf(name, sizeof name, "cursor-%" PRIu32, e->object.member);
-    int r = naru__lanes_map(&e->object, name, sizeof *e->cursors, true, &map);
-    if (r == -ENOENT) {
-        int fd = naru__object_file(&e->object, name, sizeof *e->cursors);
-        if (fd < 0)
-            return fd;
-        naru__os_close(fd);
-        r = naru__lanes_map(&e->object, name, sizeof *e->cursors, true, &map);
-    }
-    if (r < 0)
-        return naru__fail(r, "%s: this subscriber's cursors cannot be mapped: %s", lanes_name(e),
-                          naru__errno_text(r));
-    e->cursors = map.memory;
-    for (size_t i = 0; i < NARU_LANES_MAX; i++)
-        atomic_store_explicit(&e->cursors->done[i], 0, memory_order_relaxed);
-    return 0;
+    int r = naru__lanes_make(&e->object, name, "file of cursors", sizeof *e->cursors, &map);
+    if (r == 0)
+        e->cursors = map.memory;
+    return r;
 }
 
 int naru__lanes_open_receiver(struct shm_lanes *e)
@@ -306,8 +295,10 @@ static int look_in_queue(struct shm_lanes *e, const struct naru_lane_wish *wish,
             naru__lane_done(&in->rx, f->item.number);
             return naru__lanes_check(e) < 0 ? -EIDRM : broken(e, in);
         }
-        if (r < 0)
+        if (r < 0) {
             naru__lane_give_back(&in->rx, f->item.number);
+            naru__lanes_wake_receivers(e);
+        }
         return r < 0 ? r : 1;
     }
     return 0;

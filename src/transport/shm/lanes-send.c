@@ -7,11 +7,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/text.h"
-#include "os/fd.h"
-#include "os/file.h"
-#include "os/map.h"
 #include "os/process.h"
-#include "os/socket.h"
 #include "shm/ring.h"
 
 #include <errno.h>
@@ -28,27 +24,13 @@ static bool lane_exists(const struct shm_lanes *e)
     return atomic_load_explicit(&e->state->lanes[i / 64], memory_order_acquire) >> (i % 64) & 1;
 }
 
-/* What a maker who died before it said that there is a lane has left is nobody's. */
-static int make_file(struct shm_lanes *e, const char *name, uint64_t size, struct lanes_map *ret)
-{
-    (void)naru__os_unlink_at(e->object.directory, name);
-    int fd = naru__object_file(&e->object, name, size);
-    if (fd < 0)
-        return fd;
-    int r = naru__os_map(fd, size, true, &ret->memory);
-    naru__os_close(fd);
-    ret->size = size;
-    return r < 0 ? naru__fail(r, "%s: its lane of %s cannot be mapped: %s", lanes_name(e),
-                              naru__size_text(size).text, naru__errno_text(r))
-                 : 0;
-}
-
 static int make_lane(struct shm_lanes *e, const char *lane, const char *claims)
 {
     uint32_t i = e->object.member;
-    int r = make_file(e, lane, e->plan.file, &e->lane);
+    int r = naru__lanes_make(&e->object, lane, "lane", e->plan.file, &e->lane);
     if (r == 0 && !e->topic)
-        r = make_file(e, claims, naru__lane_claims_size(e->plan.slots), &e->claims);
+        r = naru__lanes_make(&e->object, claims, "claims", naru__lane_claims_size(e->plan.slots),
+                             &e->claims);
     if (r < 0)
         return r;
     ((struct naru_lane_file *)e->lane.memory)->header = e->plan;

@@ -54,6 +54,21 @@ int naru__lanes_map(const struct naru_object *o, const char *name, uint64_t size
     return r;
 }
 
+int naru__lanes_make(const struct naru_object *o, const char *name, const char *what, uint64_t size,
+                     struct lanes_map *ret_map)
+{
+    (void)naru__os_unlink_at(o->directory, name);
+    int fd = naru__object_file(o, name, size);
+    if (fd < 0)
+        return fd;
+    int r = naru__os_map(fd, size, true, &ret_map->memory);
+    naru__os_close(fd);
+    ret_map->size = size;
+    return r < 0 ? naru__fail(r, "%s: its %s of %s cannot be mapped: %s", o->url, what,
+                              naru__size_text(size).text, naru__errno_text(r))
+                 : 0;
+}
+
 void naru__lanes_unmap(struct lanes_map *m)
 {
     if (m->memory)
@@ -237,7 +252,7 @@ int naru__lanes_collect(struct shm_lanes *e)
     return naru__object_collect(&e->object, naru__lanes_clean);
 }
 
-/* One of all that sleep looks, each tick. */
+/* One of all that wait looks, each tick. How many there were. */
 static int look_for_dead(struct shm_lanes *e)
 {
     uint64_t now = (uint64_t)naru__now();
@@ -246,8 +261,19 @@ static int look_for_dead(struct shm_lanes *e)
         return 0;
     if (!atomic_compare_exchange_strong(&e->state->checked, &last, now))
         return 0;
-    int r = naru__lanes_collect(e);
-    return r < 0 ? r : 0;
+    return naru__lanes_collect(e);
+}
+
+/* Whoever sleeps alone sleeps without a tick, and this one could die between a message and the
+ * wake-up. So before it sends any they are told that they are alone no more. */
+static void greet(const struct shm_lanes *e)
+{
+    uint32_t n = records(&e->object);
+    for (uint32_t i = 0; i < n; i++)
+        if (i != e->object.member && naru__member_role(atomic_load(&e->object.members[i].who))) {
+            ring(e, i, 0);
+            ring(e, i, 1);
+        }
 }
 
 /* ---- waiting ---- */
@@ -278,7 +304,7 @@ static int sleep_once(struct shm_lanes *e, struct naru_wait *w, bool plain)
         until = naru__now() + NAP_US * NARU_US; /* without the barrier, which interrupts senders */
     else if (naru__os_barrier() < 0)
         until = naru__now() + NARU_MS;
-    else if (!alone(e))
+    else if (!alone(e) || naru__object_going(&e->object))
         until = naru__now() + TICK_MS * NARU_MS;
     int r = 0;
     if (!possible(e, w->events)) {
@@ -292,7 +318,7 @@ static int sleep_once(struct shm_lanes *e, struct naru_wait *w, bool plain)
         e->rung |= w->thread == 0;
     else if (r == 0 && !nap)
         r = look_for_dead(e);
-    return r;
+    return r < 0 ? r : 0;
 }
 
 int naru__lanes_wait(struct shm_lanes *e, struct naru_wait *w, bool plain)
@@ -302,6 +328,8 @@ int naru__lanes_wait(struct shm_lanes *e, struct naru_wait *w, bool plain)
     int r = naru__lanes_check(e);
     if (r == 0)
         r = naru__wait_spin(w);
+    if ((r == -EAGAIN || r == -ETIMEDOUT) && look_for_dead(e) > 0)
+        return 0; /* who never waits long enough for a tick is owed what the dead had, too */
     if (r < 0)
         return r;
     if (r == 0)
@@ -551,13 +579,15 @@ static int join(struct shm_lanes *e, const struct options *o)
     e->me = (struct naru_lane_claimer){.member = e->object.member,
                                        .generation = e->object.generation,
                                        .alone = e->object.meta.option[LANES_RECEIVERS] == 1};
-    if (o->role & NARU_SEND)
-        r = naru__lanes_open_sender(e);
+    r = naru__lanes_collect(e);
+    if (r >= 0)
+        r = o->role & NARU_SEND ? naru__lanes_open_sender(e) : 0;
     if (r == 0 && o->role & NARU_RECV)
         r = naru__lanes_open_receiver(e);
     if (r < 0)
         return r;
     naru__object_appear(&e->object, role);
+    greet(e);
     if (o->role & NARU_RECV)
         r = e->topic ? naru__lanes_subscribe(e) : check_receivers(e);
     if (r == 0 && naru__object_removed(&e->object))

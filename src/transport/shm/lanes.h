@@ -102,7 +102,6 @@ struct shm_lanes {
     struct lanes_map lane, claims;
     struct naru_lane_block *blocks;
     struct lanes_pooled pool[LANES_POOL];
-    uint32_t segment_id;
     struct {
         uint64_t who;
         struct lanes_map cursors;
@@ -137,6 +136,9 @@ int naru__lanes_topic(const struct naru_url *, int role, const struct naru_topic
 int naru__lanes_map(const struct naru_object *, const char *name, uint64_t size, bool writable,
                     struct lanes_map *ret_map);
 void naru__lanes_unmap(struct lanes_map *);
+/* Makes one anew, whatever a maker who died at it has left. what: for the sentence. */
+int naru__lanes_make(const struct naru_object *, const char *name, const char *what, uint64_t size,
+                     struct lanes_map *ret_map);
 
 /* Publishes done: wakes one receiver of a queue, all subscribers of a topic, if they sleep. */
 void naru__lanes_wake_receivers(struct shm_lanes *);

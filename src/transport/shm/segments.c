@@ -101,7 +101,11 @@ static int make(struct shm_lanes *e, uint64_t n, struct lanes_pooled *p)
     uint64_t size = LEAST;
     while (size < n)
         size *= 2;
-    uint32_t id = e->segment_id + 1 ? e->segment_id + 1 : 1;
+    struct naru_lane_hints *hints = &e->tx.file->hints;
+    uint32_t id = (uint32_t)atomic_load_explicit(&hints->segment, memory_order_relaxed) + 1;
+    id += id == 0;
+    /* relaxed: the lane's next sender alone reads it; before there is a file of that name */
+    atomic_store_explicit(&hints->segment, id, memory_order_relaxed);
     name_of(name, e->object.member, id);
     int fd = naru__object_file(&e->object, name, size);
     if (fd < 0)
@@ -114,7 +118,7 @@ static int make(struct shm_lanes *e, uint64_t n, struct lanes_pooled *p)
                           naru__size_text(n).text, naru__errno_text(r));
     }
     p->map.size = size;
-    p->id = e->segment_id = id;
+    p->id = id;
     return 0;
 }
 
@@ -160,8 +164,6 @@ static int sweep_one(void *arg, const char *name)
     if (sscanf(name, "segment-%" SCNu32 "-%" SCNu32 "%n", &lane, &id, &end) != 2 || name[end] ||
         lane != e->object.member)
         return 0;
-    if (id > e->segment_id)
-        e->segment_id = id;
     if (!pooled(e, id))
         (void)naru__os_unlink_at(e->object.directory, name);
     return 0;
