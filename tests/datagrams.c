@@ -639,6 +639,58 @@ static void second_user(void)
     naru_channel_close(out);
 }
 
+static void flood(void *url)
+{
+    become_nobody();
+    int fd = dial(url, SOCK_DGRAM);
+    while (send(fd, "flood", 5, MSG_NOSIGNAL) > 0)
+        ;
+}
+
+static void befriend(void *url)
+{
+    naru_channel *out = queue(url, NARU_SEND);
+    say(out, "a friend");
+    naru_channel_close(out);
+}
+
+/* However many a stranger sends, the receiver keeps its time and hears its friends. */
+static void flooded(void)
+{
+    const char *url = abstract_name("unix+dgram");
+    struct naru_stats stats = {.size = sizeof stats};
+    naru_channel *in;
+    pid_t child[3];
+    char byte;
+    if (geteuid() != 0)
+        test_skip("only root can become another user");
+    in = queue(url, NARU_RECV);
+    for (int i = 0; i < 3; i++)
+        child[i] = start_child(flood, (void *)(uintptr_t)url);
+    for (int64_t end = test_now() + PATIENCE; stats.dropped < 1000 && test_now() < end;) {
+        expect_code(-ETIMEDOUT, naru_channel_recv(in, 0, &byte, 1, NULL, 10 * NARU_MS));
+        expect_ok(naru_stats(in, &stats)); /* until they have begun */
+    }
+    int64_t before = test_now();
+    expect_code(-ETIMEDOUT, naru_channel_recv(in, 0, &byte, 1, NULL, 100 * NARU_MS));
+    expect(test_now() - before < 2 * NARU_S);
+    for (before = test_now(); test_now() < before + NARU_S;) { /* no call takes all of them */
+        expect_ok(naru_stats(in, &stats));
+        uint64_t dropped = stats.dropped;
+        expect_code(-EAGAIN, naru_channel_recv(in, 0, &byte, 1, NULL, NARU_NOWAIT));
+        expect_ok(naru_stats(in, &stats));
+        expect(stats.dropped - dropped <= 64);
+    }
+    pid_t friend = start_child(befriend, (void *)(uintptr_t)url);
+    hear(in, "a friend");
+    end_child(friend);
+    for (int i = 0; i < 3; i++) {
+        kill(child[i], SIGKILL);
+        waitpid(child[i], NULL, 0);
+    }
+    naru_channel_close(in);
+}
+
 static void packets_as_nobody(void *url)
 {
     const char *const shut = test_url("unix+seqpacket:%s/shut");
@@ -1127,6 +1179,7 @@ int main(int argc, char **argv)
         {"both roles in one handle", both_roles},
         {"datagrams: foreign peers", dgram_foreign},
         {"datagrams: a second user", second_user},
+        {"datagrams: a stranger's flood", flooded},
         {"packets: a second user", packets_second_user},
         {"udp: a second user", udp_second_user},
         {"udp: names", udp_names},

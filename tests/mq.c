@@ -770,6 +770,39 @@ static void cancel_for_ever(void)
     expect_ok(naru_remove(test_url(SYSV)));
 }
 
+/* naru_fd is a timer that each -EAGAIN sets: 1 ms, rising to 10, and from 1 again after a success;
+ * who makes no call is not woken again. */
+static void timer_descriptor(void)
+{
+    naru_channel *c = open_end(SYSV, NARU_SEND | NARU_RECV, NULL);
+    struct pollfd p = {naru_fd(c), POLLIN, 0};
+    struct naru_stats before = {.size = sizeof before}, after = before;
+    char buf[10];
+    for (int round = 0; round < 2; round++) {
+        int woken = 0;
+        int64_t start = test_now(), first = 0;
+        expect_code(-EAGAIN, naru_channel_recv(c, 0, buf, sizeof buf, NULL, NARU_NOWAIT));
+        while (test_now() < start + 300 * NARU_MS) {
+            expect_code(1, poll(&p, 1, 1000));
+            first = first ? first : test_now() - start;
+            woken++;
+            expect_code(-EAGAIN, naru_channel_recv(c, 0, buf, sizeof buf, NULL, NARU_NOWAIT));
+        }
+        expect(first >= NARU_MS && first < 500 * NARU_MS);
+        expect(woken <= 34); /* 1 + 2 + 4 + 8 + 10 + 10 ... ms; fewer under load */
+        send_text(c, 1, "here");
+        expect_code(1, poll(&p, 1, 1000)); /* late by one period at most */
+        expect_text(c, 0, 1, "here");
+        expect_code(1, poll(&p, 1, 0)); /* a success: look again at once */
+    }
+    expect_ok(naru_stats(c, &before));
+    usleep(100000);
+    expect_ok(naru_stats(c, &after));
+    expect(after.calls == before.calls && after.sleeps == before.sleeps);
+    naru_channel_close(c);
+    expect_ok(naru_remove(test_url(SYSV)));
+}
+
 static _Atomic int alarms;
 static void on_alarm(int number)
 {
@@ -846,6 +879,7 @@ int main(int argc, char **argv)
         {"sysv: a second user", sysv_second_user, true},
         {"sysv: removed while waiting", removed_while_waiting, false},
         {"sysv: cancelling", cancel_for_ever, false},
+        {"sysv: the descriptor is a timer", timer_descriptor, false},
         {"sysv: waits and signals", waits_and_signals, false},
     };
     bool privileged = may_have_namespaces();

@@ -160,12 +160,12 @@ static int get_one(struct naru_datagram *d, struct naru_parcel *p)
 
 static int datagram_get(struct naru_mq *mq, int64_t select, struct naru_parcel *p, bool block)
 {
-    int r;
+    enum { AT_MOST = 64 }; /* strangers may never stop: then look at the time */
+    int r = 1;
     (void)select, (void)block;
-    do
+    for (int i = 0; i < AT_MOST && r > 0; i++)
         r = get_one(of_mq(mq), p);
-    while (r > 0);
-    return r;
+    return r > 0 ? -EAGAIN : r;
 }
 
 /* ---- sending ---- */
