@@ -515,11 +515,12 @@ static void count_received(struct shm_lanes *e, uint64_t size)
 /* Nobody needs it here any more. */
 static void done_with(struct shm_lanes *e, const struct found *f)
 {
-    naru__segment_put(e, f->place);
     if (e->topic) {
+        naru__segment_put(e, f->place);
         passed(e, f->in);
     } else {
         naru__lane_done(&f->in->rx, f->item.number);
+        naru__segment_done(e, f->place, f->item.sender);
         naru__lanes_wake_senders(e, f->in->index);
     }
 }
@@ -652,7 +653,7 @@ static void hand_out(struct shm_lanes *e, struct found *f, struct naru_message *
     while (e->taken[e->taken_at].number) /* there is a free one: max_taken was checked */
         e->taken_at = e->taken_at + 1 < e->channel.max_taken ? e->taken_at + 1 : 0;
     struct lanes_taken *t = &e->taken[e->taken_at];
-    *t = (struct lanes_taken){f->in->index, f->place, f->item.number};
+    *t = (struct lanes_taken){f->in->index, f->place, f->item.sender, f->item.number};
     if (e->topic) {
         f->in->outstanding++;
         f->in->rx.low++;
@@ -733,20 +734,23 @@ size_t naru__lanes_take_ready(naru_channel *channel, int64_t select, struct naru
 
 static void end_taken(struct shm_lanes *e, struct lanes_taken *t, bool back)
 {
-    struct lanes_in *in = e->in[t->lane];
-    uint64_t number = t->number;
-    naru__segment_put(e, t->segment);
+    const struct lanes_taken was = *t;
+    struct lanes_in *in = e->in[was.lane];
     t->number = 0;
     e->taken_at = (unsigned)(t - e->taken);
+    if (!e->topic && !back) { /* in this order: a message that is not done needs its segment */
+        naru__lane_done(&in->rx, was.number);
+        naru__segment_done(e, was.segment, was.sender);
+        naru__lanes_wake_senders(e, in->index);
+        return;
+    }
+    naru__segment_put(e, was.segment);
     if (e->topic) {
         in->outstanding--;
         move_cursor(e, in);
-    } else if (back) {
-        naru__lane_give_back(&in->rx, number);
-        naru__lanes_wake_receivers(e);
     } else {
-        naru__lane_done(&in->rx, number);
-        naru__lanes_wake_senders(e, in->index);
+        naru__lane_give_back(&in->rx, was.number);
+        naru__lanes_wake_receivers(e);
     }
 }
 

@@ -74,7 +74,7 @@ int naru__lanes_open_sender(struct shm_lanes *e)
                       naru__segment_in_use, e);
     e->tx.free_segment = naru__segment_free;
     e->tx.keep = e->object.meta.option[LANES_HISTORY];
-    e->tx.sender = (uint32_t)(e->object.generation << 8 | e->object.member);
+    e->tx.sender = naru__lanes_sender_id(e->object.generation, e->object.member);
     if (adopted)
         naru__segments_sweep(e);
     if (e->topic) {
@@ -88,6 +88,8 @@ int naru__lanes_open_sender(struct shm_lanes *e)
 
 void naru__lanes_close_sender(struct shm_lanes *e)
 {
+    if (e->blocks && naru__is_owner(&e->channel.handle) && !e->topic)
+        (void)naru__lane_left(&e->tx); /* frees those that are done with */
     if (e->lane.memory)
         naru__segments_close(e);
     if (e->subscriber)

@@ -539,12 +539,12 @@ static int agree(const struct naru_object *o, void *arg)
     return 0;
 }
 
+/* History needs slots, and never has fewer than there would be without. */
 static struct naru_lane_header plan_of(const uint64_t option[16])
 {
-    uint64_t messages = option[LANES_MESSAGES];
-    if (option[LANES_HISTORY] + 1 > messages && option[LANES_HISTORY])
-        messages = option[LANES_HISTORY] + 1;
-    return naru__lane_plan(option[LANES_CAPACITY], messages);
+    struct naru_lane_header plan = naru__lane_plan(option[LANES_CAPACITY], option[LANES_MESSAGES]);
+    uint64_t history = option[LANES_HISTORY] + 1;
+    return history < plan.slots ? plan : naru__lane_plan(option[LANES_CAPACITY], history);
 }
 
 /* A queue of one receiver has one. */

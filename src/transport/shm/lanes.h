@@ -41,7 +41,8 @@ struct lanes_in {
 /* A message that this receiver has taken in place. */
 struct lanes_taken {
     uint32_t lane, segment; /* segment: place in the cache + 1, 0: none */
-    uint64_t number;        /* 0: free */
+    uint32_t sender;
+    uint64_t number; /* 0: free */
 };
 
 /* A segment that this receiver has mapped. */
@@ -123,6 +124,12 @@ static inline struct shm_lanes *lanes_of(naru_channel *channel)
 static inline const char *lanes_name(const struct shm_lanes *e)
 {
     return e->channel.handle.name;
+}
+
+/* What a sender calls itself in its messages: another one every time. */
+static inline uint32_t naru__lanes_sender_id(uint64_t generation, uint32_t member)
+{
+    return (uint32_t)(generation << 8 | member);
 }
 
 /* ---- lanes.c ---- */
@@ -224,6 +231,9 @@ void naru__segments_sweep(struct shm_lanes *);
 int naru__segment_see(struct shm_lanes *, uint32_t lane, uint32_t id, uint64_t n,
                       const uint8_t **ret_data, uint32_t *ret_place);
 void naru__segment_put(struct shm_lanes *, uint32_t place);
+/* The same, of a queue's message that is done with: if its sender has left, nobody else would take
+ * the file away. */
+void naru__segment_done(struct shm_lanes *, uint32_t place, uint32_t sender);
 void naru__segments_forget(struct shm_lanes *);
 
 #endif

@@ -226,6 +226,22 @@ void naru__segment_put(struct shm_lanes *e, uint32_t place)
         e->segment[place - 1].users--;
 }
 
+void naru__segment_done(struct shm_lanes *e, uint32_t place, uint32_t sender)
+{
+    char name[40];
+    if (!place)
+        return;
+    const struct lanes_segment *s = &e->segment[place - 1];
+    /* acquire: pairs with the release in naru__object_appear and _leave */
+    uint64_t who = atomic_load_explicit(&e->object.members[s->lane].who, memory_order_acquire);
+    if (!(naru__member_role(who) & LANES_SEND) ||
+        naru__lanes_sender_id(who >> 16, s->lane) != sender) {
+        name_of(name, s->lane, s->id);
+        (void)naru__os_unlink_at(e->object.directory, name);
+    }
+    naru__segment_put(e, place);
+}
+
 void naru__segments_forget(struct shm_lanes *e)
 {
     for (size_t i = 0; i < LANES_SEGMENTS; i++)
