@@ -390,18 +390,24 @@ int naru__object_removed_fail(const struct naru_object *o)
     return naru__fail(-EIDRM, "%s was removed while it was open: open it again", o->url);
 }
 
-static uint32_t members_with_memory(const struct naru_object *o)
+uint32_t naru__object_members(const struct naru_object *o)
 {
     struct stat st;
     /* acquire: pairs with the release in raise_members(): the records have memory */
     uint32_t n = atomic_load_explicit(&o->state->members, memory_order_acquire);
     if (n > o->meta.members_max)
         n = o->meta.members_max;
-    if (n > 0 && naru__os_fstat(o->file, &st) == 0) {
-        uint64_t room = ((uint64_t)st.st_size - NARU_OBJECT_MEMBERS_AT) / sizeof *o->members;
-        n = room < n ? (uint32_t)room : n;
-    }
-    return n;
+    /* relaxed: a number that only grows, and each is true by itself */
+    uint32_t known = atomic_load_explicit(&o->with_memory, memory_order_relaxed);
+    if (n <= known)
+        return n;
+    if (naru__os_fstat(o->file, &st) < 0)
+        return known;
+    uint64_t room = ((uint64_t)st.st_size - NARU_OBJECT_MEMBERS_AT) / sizeof *o->members;
+    known = room < o->meta.members_max ? (uint32_t)room : o->meta.members_max;
+    atomic_store_explicit(&((struct naru_object *)(uintptr_t)o)->with_memory, known,
+                          memory_order_relaxed);
+    return known < n ? known : n;
 }
 
 static int hold_for_removal(const struct naru_object *o, struct naru_life *ret_life)
@@ -424,7 +430,7 @@ static int hold_for_removal(const struct naru_object *o, struct naru_life *ret_l
 
 void naru__object_wake(const struct naru_object *o)
 {
-    uint32_t n = members_with_memory(o);
+    uint32_t n = naru__object_members(o);
     for (uint32_t i = 0; i < n; i++)
         for (int k = 0; k < 2; k++) {
             atomic_fetch_add(&o->members[i].bell[k], 1);
@@ -562,7 +568,7 @@ void naru__object_close(struct naru_object *o)
 static void raise_members(struct naru_object *o, uint32_t n)
 {
     uint32_t is = atomic_load_explicit(&o->state->members, memory_order_relaxed);
-    /* release: pairs with the acquire in members_with_memory() */
+    /* release: pairs with the acquire in naru__object_members() */
     while (is < n && !atomic_compare_exchange_weak_explicit(
                          &o->state->members, &is, n, memory_order_release, memory_order_relaxed))
         ;
@@ -591,7 +597,7 @@ static int clean_up(struct naru_object *o, uint32_t i, naru_object_clean *clean)
 
 static int take_record(struct naru_object *o, uint32_t i)
 {
-    uint32_t n = members_with_memory(o);
+    uint32_t n = naru__object_members(o);
     if (i < n && naru__os_life_held(o->file, i) > 0)
         return -EAGAIN;
     return naru__os_life_hold_at(o->directory, meta_name, i, &o->life);
@@ -616,7 +622,7 @@ int naru__object_join(struct naru_object *o, naru_object_clean *clean)
         return naru__fail(r, "%s: the lock of participant %" PRIu32 ": %s%s", o->url, i,
                           naru__errno_text(r), naru__limit_of_files(r).text);
     uint64_t records = ((uint64_t)i + 1) * sizeof *o->members;
-    if (i >= members_with_memory(o)) {
+    if (i >= naru__object_members(o)) {
         r = naru__os_allocate(o->file, NARU_OBJECT_MEMBERS_AT + (records + PAGE - 1) / PAGE * PAGE);
         if (r < 0)
             r = no_room(o, "room for one more participant", records, r);
@@ -668,7 +674,7 @@ bool naru__object_died(const struct naru_object *o, uint32_t i)
 
 int naru__object_collect(struct naru_object *o, naru_object_clean *clean)
 {
-    uint32_t n = members_with_memory(o);
+    uint32_t n = naru__object_members(o);
     int cleaned = 0;
     for (uint32_t i = 0; i < n; i++) {
         struct naru_life life = {0};

@@ -22,7 +22,8 @@ struct naru_object {
     bool created;                 /* by this call */
     struct naru_object_meta meta; /* read once and checked */
     struct naru_object_state *state;
-    struct naru_object_member *members; /* meta.members_max; only state->members have memory */
+    struct naru_object_member *members; /* meta.members_max; see naru__object_members() */
+    _Atomic uint32_t with_memory;       /* records whose memory is known to be there */
     uint32_t member;                    /* this one's record, once it has joined */
     uint64_t generation;                /* 0: it has not */
     struct naru_life life;
@@ -72,6 +73,8 @@ void naru__object_wake(const struct naru_object *); /* all that sleep on their b
 
 /* Cleans up after every member that has died; how many, or the first error of `clean`. */
 int naru__object_collect(struct naru_object *, naru_object_clean *clean);
+/* How many records may be looked at: whoever damages the state, those behind have no memory. */
+uint32_t naru__object_members(const struct naru_object *);
 /* Is member i dead, and not yet cleaned up after? */
 bool naru__object_died(const struct naru_object *, uint32_t i);
 

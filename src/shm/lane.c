@@ -63,19 +63,25 @@ const char *naru__lane_check(const struct naru_lane_header *h, uint64_t file_siz
     return NULL;
 }
 
+/* Once: it may change under us. */
+static uint32_t once(const uint32_t *field)
+{
+    return *(const volatile uint32_t *)field;
+}
+
 /* A slot's message as it was published: anything, for another has written it. */
 static bool read_slot(const struct naru_lane_slot *slot, const uint8_t *area, uint64_t area_size,
                       struct naru_lane_item *item)
 {
     struct naru_lane_outside out;
-    item->type = slot->type & INT32_MAX;
+    uint32_t type = once(&slot->type);
+    item->type = type & INT32_MAX;
     item->sequence = slot->sequence;
     item->sender = slot->sender;
     item->signature = slot->signature;
     item->segment = 0;
-    uint32_t outside = slot->type & (uint32_t)NARU_LANE_OUTSIDE;
-    if (!outside) {
-        item->size = slot->size;
+    if (!(type & (uint32_t)NARU_LANE_OUTSIDE)) {
+        item->size = once(&slot->size);
         item->data = slot->data;
         return item->type != 0 && item->size <= NARU_LANE_INLINE;
     }
@@ -87,8 +93,10 @@ static bool read_slot(const struct naru_lane_slot *slot, const uint8_t *area, ui
         return false;
     if (out.segment)
         return true;
+    if (out.at >= area_size || out.size > area_size - out.at || out.at % LINE != 0)
+        return false;
     item->data = area + out.at;
-    return out.at < area_size && out.size <= area_size - out.at && out.at % LINE == 0;
+    return true;
 }
 
 /* ---- sending: what is free ---- */
@@ -335,11 +343,12 @@ static struct naru_lane_block block_in(const struct naru_lane_sender *s, uint64_
     const struct naru_lane_slot *slot = &s->slots[(number - 1) & s->mask];
     struct naru_lane_block b = {.end = s->head};
     struct naru_lane_outside out;
-    if (!(slot->type & (uint32_t)NARU_LANE_OUTSIDE))
+    if (!(once(&slot->type) & (uint32_t)NARU_LANE_OUTSIDE))
         return b;
     memcpy(&out, slot->data, sizeof out);
     b.segment = out.segment;
-    if (!out.segment && out.at < s->area_size && out.size <= s->area_size - out.at) {
+    if (!out.segment && out.at < s->area_size && out.size <= s->area_size - out.at &&
+        out.at % LINE == 0) {
         b.at = out.at;
         b.size = (uint32_t)up(out.size, LINE);
     }
@@ -349,7 +358,7 @@ static struct naru_lane_block block_in(const struct naru_lane_sender *s, uint64_
 /* What receivers hold of the laps before. */
 static void adopt_held(struct naru_lane_sender *s, void (*in_use)(void *, uint32_t))
 {
-    for (uint64_t i = 0; s->claims && i <= s->mask && s->n_held < NARU_LANE_HELD_MAX; i++) {
+    for (uint64_t i = 0; s->claims && i <= s->mask && can_hold(s); i++) {
         uint64_t word = atomic_load_explicit(&s->claims->word[i], memory_order_acquire);
         uint64_t number = naru__claim_number(word, s->freed);
         if (naru__claim_state(word) == NARU_CLAIM_DONE || number > s->freed)
@@ -472,8 +481,8 @@ static int taken(struct naru_lane_receiver *r, uint64_t number, bool back,
 static uint64_t size_in(const struct naru_lane_slot *slot)
 {
     struct naru_lane_outside out;
-    if (!(slot->type & (uint32_t)NARU_LANE_OUTSIDE))
-        return slot->size;
+    if (!(once(&slot->type) & (uint32_t)NARU_LANE_OUTSIDE))
+        return once(&slot->size);
     memcpy(&out, slot->data, sizeof out);
     return out.size;
 }
@@ -483,13 +492,21 @@ static bool too_large(const struct naru_lane_receiver *r, uint64_t number, uint6
                       const struct naru_lane_wish *wish, struct naru_lane_item *ret_item)
 {
     if (__builtin_expect(size_in(slot_of(r, number)) <= wish->most, 1) ||
-        !read_slot(slot_of(r, number), r->area, r->area_size, ret_item))
+        !read_slot(slot_of(r, number), r->area, r->area_size, ret_item) ||
+        ret_item->size <= wish->most)
         return false;
     ret_item->number = number;
     ret_item->back = naru__claim_state(seen) == NARU_CLAIM_BACK;
     /* acquire: the reads above come before this look */
     atomic_thread_fence(memory_order_acquire);
     return atomic_load_explicit(claim_of(r, number), memory_order_relaxed) == seen;
+}
+
+/* Is it BACK, and of a message that slot i can have held? */
+static bool is_back(const struct naru_lane_receiver *r, uint64_t word, uint64_t i)
+{
+    return naru__claim_state(word) == NARU_CLAIM_BACK &&
+           ((naru__claim_number(word, r->low) - 1) & r->mask) == i;
 }
 
 /* The lowest that was given back and is wanted. */
@@ -502,7 +519,7 @@ static int claim_back(struct naru_lane_receiver *r, const struct naru_lane_wish 
         uint64_t best = 0, best_word = 0, any = 0;
         for (uint64_t i = 0; i <= r->mask; i++) {
             uint64_t word = atomic_load_explicit(&r->claims->word[i], memory_order_relaxed);
-            if (naru__claim_state(word) != NARU_CLAIM_BACK)
+            if (!is_back(r, word, i))
                 continue;
             any++;
             uint64_t number = naru__claim_number(word, r->low);
@@ -594,7 +611,7 @@ uint32_t naru__lane_lowest(struct naru_lane_receiver *r, const struct naru_lane_
     for (uint64_t i = 0; i <= r->mask && count != r->returned; i++) {
         word = atomic_load_explicit(&r->claims->word[i], memory_order_relaxed);
         uint32_t type = r->slots[i].type & INT32_MAX;
-        if (naru__claim_state(word) == NARU_CLAIM_BACK && wanted(wish, type) &&
+        if (is_back(r, word, i) && wanted(wish, type) &&
             (lowest == 0 || type < lowest))
             lowest = type;
     }
@@ -671,7 +688,7 @@ bool naru__lane_whole(const struct naru_lane_receiver *r, uint64_t number)
 int naru__lane_look(struct naru_lane_receiver *r, struct naru_lane_item *ret_item,
                     uint64_t *ret_next)
 {
-    uint64_t stamp = stamp_of(r->slots, r->mask, r->low);
+    uint64_t stamp = stamp_of(r->slots, r->mask, r->low) & ~NARU_LANE_SKIP;
     if (stamp < r->low)
         return 0;
     if (stamp == r->low) {
@@ -682,6 +699,8 @@ int naru__lane_look(struct naru_lane_receiver *r, struct naru_lane_item *ret_ite
             return 1;
     }
     uint64_t oldest = naru__lane_oldest(r);
+    if (stamp > oldest + r->mask) /* what is a lap older than that has gone */
+        oldest = stamp - r->mask;
     *ret_next = oldest > r->low ? oldest : r->low + 1;
     return -1;
 }

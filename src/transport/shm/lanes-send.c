@@ -124,18 +124,12 @@ static uint64_t done_by(struct shm_lanes *e, uint32_t i)
     return atomic_load_explicit(&c->done[e->object.member], memory_order_acquire);
 }
 
-static uint32_t subscribers(const struct shm_lanes *e)
-{
-    uint32_t n = atomic_load_explicit(&e->object.state->members, memory_order_acquire);
-    return n < e->object.meta.members_max ? n : e->object.meta.members_max;
-}
-
 /* ret_slowest: who it is; NARU_LANES_MAX: nobody. */
 static uint64_t lowest(struct shm_lanes *e, uint32_t *ret_slowest)
 {
     uint64_t limit = e->tx.next - 1;
     *ret_slowest = NARU_LANES_MAX;
-    for (uint32_t i = 0, n = subscribers(e); i < n; i++) {
+    for (uint32_t i = 0, n = naru__object_members(&e->object); i < n; i++) {
         uint64_t done = done_by(e, i);
         if (done < limit) {
             limit = done;

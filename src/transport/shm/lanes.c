@@ -137,6 +137,8 @@ static void knock(const struct shm_lanes *e, uint32_t member)
 
 static void ring(const struct shm_lanes *e, uint32_t member, int thread)
 {
+    if (member >= naru__object_members(&e->object))
+        return; /* a bit that nobody has set */
     _Atomic uint32_t *bell = &e->object.members[member].bell[thread];
     atomic_fetch_add(bell, 1);
     (void)naru__os_futex_wake(bell, 1);
@@ -197,15 +199,28 @@ void naru__lanes_wake_senders(struct shm_lanes *e, uint32_t lane)
 
 /* ---- the dead ---- */
 
-static uint32_t records(const struct naru_object *o)
+/* History needs slots, and never has fewer than there would be without. */
+static struct naru_lane_header plan_of(const uint64_t option[16])
 {
-    uint32_t n = atomic_load_explicit(&o->state->members, memory_order_acquire);
-    return n < o->meta.members_max ? n : o->meta.members_max;
+    struct naru_lane_header plan = naru__lane_plan(option[LANES_CAPACITY], option[LANES_MESSAGES]);
+    uint64_t history = option[LANES_HISTORY] + 1;
+    return history < plan.slots ? plan : naru__lane_plan(option[LANES_CAPACITY], history);
+}
+
+/* Whoever has written it may have written anything. */
+static int check_sizes(const struct naru_object *o)
+{
+    const struct naru_object_meta *m = &o->meta;
+    struct naru_lane_header plan = plan_of(m->option);
+    if (plan.slots == m->option[LANES_SLOTS] && plan.area == m->option[LANES_AREA] &&
+        m->members_max == NARU_LANES_MAX && m->option[LANES_MAX_MESSAGE] <= NARU_MESSAGE_MAX)
+        return 0;
+    return naru__fail(-EPROTO, "%s: its meta is damaged: the sizes do not add up", o->url);
 }
 
 static bool alone(const struct shm_lanes *e)
 {
-    uint32_t n = records(&e->object);
+    uint32_t n = naru__object_members(&e->object);
     for (uint32_t i = 0; i < n; i++)
         if (i != e->object.member && naru__member_role(atomic_load_explicit(
                                          &e->object.members[i].who, memory_order_relaxed)))
@@ -218,21 +233,26 @@ int naru__lanes_clean(struct naru_object *o, uint32_t member)
     struct naru_lanes_state *s = (void *)o->state->kind;
     struct shm_lanes view = {.object = *o, .state = s, .topic = o->meta.what == NARU_OBJECT_TOPIC};
     char name[32];
-    for (uint32_t lane = 0; !view.topic && lane < o->meta.members_max; lane++) {
+    int r = check_sizes(o);
+    for (uint32_t lane = 0; r == 0 && !view.topic && lane < o->meta.members_max; lane++) {
         struct lanes_map claims;
         if (!has_bit(s->lanes, lane))
             continue;
         snprintf(name, sizeof name, "claims-%" PRIu32, lane);
-        int r = naru__lanes_map(o, name, naru__lane_claims_size(o->meta.option[LANES_SLOTS]), true,
-                                &claims);
-        if (r == -ENOENT)
-            continue; /* it is being removed */
+        r = naru__lanes_map(o, name, naru__lane_claims_size(o->meta.option[LANES_SLOTS]), true,
+                            &claims);
+        if (r == -ENOENT) { /* it is being removed */
+            r = 0;
+            continue;
+        }
         if (r < 0)
             return naru__fail(r, "%s: cleaning up after participant %" PRIu32 ": its claims: %s",
                               o->url, member, naru__errno_text(r));
         (void)naru__lane_clean(claims.memory, o->meta.option[LANES_SLOTS], member);
         naru__lanes_unmap(&claims);
     }
+    if (r < 0)
+        return r;
     (void)take_bit(s->by_socket, member);
     (void)take_bit(s->armed_any, member);
     (void)take_bit(s->armed_select, member);
@@ -268,7 +288,7 @@ static int look_for_dead(struct shm_lanes *e)
  * wake-up. So before it sends any they are told that they are alone no more. */
 static void greet(const struct shm_lanes *e)
 {
-    uint32_t n = records(&e->object);
+    uint32_t n = naru__object_members(&e->object);
     for (uint32_t i = 0; i < n; i++)
         if (i != e->object.member && naru__member_role(atomic_load(&e->object.members[i].who))) {
             ring(e, i, 0);
@@ -433,7 +453,7 @@ static int lanes_wait_peers(naru_channel *channel, unsigned n, int64_t deadline)
     uint32_t role = channel->handle.directions & NARU_OUT ? LANES_RECV : LANES_SEND;
     for (;;) {
         unsigned there = 0;
-        uint32_t records_n = records(&e->object);
+        uint32_t records_n = naru__object_members(&e->object);
         int r = naru__lanes_check(e);
         for (uint32_t i = 0; i < records_n; i++) {
             uint64_t who = atomic_load_explicit(&e->object.members[i].who, memory_order_acquire);
@@ -539,18 +559,10 @@ static int agree(const struct naru_object *o, void *arg)
     return 0;
 }
 
-/* History needs slots, and never has fewer than there would be without. */
-static struct naru_lane_header plan_of(const uint64_t option[16])
-{
-    struct naru_lane_header plan = naru__lane_plan(option[LANES_CAPACITY], option[LANES_MESSAGES]);
-    uint64_t history = option[LANES_HISTORY] + 1;
-    return history < plan.slots ? plan : naru__lane_plan(option[LANES_CAPACITY], history);
-}
-
 /* A queue of one receiver has one. */
 static int check_receivers(struct shm_lanes *e)
 {
-    uint32_t n = records(&e->object);
+    uint32_t n = naru__object_members(&e->object);
     char program[32] = "";
     if (e->object.meta.option[LANES_RECEIVERS] != 1)
         return 0;
@@ -637,9 +649,7 @@ static int open_once(const struct naru_url *url, const struct options *o, naru_c
         e->channel.max_message = e->object.meta.option[LANES_MAX_MESSAGE]
                                      ? e->object.meta.option[LANES_MAX_MESSAGE]
                                      : NARU_MESSAGE_MAX;
-        if (e->plan.slots != e->object.meta.option[LANES_SLOTS] ||
-            e->plan.area != e->object.meta.option[LANES_AREA])
-            r = naru__fail(-EPROTO, "%s: its meta is damaged: the sizes do not add up", url->text);
+        r = check_sizes(&e->object);
     }
     if (r == 0)
         r = join(e, o);
