@@ -250,6 +250,16 @@ static long remove_it(void)
     return r;
 }
 
+static long look(void)
+{
+    naru_snapshot *s = POISON;
+    long r = naru_snapshot_take(w.url, &s);
+    wrong_if(r < 0 && s != POISON, "an out-parameter was touched");
+    if (r >= 0)
+        naru_snapshot_free(s);
+    return r;
+}
+
 enum { ALL = 15, NAMES = 14, FILES = 7 };
 static const struct operation {
     const char *name;
@@ -258,25 +268,27 @@ static const struct operation {
     int forms;   /* bits */
     int creates; /* bits */
     int silent;  /* bits: no call that could fail */
+    int most;    /* of its calls; 0: all */
 } operations[] = {
-    {"create", nothing, create, ALL, NAMES, 0},
-    {"create locked and prefaulted", nothing, create_locked, ALL, NAMES, 0},
-    {"create huge", nothing, create_huge, ALL, NAMES, 0},
-    {"create agreeing", there, create_agreeing, NAMES, 0, 0},
-    {"open to write", there, open_to_write, NAMES, 0, 0},
-    {"open to read", there, open_to_read, NAMES, 0, 0},
-    {"from_fd to write", handed_over, from_fd_to_write, 1, 0, 0},
-    {"from_fd to read", handed_for_reading, from_fd_to_read, 1, 0, 0},
-    {"share to write", opened, share_to_write, FILES, 0, 0},
-    {"share to read", opened, share_to_read, 1, 0, 0},
-    {"share to read again", handed_for_reading, share_to_read, 1, 0, 0},
-    {"grow", opened, grow, FILES, 0, 0},
-    {"read", opened, read_it, ALL, 0, 1 << SYSV},
-    {"write", opened, write_it, ALL, 0, 1 << SYSV},
-    {"write what is sealed for readers", handed_for_reading, write_it, 1, 0, 0},
-    {"size", opened, size_of_it, ALL, 0, 1 << SYSV},
-    {"advise", opened, advise, ALL, 0, 0},
-    {"remove", there, remove_it, NAMES, 0, 0},
+    {"create", nothing, create, ALL, NAMES, 0, 0},
+    {"create locked and prefaulted", nothing, create_locked, ALL, NAMES, 0, 0},
+    {"create huge", nothing, create_huge, ALL, NAMES, 0, 0},
+    {"create agreeing", there, create_agreeing, NAMES, 0, 0, 0},
+    {"open to write", there, open_to_write, NAMES, 0, 0, 0},
+    {"open to read", there, open_to_read, NAMES, 0, 0, 0},
+    {"from_fd to write", handed_over, from_fd_to_write, 1, 0, 0, 0},
+    {"from_fd to read", handed_for_reading, from_fd_to_read, 1, 0, 0, 0},
+    {"share to write", opened, share_to_write, FILES, 0, 0, 0},
+    {"share to read", opened, share_to_read, 1, 0, 0, 0},
+    {"share to read again", handed_for_reading, share_to_read, 1, 0, 0, 0},
+    {"grow", opened, grow, FILES, 0, 0, 0},
+    {"read", opened, read_it, ALL, 0, 1 << SYSV, 0},
+    {"write", opened, write_it, ALL, 0, 1 << SYSV, 0},
+    {"write what is sealed for readers", handed_for_reading, write_it, 1, 0, 0, 0},
+    {"size", opened, size_of_it, ALL, 0, 1 << SYSV, 0},
+    {"advise", opened, advise, ALL, 0, 0, 0},
+    {"look", opened, look, 1 << POSIX | 1 << SYSV, 0, 0, 20}, /* then process by process */
+    {"remove", there, remove_it, NAMES, 0, 0, 0},
 };
 
 /* ---- the sweep ---- */
@@ -356,10 +368,11 @@ static void sweep(void **state)
         long points = 0;
         if (!(o->forms >> form & 1))
             continue;
+        int most = o->most ? o->most : CALLS_MAX;
         bool calls = point(o, form, -1, 0, false, &points);
         for (int mode = 0; mode < 2 && calls; mode++)
             for (int at = 0, reached = 1; reached; at++)
-                for (int code = reached = 0; code < CODES_MAX && at < CALLS_MAX; code++)
+                for (int code = reached = 0; code < CODES_MAX && at < most; code++)
                     reached |= point(o, form, at, code, mode == 1, &points);
         print_message("# %s %s: %ld points\n", form_name[form], o->name, points);
         assert_int_equal(points > 0, !(o->silent >> form & 1));

@@ -13,12 +13,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Which function looks, by the scheme. A kind that is looked at otherwise adds a row. */
+/* Which functions look, by the scheme: a name may be one thing or another. */
 static const struct {
     const char *scheme;
     int (*look)(naru_snapshot *, const struct naru_url *);
 } kinds[] = {
     {"shm", naru__look_at_connections},
+    {"shm", naru__look_at_regions},
+    {"posix-shm", naru__look_at_regions},
+    {"sysv-shm", naru__look_at_regions},
 };
 
 struct facts {
@@ -153,14 +156,19 @@ static void finish(naru_snapshot *s)
 
 int naru__snapshot_take(const struct naru_url *url, naru_snapshot **ret_snapshot)
 {
-    int r = naru__fail(-EOPNOTSUPP, "%s: nothing of this kind can be looked at in this build",
-                       url->text);
+    int r = 0;
+    bool any = false;
     naru_snapshot *s = naru__alloc(sizeof *s);
     if (!s)
         return -ENOMEM;
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (strcmp(kinds[i].scheme, url->scheme) == 0)
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds && r == 0; i++)
+        if (strcmp(kinds[i].scheme, url->scheme) == 0) {
             r = kinds[i].look(s, url);
+            any = true;
+        }
+    if (!any)
+        r = naru__fail(-EOPNOTSUPP, "%s: nothing of this kind can be looked at in this build",
+                       url->text);
     if (r == 0 && s->poor)
         r = naru__fail(-ENOMEM, "%s: no memory for what is seen there", url->text);
     if (r < 0) {

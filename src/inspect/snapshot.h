@@ -30,5 +30,7 @@ int naru__snapshot_take(const struct naru_url *, naru_snapshot **ret_snapshot);
 
 /* connections.c: shm:, its listener and its connections. */
 int naru__look_at_connections(naru_snapshot *, const struct naru_url *);
+/* regions.c: shm:, posix-shm:, sysv-shm:. */
+int naru__look_at_regions(naru_snapshot *, const struct naru_url *);
 
 #endif

@@ -7,10 +7,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 static DIR *open_directory(const char *path)
@@ -63,6 +66,66 @@ int naru__os_proc_files(naru_proc_file *each, void *arg, size_t *ret_hidden)
             continue;
         r = look_at(pid, fds, each, arg);
         closedir(fds);
+    }
+    closedir(processes);
+    return r < 0 ? r : 0;
+}
+
+static FILE *open_file(const char *path)
+{
+    if (naru__fault_at("open") < 0) {
+        errno = EMFILE;
+        return NULL;
+    }
+    return fopen(path, "re");
+}
+
+static int look_at_maps(pid_t pid, FILE *maps, naru_proc_mapped *each, void *arg)
+{
+    char line[PATH_MAX + 100], mode[5];
+    int r = 0;
+    while (r >= 0 && fgets(line, sizeof line, maps)) {
+        uint64_t from, to, inode;
+        unsigned major, minor;
+        int path = 0;
+        if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*x %x:%x %" SCNu64 " %n", &from, &to, mode,
+                   &major, &minor, &inode, &path) < 6 ||
+            mode[3] != 's' || path == 0)
+            continue;
+        line[strcspn(line, "\n")] = '\0';
+        struct naru_proc_map map = {.device = makedev(major, minor),
+                                    .inode = (ino_t)inode,
+                                    .bytes = to - from,
+                                    .writable = mode[1] == 'w',
+                                    .path = line + path};
+        r = each(arg, pid, &map);
+    }
+    return r;
+}
+
+int naru__os_proc_maps(naru_proc_mapped *each, void *arg, size_t *ret_hidden)
+{
+    char path[32];
+    struct dirent *entry;
+    int r = 0;
+    *ret_hidden = 0;
+    DIR *processes = open_directory("/proc");
+    if (!processes)
+        return -errno;
+    while (r >= 0 && (entry = readdir(processes))) {
+        pid_t pid = (pid_t)atol(entry->d_name);
+        if (pid <= 0)
+            continue;
+        snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
+        FILE *maps = open_file(path);
+        if (!maps && errno == EACCES)
+            ++*ret_hidden;
+        else if (!maps && errno != ENOENT && errno != ESRCH)
+            r = -errno;
+        if (!maps)
+            continue;
+        r = look_at_maps(pid, maps, each, arg);
+        fclose(maps);
     }
     closedir(processes);
     return r < 0 ? r : 0;

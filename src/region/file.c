@@ -33,8 +33,8 @@ int naru__region_no_room(const char *name, int fd, uint64_t size, int code)
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t n = readlink(link, path, sizeof path);
     bool mounted = n > 9 && strncmp(path, "/dev/shm/", 9) == 0;
-    struct naru_limit_text why = mounted ? naru__limit_of_room(code, "/dev/shm", size)
-                                         : naru__limit_of_memory(code, size);
+    struct naru_limit_text why =
+        mounted ? naru__limit_of_room(code, "/dev/shm", size) : naru__limit_of_memory(code, size);
     return naru__fail(code, "%s: no memory for %s: %s%s", name, naru__size_text(size).text,
                       naru__errno_text(code), why.text);
 }

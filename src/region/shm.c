@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* shm.c - `shm:`: memory with a name, an object that keeps the region's bytes in its file `data`.
  *
- * Its meta says in option[0] the signature of what lies in it, in [1] the size that it was made
- * with, in [2] how long it may become, 0: it keeps its size. Whoever has it open is a member, so
- * that others can see who. */
+ * What it states lies in its meta (shm/region.h). Whoever has it open is a member, so that others
+ * can see who. */
 #include "base/error.h"
 #include "base/process.h"
 #include "object/object.h"
@@ -11,13 +10,14 @@
 #include "os/file.h"
 #include "os/limit.h"
 #include "region/region.h"
+#include "shm/region.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 
-enum { SIGNATURE, SIZE, RESERVE };
-enum { LAYOUT = 1, MEMBERS = NARU_OBJECT_MEMBERS_MAX };
+enum { SIGNATURE = NARU_REGION_SIGNATURE, SIZE = NARU_REGION_SIZE, RESERVE = NARU_REGION_RESERVE };
+
 static const char data_name[] = "data";
 
 struct named {
@@ -165,8 +165,8 @@ static int open_named(const struct naru_url *url, int access, uint64_t size,
     struct opening w = {.name = url->text, .size = size, .o = o};
     struct naru_object_want want = {
         .what = NARU_OBJECT_REGION,
-        .signature = LAYOUT,
-        .members_max = MEMBERS,
+        .signature = NARU_REGION_LAYOUT,
+        .members_max = NARU_OBJECT_MEMBERS_MAX,
         .flags = size ? o->flags & (NARU_EXCLUSIVE | NARU_EXISTING) : NARU_EXISTING,
         .mode = o->mode,
         .option = {[SIGNATURE] = o->signature, [SIZE] = size, [RESERVE] = o->reserve},

@@ -1,13 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* unnamed.c - memory without a name: a sealed memfd that goes with its last holder.
- *
- * What a receiver has to know, and the pages are not to be spent on, is the memfd's own name, which
- * nobody can change:
- *
- *   naru-region:1:SIGNATURE:RESERVE     version 1; 8 and 16 hexadecimal digits; RESERVE is how long
- *                                       it may become, 0: it keeps its size
- *
- * So the descriptor carries the region's bytes and nothing else, and any program can map it. */
+/* unnamed.c - memory without a name: a sealed memfd that goes with its last holder. What a receiver
+ * has to know stands in the memfd's own name (shm/region.h). */
 #include "base/error.h"
 #include "base/text.h"
 #include "os/fd.h"
@@ -15,46 +8,25 @@
 #include "os/limit.h"
 #include "os/map.h"
 #include "region/region.h"
+#include "shm/region.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010 /* include/uapi/linux/fcntl.h, Linux 5.1 */
 #endif
 
-#define LABEL "naru-region"
-enum { VERSION = 1 };
-
-struct label {
-    uint32_t signature;
-    uint64_t reserve;
-};
-
 /* 0: it is naru's; -ENOENT: another program's memory. */
-static int read_label(int fd, struct label *ret_label)
+static int read_label(int fd, struct naru_region_label *ret_label)
 {
-    static const char front[] = "/memfd:" LABEL ":";
-    char link[40], text[128], *end;
+    char link[40], text[128];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    int n = naru__os_read_link(link, text, sizeof text);
-    if (n < 0)
-        return n;
-    if (strncmp(text, front, sizeof front - 1) != 0)
-        return -ENOENT;
-    const char *p = text + sizeof front - 1;
-    if (strtoul(p, &end, 10) != VERSION || *end != ':')
-        return -EPROTO;
-    uint64_t signature = strtoull(end + 1, &end, 16);
-    if (*end != ':' || signature > UINT32_MAX)
-        return -EPROTO;
-    *ret_label = (struct label){(uint32_t)signature, strtoull(end + 1, &end, 16)};
-    return *end == '\0' || *end == ' ' ? 0 : -EPROTO; /* " (deleted)" */
+    int r = naru__os_read_link(link, text, sizeof text);
+    return r < 0 ? r : naru__region_label_read(text, ret_label);
 }
 
 /* ---- sharing ---- */
@@ -118,9 +90,8 @@ static const struct naru_region_ops growing_ops = {
 
 static int make(uint64_t size, const struct naru_region_options *o)
 {
-    char name[64];
-    snprintf(name, sizeof name, LABEL ":%d:%08" PRIx32 ":%016" PRIx64, VERSION, o->signature,
-             (uint64_t)o->reserve);
+    char name[NARU_REGION_LABEL_ROOM];
+    naru__region_label_write(name, &(struct naru_region_label){o->signature, o->reserve});
     int fd = naru__os_memfd(name);
     if (fd < 0)
         return naru__fail(fd, "shm: no memory (memfd_create): %s%s", naru__errno_text(fd),
@@ -196,9 +167,9 @@ static int check_received(const char *name, int fd, int access)
 
 /* What its maker states, if it was naru; else nothing. */
 static int states(const char *name, int fd, int seals, const struct naru_region_options *o,
-                  struct label *ret_label)
+                  struct naru_region_label *ret_label)
 {
-    *ret_label = (struct label){0, o->reserve};
+    *ret_label = (struct naru_region_label){0, o->reserve};
     int code = read_label(fd, ret_label);
     if (code == -EPROTO)
         return naru__fail(code, "%s: descriptor %d is a region of another version of naru's", name,
@@ -217,7 +188,7 @@ static int states(const char *name, int fd, int seals, const struct naru_region_
 static int receive(naru_region *r, int fd, int seals, const struct naru_region_options *o)
 {
     const char *name = r->handle.name;
-    struct label label;
+    struct naru_region_label label;
     struct stat st;
     int code = states(name, fd, seals, o, &label);
     if (code == 0 && (code = naru__os_fstat(fd, &st)) < 0)
