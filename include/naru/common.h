@@ -238,7 +238,7 @@ NARU_API int naru_stats(void *handle, struct naru_stats *ret_stats);
  * away. In the process that made the pair it changes nothing. An end is dead only when no process
  * holds it or could still adopt it. A listener that several processes have adopted hands each
  * connection to one of them. A stream over a socket can be adopted, too, so that a parent accepts
- * and a child serves.
+ * and a child serves; and a region without a name, which both have then.
  *
  * Returns: 0.
  * Errors: -EOPNOTSUPP the handle is not an end of a pair: open it by its name instead.

@@ -23,7 +23,8 @@ typedef struct naru_child naru_child;
 
 struct naru_spawn_end {
     const char *name; /* "stdin", "stdout", "stderr", or 1-32 of [A-Za-z0-9_] */
-    void *handle;     /* an end of a pair: moved into the child, closed here; or NULL and: */
+    void *handle;     /* an end of a pair: moved into the child, closed here; a region without a
+                       * name: copied, and kept here; or NULL and: */
     int fd;           /* any descriptor, for stdin, stdout, stderr: copied into the child */
 };
 
@@ -47,12 +48,12 @@ struct naru_exit {
 /* naru_spawn - starts a program
  *
  * argv[0] is looked up in PATH. The child gets descriptors 0, 1, 2 and the ends named, and none
- * else. Handles given as ends must be ends of a pair that this process made; one two-way stream can
- * be stdin and stdout.
+ * else. Handles given as ends must be ends of a pair that this process made, or regions without a
+ * name; one two-way stream can be stdin and stdout.
  *
  * ret_child: owned by the caller, naru_child_close.
- * Returns: 0 once the program runs: the handles given are then closed here, and their pointers
- * dead. On failure they are as before.
+ * Returns: 0 once the program runs: the ends given are then closed here, and their pointers dead;
+ * regions stay. On failure all are as before.
  * Errors: -ENOENT, -EACCES, ... as exec says, with the program's name; -EINVAL an end's name,
  * a handle that is not an end of a pair, two ends of one name; -EAGAIN RLIMIT_NPROC; the common
  * ones.
