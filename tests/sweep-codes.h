@@ -117,7 +117,7 @@ static const struct {
     {"SHM_STAT_ANY", {EINVAL, EACCES}},
     {"SHM_INFO", {ENOSYS}},
 };
-enum { CODES_MAX = 8, CALLS_MAX = 4096 };
+enum { CODES_MAX = 8, CALLS_MAX = 4096, SECONDS_MAX = 3 };
 
 /* Where an operation is a child's, this lies in memory that both share. */
 struct hook {
@@ -125,6 +125,7 @@ struct hook {
     int at;                /* the one that fails, -1: none */
     int code;              /* which of the call's errnos */
     bool for_ever, missed; /* missed: the call has no such errno */
+    int gap, second;       /* another call fails so many later, with that errno; 0: none */
     bool unlisted, removal_failed;
     char call[32]; /* that failed */
 };
@@ -143,14 +144,18 @@ static int choose(const int *codes, bool first)
 static int failing(const char *call)
 {
     int n = hook->count++;
-    if (hook->at < 0 || (hook->for_ever ? n < hook->at : n != hook->at))
+    bool again = hook->gap > 0 && n == hook->at + hook->gap;
+    if (hook->at < 0 || (hook->for_ever ? n < hook->at : n != hook->at && !again))
         return 0;
     if (n == hook->at)
         snprintf(hook->call, sizeof hook->call, "%s", call);
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         if (strcmp(table[i].call, call) != 0)
             continue;
-        int code = choose(table[i].codes, n == hook->at);
+        const int *codes = table[i].codes;
+        int code = !again                ? choose(codes, n == hook->at)
+                   : codes[hook->second] ? codes[hook->second]
+                                         : codes[0];
         hook->removal_failed |=
             code && (strcmp(call, "mq_unlink") == 0 || strcmp(call, "IPC_RMID") == 0 ||
                      strcmp(call, "unlink") == 0 || strcmp(call, "rmdir") == 0 ||

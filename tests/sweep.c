@@ -670,7 +670,7 @@ static long spawn(void)
         w.s[0] = NULL;
     } else { /* the ends are as before */
         wrong_if(naru_channel_send(w.c[0], 1, "x", 1, soon) < 0, "the channel was lost");
-        if (!hook->for_ever) /* else the call that makes it so failed as well */
+        if (!hook->for_ever && !hook->gap) /* else the call that makes it so failed as well */
             wrong_if(naru_stream_read(w.s[0], buffer, 1, NARU_NOWAIT) != -EAGAIN, "it blocks now");
     }
     return r;
@@ -840,12 +840,13 @@ static bool left_a_file(void)
 }
 
 /* One point. False: there is no such call any more. */
-static bool point(const struct operation *o, int at, int code, bool for_ever, long *ret_points)
+static bool point(const struct operation *o, struct hook fails, long *ret_points)
 {
+    int at = fails.at;
     int before = open_descriptors();
     memset(&w, 0, sizeof w);
     o->prepare();
-    *hook = (struct hook){.at = at, .code = code, .for_ever = for_ever};
+    *hook = fails;
     alarm(20);
     arm();
     long r = o->run();
@@ -867,8 +868,10 @@ static bool point(const struct operation *o, int at, int code, bool for_ever, lo
     bool counts = at >= 0 && reached && !seen.missed;
     *ret_points += counts;
     if (wrong && (counts || at < 0)) {
-        print_message("# %s: call %d (%s), errno number %d%s, result %ld: %s; \"%s\"\n", o->name,
-                      at, seen.call, code, for_ever ? ", for ever" : "", r, wrong, why);
+        print_message("# %s: call %d (%s), errno number %d%s, again %d later with number %d, "
+                      "result %ld: %s; \"%s\"\n",
+                      o->name, at, seen.call, fails.code, fails.for_ever ? ", for ever" : "",
+                      fails.gap, fails.second, r, wrong, why);
         return fail(), false;
     }
     if (at < 0 && r < 0) {
@@ -878,15 +881,28 @@ static bool point(const struct operation *o, int at, int code, bool for_ever, lo
     return at < 0 ? seen.count > 0 : reached;
 }
 
+/* Each call, with each of its errnos. */
+static void each_call(const struct operation *o, struct hook fails, long *ret_points)
+{
+    for (int reached = 1; reached && fails.at < CALLS_MAX; fails.at++)
+        for (fails.code = reached = 0; fails.code < CODES_MAX; fails.code++)
+            reached |= point(o, fails, ret_points);
+}
+
+/* SWEEP_GAPS, the long form: each failure followed by a second one, up to so many calls later. What
+ * cleans up after the first must stand it too. */
 static void sweep(void **state)
 {
     const struct operation *o = *state;
+    const char *gaps = getenv("SWEEP_GAPS");
     long points = 0;
-    bool calls = point(o, -1, 0, false, &points);
-    for (int mode = 0; mode < 2 && calls; mode++)
-        for (int at = 0, reached = 1; reached; at++)
-            for (int code = reached = 0; code < CODES_MAX && at < CALLS_MAX; code++)
-                reached |= point(o, at, code, mode == 1, &points);
+    if (point(o, (struct hook){.at = -1}, &points)) {
+        each_call(o, (struct hook){0}, &points);
+        each_call(o, (struct hook){.for_ever = true}, &points);
+        for (int gap = 1; gaps && gap <= atoi(gaps); gap++)
+            for (int second = 0; second < SECONDS_MAX; second++)
+                each_call(o, (struct hook){.gap = gap, .second = second}, &points);
+    }
     print_message("# %s: %ld points\n", o->name, points);
     bool expected = !(o >= silent && o < silent + sizeof silent / sizeof *silent);
     assert_int_equal(points > 0, expected);

@@ -208,6 +208,13 @@ static int make_look(struct fifo_queue *q)
     return 0;
 }
 
+/* A header left in there would be taken for the next one's. */
+static void drop_look(struct fifo_queue *q)
+{
+    q->look[0] = naru__os_close(q->look[0]);
+    q->look[1] = naru__os_close(q->look[1]);
+}
+
 /* Bytes of the frame that comes next; 0 if there is none now. */
 static ssize_t next_frame(struct fifo_queue *q)
 {
@@ -218,9 +225,11 @@ static ssize_t next_frame(struct fifo_queue *q)
     int r = make_look(q);
     if (r < 0)
         return r;
-    ssize_t n = naru__os_tee(q->in, q->look[1], sizeof header);
-    if (n > 0)
-        n = naru__os_read(q->look[0], header, (size_t)n);
+    ssize_t n = naru__os_tee(q->in, q->look[1], sizeof header), seen = n;
+    if (seen > 0)
+        n = naru__os_read(q->look[0], header, (size_t)seen);
+    if (n != seen)
+        drop_look(q);
     if (n == -EAGAIN)
         return 0;
     if (n < 0)
@@ -710,8 +719,7 @@ static void queue_free(struct fifo_queue *q)
     naru__os_close(q->in); /* its locks go with it */
     naru__os_close(q->out);
     naru__os_close(q->watch);
-    naru__os_close(q->look[0]);
-    naru__os_close(q->look[1]);
+    drop_look(q);
     naru__inbox_deinit(&q->inbox);
     pthread_mutex_destroy(&q->rx);
     free(q->batch);
