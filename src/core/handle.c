@@ -404,6 +404,9 @@ static int rearm_locked(struct naru_handle *h)
         r = arm_fds(h, &now);
         if (r >= 0)
             r = arm_timer(h, now.again);
+        if (r < 0)
+            naru__fail(r, "%s: its descriptor cannot be armed: %s%s", h->name, naru__errno_text(r),
+                       naru__limit_of_files(r).text);
     }
     ring(h, r < 0 || (h->ops->ready && h->ops->ready(h, h->want)));
     return r;
@@ -450,7 +453,9 @@ static int make_epoll(struct naru_handle *h)
         return naru__fail(fd, "%s: no epoll descriptor: %s%s", h->name, naru__errno_text(fd),
                           naru__limit_of_files(fd).text);
     int r = naru__os_epoll_change(fd, EPOLL_CTL_ADD, h->bell, EPOLLIN);
-    if (r >= 0) {
+    if (r < 0) {
+        naru__fail(r, "%s: its descriptor cannot be armed: %s", h->name, naru__errno_text(r));
+    } else {
         h->epoll = fd;
         h->armed = (struct naru_watch){.again = NARU__NEVER};
         r = rearm_locked(h);
@@ -458,10 +463,8 @@ static int make_epoll(struct naru_handle *h)
     if (r < 0) {
         h->epoll = naru__os_close(fd);
         h->timer = naru__os_close(h->timer);
-        return naru__fail(r, "%s: its descriptor cannot be armed: %s", h->name,
-                          naru__errno_text(r));
     }
-    return 0;
+    return r < 0 ? r : 0;
 }
 
 int naru__handle_fd(struct naru_handle *h)

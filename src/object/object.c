@@ -151,7 +151,8 @@ static int map_shared(struct naru_object *o)
     uint64_t size = NARU_OBJECT_MEMBERS_AT - NARU_OBJECT_STATE_AT + members_size(&o->meta);
     int r = naru__os_map_at(o->file, NARU_OBJECT_STATE_AT, size, true, &memory);
     if (r < 0)
-        return naru__fail(r, "%s: its memory cannot be mapped: %s", o->url, naru__errno_text(r));
+        return naru__fail(r, "%s: its memory cannot be mapped: %s%s", o->url, naru__errno_text(r),
+                          naru__limit_of_memory(r, size).text);
     o->state = memory;
     o->members = (void *)(o->state + 1);
     return 0;
@@ -290,11 +291,10 @@ static int random_name(const char *prefix, char *buf, size_t n)
 
 static int no_room(const struct naru_object *o, const char *what, uint64_t size, int code)
 {
+    const char *path = strchr(o->url, '/') ? strchr(o->url, ':') + 1 : "/dev/shm";
     return naru__fail(code, "%s: no %s of %s: %s%s%s", o->url, what, naru__size_text(size).text,
                       naru__errno_text(code), naru__limit_of_files(code).text,
-                      code == -ENOSPC ? " (the file system is full: df tells; remove what is not "
-                                        "needed, or mount it with a larger size=)"
-                                      : "");
+                      naru__limit_of_room(code, path, size).text);
 }
 
 int naru__object_file(const struct naru_object *o, const char *name, uint64_t size)

@@ -47,8 +47,9 @@ static int map_lane(struct shm_lanes *e, struct lanes_in *in)
     if (r == -ENOENT)
         return r;
     if (r < 0)
-        return naru__fail(r, "%s: the lane of participant %" PRIu32 " cannot be mapped: %s",
-                          lanes_name(e), in->index, naru__errno_text(r));
+        return naru__fail(r, "%s: the lane of participant %" PRIu32 " cannot be mapped: %s%s",
+                          lanes_name(e), in->index, naru__errno_text(r),
+                          naru__lanes_limit(r, e->plan.file).text);
     const struct naru_lane_file *file = in->lane.memory;
     struct naru_lane_header header = file->header;
     wrong = naru__lane_check(&header, in->lane.size);
@@ -266,8 +267,9 @@ static int see(struct shm_lanes *e, struct found *f)
         return naru__fail(r, "%s: %d large messages are taken and not released", lanes_name(e),
                           LANES_SEGMENTS);
     if (r < 0 && r != -ENOENT && r != -EPROTO)
-        return naru__fail(r, "%s: a message of %s cannot be mapped: %s", lanes_name(e),
-                          naru__size_text(f->item.size).text, naru__errno_text(r));
+        return naru__fail(r, "%s: a message of %s cannot be mapped: %s%s", lanes_name(e),
+                          naru__size_text(f->item.size).text, naru__errno_text(r),
+                          naru__lanes_limit(r, f->item.size).text);
     return r;
 }
 

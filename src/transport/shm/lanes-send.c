@@ -47,8 +47,8 @@ static int adopt_lane(struct shm_lanes *e, const char *lane, const char *claims)
         r = naru__lanes_map(&e->object, claims, naru__lane_claims_size(e->plan.slots), false,
                             &e->claims);
     if (r < 0)
-        return naru__fail(r, "%s: a former sender's lane cannot be mapped: %s", lanes_name(e),
-                          naru__errno_text(r));
+        return naru__fail(r, "%s: a former sender's lane cannot be mapped: %s%s", lanes_name(e),
+                          naru__errno_text(r), naru__lanes_limit(r, e->plan.file).text);
     const struct naru_lane_file *file = e->lane.memory;
     const char *wrong = naru__lane_check(&file->header, e->lane.size);
     if (!wrong && memcmp(&file->header, &e->plan, sizeof e->plan) != 0)

@@ -64,9 +64,15 @@ int naru__lanes_make(const struct naru_object *o, const char *name, const char *
     int r = naru__os_map(fd, size, true, &ret_map->memory);
     naru__os_close(fd);
     ret_map->size = size;
-    return r < 0 ? naru__fail(r, "%s: its %s of %s cannot be mapped: %s", o->url, what,
-                              naru__size_text(size).text, naru__errno_text(r))
+    return r < 0 ? naru__fail(r, "%s: its %s of %s cannot be mapped: %s%s", o->url, what,
+                              naru__size_text(size).text, naru__errno_text(r),
+                              naru__lanes_limit(r, size).text)
                  : 0;
+}
+
+struct naru_limit_text naru__lanes_limit(int code, uint64_t bytes)
+{
+    return code == -ENOMEM ? naru__limit_of_memory(code, bytes) : naru__limit_of_files(code);
 }
 
 void naru__lanes_unmap(struct lanes_map *m)
@@ -373,12 +379,16 @@ static int make_doorbell(struct shm_lanes *e)
     (void)naru__os_unlink_at(e->object.directory, name); /* a former member's */
     (void)bell_address(e, e->object.member, &address);
     int r = naru__os_bind(fd, &address);
-    if (r >= 0)
+    if (r >= 0) {
         r = naru__os_chmod_at(e->object.directory, name, e->object.meta.mode);
+        if (r < 0)
+            (void)naru__os_unlink_at(e->object.directory, name);
+    }
     if (r < 0) {
         naru__os_close(fd);
-        return naru__fail(r, "%s: its descriptor's socket cannot be bound: %s", lanes_name(e),
-                          naru__errno_text(r));
+        return naru__fail(r, "%s: its descriptor's socket cannot be bound: %s%s", lanes_name(e),
+                          naru__errno_text(r),
+                          r == -ENOENT ? " (its place is named by /proc: is that mounted?)" : "");
     }
     e->doorbell = fd;
     e->deaths = naru__os_watch_closes(e->object.file); /* or none: then it looks by itself */

@@ -7,6 +7,7 @@
 
 #include "core/transport.h"
 #include "object/object.h"
+#include "os/limit.h"
 #include "shm/lane.h"
 
 /* The roles of members. */
@@ -143,6 +144,8 @@ int naru__lanes_topic(const struct naru_url *, int role, const struct naru_topic
 int naru__lanes_map(const struct naru_object *, const char *name, uint64_t size, bool writable,
                     struct lanes_map *ret_map);
 void naru__lanes_unmap(struct lanes_map *);
+/* The limit behind a mapping of so many bytes that failed. */
+struct naru_limit_text naru__lanes_limit(int code, uint64_t bytes);
 /* Makes one anew, whatever a maker who died at it has left. what: for the sentence. */
 int naru__lanes_make(const struct naru_object *, const char *name, const char *what, uint64_t size,
                      struct lanes_map *ret_map);

@@ -114,8 +114,9 @@ static int make(struct shm_lanes *e, uint64_t n, struct lanes_pooled *p)
     naru__os_close(fd);
     if (r < 0) {
         (void)naru__os_unlink_at(e->object.directory, name);
-        return naru__fail(r, "%s: a message of %s cannot be mapped: %s", lanes_name(e),
-                          naru__size_text(n).text, naru__errno_text(r));
+        return naru__fail(r, "%s: a message of %s cannot be mapped: %s%s", lanes_name(e),
+                          naru__size_text(n).text, naru__errno_text(r),
+                          naru__lanes_limit(r, size).text);
     }
     p->map.size = size;
     p->id = id;
