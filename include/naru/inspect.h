@@ -8,7 +8,7 @@
 #ifndef NARU_INSPECT_H
 #define NARU_INSPECT_H
 
-#include <naru/common.h>
+#include <naru/channel.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -44,14 +44,30 @@ struct naru_view {
 
 /* naru_snapshot_take - looks at what a URL names
  *
- * "shm:name": the listener there and all connections made there; "shm:": those of pairs.
+ * "shm:name": the queue, topic or region there, or the listener and all connections made there;
+ * "shm:": those of pairs. A part of a queue or topic is a participant, or a lane that a sender has
+ * left (pid 0): what it has sent and received, how many messages wait in its lane and who has
+ * taken which, how far behind a subscriber is, and whom one that sleeps waits for.
  *
  * ret_snapshot: owned by the caller, naru_snapshot_free; it may hold no view at all.
  * Returns: 0.
  * Errors: -EOPNOTSUPP nothing of this kind can be looked at, or not in this build; -EINVAL a
- * malformed URL; -ENOENT there is no /proc; -ENOMEM, -EMFILE.
+ * malformed URL; -EACCES owner and mode; -EPROTO its memory is damaged, or another version's;
+ * -ENOENT there is no /proc; -ENOMEM, -EMFILE.
  * Thread: any. Fork: works. Blocks: never. */
 NARU_API int naru_snapshot_take(const char *url, naru_snapshot **ret_snapshot);
+
+/* naru_snapshot_list - looks at all objects of a directory
+ *
+ * url: "shm:" lists this user's, "shm:/dir" those of that directory; "shm:name" is that one alone.
+ * The views have no parts. One that cannot be read has the noun "?" and the fact "problem".
+ *
+ * ret_snapshot: owned by the caller, naru_snapshot_free; it may hold no view at all.
+ * Returns: 0.
+ * Errors: -EOPNOTSUPP objects of this kind cannot be listed; -ENOENT it is not there; others as
+ * naru_snapshot_take.
+ * Thread: any. Fork: works. Blocks: never. */
+NARU_API int naru_snapshot_list(const char *url, naru_snapshot **ret_snapshot);
 
 /* naru_snapshot_view - the i-th object that was seen, from 0
  *
@@ -70,6 +86,37 @@ NARU_API size_t naru_snapshot_hidden(const naru_snapshot *snapshot);
  * Returns: NULL.
  * Thread: any. Fork: works. Blocks: never. */
 NARU_API naru_snapshot *naru_snapshot_free(naru_snapshot *snapshot);
+
+typedef struct naru_peek naru_peek;
+
+/* naru_peek_open - begins to look at the messages of a queue or topic without taking them
+ *
+ * url: "shm:name". Of a queue those that wait, of a topic those that are still kept.
+ *
+ * ret_peek: owned by the caller, naru_peek_close.
+ * Returns: 0.
+ * Errors: -ENOENT it is not there; -EOPNOTSUPP it is no queue or topic, or its kind cannot be
+ * looked into; -EACCES, -EPROTO, -EINVAL; -ENOMEM, -EMFILE.
+ * Thread: any. Fork: works. Blocks: never. */
+NARU_API int naru_peek_open(const char *url, naru_peek **ret_peek);
+
+/* naru_peek_next - the next message
+ *
+ * Sender by sender, each in its order; messages that come meanwhile need not be seen. select: as
+ * for receiving, but -t is any type up to t, at its place.
+ *
+ * ret_message: a copy, valid until the next call; there is nothing to release.
+ * Returns: 1; 0 there are no more.
+ * Errors: -EINVAL select; -EPROTO what is there cannot be true (the next call goes on behind it);
+ * -ENOMEM.
+ * Thread: one. Fork: works. Blocks: never. */
+NARU_API int naru_peek_next(naru_peek *peek, int64_t select, struct naru_message *ret_message);
+
+/* naru_peek_close - ends it; NULL does nothing
+ *
+ * Returns: NULL.
+ * Thread: one. Fork: works. Blocks: never. */
+NARU_API naru_peek *naru_peek_close(naru_peek *peek);
 
 #ifdef __cplusplus
 }

@@ -199,7 +199,7 @@ static void show(naru_snapshot *s, const struct search *search, struct seen *e)
 
 /* ---- who listens ---- */
 
-static void show_listener(naru_snapshot *s, const struct naru_url *url)
+void naru__look_at_listener(naru_snapshot *s, const struct naru_url *url)
 {
     struct naru_address address = {.length = sizeof(sa_family_t)};
     struct naru_unix_seen seen;
@@ -225,7 +225,7 @@ int naru__look_at_connections(naru_snapshot *s, const struct naru_url *url)
     struct search search = {.url = url->text};
     char label[NARU_RING_LABEL];
     size_t hidden;
-    show_listener(s, url);
+    naru__look_at_listener(s, url);
     snprintf(label, sizeof label, "naru:%s", url->rest);
     snprintf(search.target, sizeof search.target, "/memfd:%s (deleted)", label);
     int r = naru__os_proc_files(each_file, &search, &hidden);

@@ -17,11 +17,13 @@
 static const struct {
     const char *scheme;
     int (*look)(naru_snapshot *, const struct naru_url *);
+    int (*list)(naru_snapshot *, const struct naru_url *);
 } kinds[] = {
-    {"shm", naru__look_at_connections},
-    {"shm", naru__look_at_regions},
-    {"posix-shm", naru__look_at_regions},
-    {"sysv-shm", naru__look_at_regions},
+    {"shm", naru__look_at_object, naru__list_objects},
+    {"shm", naru__look_at_connections, NULL},
+    {"shm", naru__look_at_regions, NULL},
+    {"posix-shm", naru__look_at_regions, NULL},
+    {"sysv-shm", naru__look_at_regions, NULL},
 };
 
 struct facts {
@@ -100,6 +102,14 @@ struct snapshot_part *naru__snapshot_part(naru_snapshot *s, struct snapshot_view
     return p;
 }
 
+void naru__snapshot_who(struct snapshot_part *p, int64_t pid, int64_t uid)
+{
+    if (!p)
+        return;
+    p->public.pid = pid;
+    p->public.uid = uid;
+}
+
 static void add_fact(naru_snapshot *s, struct snapshot_view *v, struct snapshot_part *p,
                      struct naru_fact fact)
 {
@@ -154,22 +164,23 @@ static void finish(naru_snapshot *s)
     }
 }
 
-int naru__snapshot_take(const struct naru_url *url, naru_snapshot **ret_snapshot)
+static int look(const struct naru_url *url, bool list, naru_snapshot **ret_snapshot)
 {
-    int r = 0;
-    bool any = false;
+    int r = naru__fail(-EOPNOTSUPP, "%s: nothing of this kind can be %s in this build", url->text,
+                       list ? "listed" : "looked at");
+    bool on = true;
     naru_snapshot *s = naru__alloc(sizeof *s);
     if (!s)
         return -ENOMEM;
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds && r == 0; i++)
-        if (strcmp(kinds[i].scheme, url->scheme) == 0) {
-            r = kinds[i].look(s, url);
-            any = true;
-        }
-    if (!any)
-        r = naru__fail(-EOPNOTSUPP, "%s: nothing of this kind can be looked at in this build",
-                       url->text);
-    if (r == 0 && s->poor)
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds && on; i++) {
+        int (*one)(naru_snapshot *, const struct naru_url *) =
+            list ? kinds[i].list : kinds[i].look;
+        if (!one || strcmp(kinds[i].scheme, url->scheme) != 0)
+            continue;
+        r = one(s, url);
+        on = r == 0;
+    }
+    if (r >= 0 && s->poor)
         r = naru__fail(-ENOMEM, "%s: no memory for what is seen there", url->text);
     if (r < 0) {
         naru_snapshot_free(s);
@@ -178,6 +189,16 @@ int naru__snapshot_take(const struct naru_url *url, naru_snapshot **ret_snapshot
     finish(s);
     *ret_snapshot = s;
     return 0;
+}
+
+int naru__snapshot_take(const struct naru_url *url, naru_snapshot **ret_snapshot)
+{
+    return look(url, false, ret_snapshot);
+}
+
+int naru__snapshot_list(const struct naru_url *url, naru_snapshot **ret_snapshot)
+{
+    return look(url, true, ret_snapshot);
 }
 
 const struct naru_view *naru_snapshot_view(const naru_snapshot *s, size_t i)

@@ -8,6 +8,7 @@
 #include "base/url.h"
 #include "naru/inspect.h"
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct snapshot_view; /* struct naru_view, growing */
@@ -16,6 +17,8 @@ struct snapshot_part;
 /* All NULL on lack of memory; then the snapshot fails as a whole, so that nobody has to check. */
 struct snapshot_view *naru__snapshot_add(naru_snapshot *, const char *url, const char *noun);
 struct snapshot_part *naru__snapshot_part(naru_snapshot *, struct snapshot_view *, pid_t pid);
+/* Whoever has no process here, or another's pid: as its record says. */
+void naru__snapshot_who(struct snapshot_part *, int64_t pid, int64_t uid);
 void naru__snapshot_size(struct snapshot_view *, int64_t owner, uint64_t bytes);
 /* Of the part, or if that is NULL of the view. Name and unit are static; the text is copied. */
 void naru__snapshot_number(naru_snapshot *, struct snapshot_view *, struct snapshot_part *,
@@ -25,12 +28,31 @@ void naru__snapshot_word(naru_snapshot *, struct snapshot_view *, struct snapsho
 void naru__snapshot_hide(naru_snapshot *, size_t processes);
 
 int naru__snapshot_take(const struct naru_url *, naru_snapshot **ret_snapshot);
+int naru__snapshot_list(const struct naru_url *, naru_snapshot **ret_snapshot);
 
-/* ---- the kinds: each adds what the URL names ---- */
+/* ---- the kinds: each adds what the URL names; 1: and that is all that bears this name ---- */
 
 /* connections.c: shm:, its listener and its connections. */
 int naru__look_at_connections(naru_snapshot *, const struct naru_url *);
 /* regions.c: shm:, posix-shm:, sysv-shm:. */
 int naru__look_at_regions(naru_snapshot *, const struct naru_url *);
+/* The listener alone, if a socket is there. */
+void naru__look_at_listener(naru_snapshot *, const struct naru_url *);
+
+/* objects.c: shm:, named objects: queues, topics, regions... brief: without its participants. */
+int naru__look_at_object(naru_snapshot *, const struct naru_url *);
+int naru__list_objects(naru_snapshot *, const struct naru_url *);
+
+/* member.c: a participant's part with what all have: record, role (unless NULL), since, life,
+ * stopped. */
+struct naru_object_view;
+struct snapshot_part *naru__snapshot_member(naru_snapshot *, struct snapshot_view *,
+                                            const struct naru_object_view *, uint32_t member,
+                                            const char *role);
+const char *naru__time_text(uint64_t ns_since_1970, char text[40]);
+
+/* lanes.c: what is particular to queues and topics. */
+int naru__look_at_lanes(naru_snapshot *, struct snapshot_view *, const struct naru_object_view *,
+                        bool brief);
 
 #endif

@@ -132,7 +132,7 @@ static uint64_t members_size(const struct naru_object_meta *m)
     return (uint64_t)m->members_max * sizeof(struct naru_object_member);
 }
 
-static int check_meta(const struct naru_object_meta *m, const char *url)
+int naru__object_check(const struct naru_object_meta *m, const char *url)
 {
     if (m->magic != NARU_OBJECT_MAGIC)
         return not_ours(url, "it has another magic");
@@ -178,7 +178,7 @@ static int read_meta(struct naru_object *o)
         r = naru__os_read_at(o->file, &o->meta, sizeof o->meta, 0);
     if (r < 0)
         return naru__fail(r, "%s: reading its meta failed: %s", o->url, naru__errno_text(r));
-    r = check_meta(&o->meta, o->url);
+    r = naru__object_check(&o->meta, o->url);
     return r < 0 ? r : map_shared(o);
 }
 

@@ -97,6 +97,7 @@ int naru__object_remove(const struct naru_url *);
 /* What is at a name: its meta, or -ENOENT, -ENOTDIR (no directory), -EPROTO... */
 int naru__object_look(const struct naru_url *, struct naru_object_meta *ret_meta);
 const char *naru__object_noun(uint32_t what); /* "a queue" */
+int naru__object_check(const struct naru_object_meta *, const char *url); /* -EPROTO */
 
 /* Finishes in that directory what dead makers and removers have left. */
 void naru__object_sweep(int directory);

@@ -295,6 +295,19 @@ uint64_t naru__lane_left(struct naru_lane_sender *s)
     return s->next - 1 - s->freed + s->n_held;
 }
 
+uint64_t naru__lane_waiting(const struct naru_lane_sender *s)
+{
+    uint64_t low = s->freed, high = s->next - 1; /* all up to low are claimed, those behind not */
+    while (low < high) {
+        uint64_t middle = low + (high - low + 1) / 2, word = word_of(s, middle);
+        if (naru__claim_is_of(word, middle) && naru__claim_state(word) != NARU_CLAIM_BACK)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return s->next - 1 - low;
+}
+
 /* ---- sending: publication ---- */
 
 void naru__lane_publish(struct naru_lane_sender *s, const struct naru_lane_outgoing *m)

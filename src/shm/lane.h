@@ -107,6 +107,30 @@ struct naru_lane_cursors {
     _Atomic uint64_t done[NARU_LANES_MAX];
 };
 
+/* The roles of members. */
+enum { LANES_RECV = 1, LANES_SEND = 2, LANES_LOSSY = 4 };
+
+/* naru_object_meta.option */
+enum {
+    LANES_SLOTS,
+    LANES_AREA,
+    LANES_CAPACITY, /* as the creator asked, and so below */
+    LANES_MESSAGES,
+    LANES_MAX_MESSAGE,
+    LANES_RECEIVERS,
+    LANES_HISTORY
+};
+
+/* naru_object_member.kind: what a member tells of itself, for others to look at. All lie in the
+ * second line of the record, which nobody polls. */
+enum {
+    LANES_COUNT_SENT = 2,
+    LANES_COUNT_HIGH_WATER, /* messages of its that have waited at once, at least: sampled */
+    LANES_COUNT_RECEIVED,
+    LANES_COUNT_REDELIVERED,
+    LANES_COUNT_MISSED
+};
+
 /* What lies in naru_object_state.kind: who sleeps. A bit a member, set by it before it sleeps, and
  * taken away by whoever wakes it. */
 struct naru_lanes_state {
@@ -252,6 +276,8 @@ bool naru__lane_advance(struct naru_lane_sender *);
 bool naru__lane_moved(const struct naru_lane_sender *);
 /* Of a queue: messages that nobody is done with yet, held ones included. */
 uint64_t naru__lane_left(struct naru_lane_sender *);
+/* Of a queue: about how many nobody has claimed, if they are claimed in their order. */
+uint64_t naru__lane_waiting(const struct naru_lane_sender *);
 
 /* ---- the receiving half ---- */
 

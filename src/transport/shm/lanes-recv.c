@@ -342,8 +342,11 @@ static void passed(struct shm_lanes *e, struct lanes_in *in)
 
 static void overtaken(struct shm_lanes *e, struct lanes_in *in, uint64_t next)
 {
-    if (in->rx.low > in->checked || e->lossy)
+    if (in->rx.low > in->checked || e->lossy) {
         e->missed += next - in->rx.low;
+        e->missed_all += next - in->rx.low;
+        naru__lanes_tell(e, LANES_COUNT_MISSED, e->missed_all);
+    }
     in->rx.low = next;
     move_cursor(e, in);
 }
@@ -510,10 +513,15 @@ static int find(struct shm_lanes *e, int64_t select, uint64_t most, int64_t dead
     return r < 0 ? r : 0;
 }
 
-static void count_received(struct shm_lanes *e, uint64_t size)
+static void count_received(struct shm_lanes *e, const struct naru_info *info)
 {
     naru__count(&e->channel.handle.counts.received, 1);
-    naru__count(&e->channel.handle.counts.bytes_received, size);
+    naru__count(&e->channel.handle.counts.bytes_received, info->size);
+    naru__lanes_tell(
+        e, LANES_COUNT_RECEIVED,
+        atomic_load_explicit(&e->channel.handle.counts.received, memory_order_relaxed));
+    if (__builtin_expect(info->flags & NARU_REDELIVERED, 0))
+        naru__lanes_tell(e, LANES_COUNT_REDELIVERED, ++e->redelivered);
 }
 
 /* Nobody needs it here any more. */
@@ -636,7 +644,7 @@ ssize_t naru__lanes_recv(naru_channel *channel, int64_t select, void *buf, size_
     if (r == -EAGAIN)
         r = recv_one(e, select, buf, cap, ret_info, deadline);
     if (r >= 0)
-        count_received(e, (uint64_t)r);
+        count_received(e, ret_info);
     naru__lanes_unlock(e, 0);
     return r;
 }
@@ -701,7 +709,7 @@ static int take_found(struct shm_lanes *e, struct found *f, struct naru_message 
     else
         hand_out(e, f, ret);
     if (r == 0)
-        count_received(e, ret->size);
+        count_received(e, &ret->info);
     return r;
 }
 

@@ -288,10 +288,27 @@ static int send_one(struct shm_lanes *e, const struct naru_outgoing *out, int64_
     return 0;
 }
 
+/* How many wait: looked at seldom, for it reads what receivers write. */
+static void sample(struct shm_lanes *e)
+{
+    uint32_t slowest;
+    uint64_t last = e->tx.next - 1;
+    uint64_t waiting = e->topic ? last - lowest(e, &slowest) : naru__lane_waiting(&e->tx);
+    if (waiting > e->high_water) {
+        e->high_water = waiting;
+        naru__lanes_tell(e, LANES_COUNT_HIGH_WATER, waiting);
+    }
+    e->sample_at = e->tx.next + (e->tx.sequence < 64 ? e->tx.sequence : 64);
+}
+
 static void sent(struct shm_lanes *e, uint64_t n, uint64_t bytes)
 {
     naru__lanes_wake_receivers(e);
     naru__count(&e->channel.handle.counts.sent, n);
+    naru__lanes_tell(e, LANES_COUNT_SENT,
+                     atomic_load_explicit(&e->channel.handle.counts.sent, memory_order_relaxed));
+    if (__builtin_expect(e->tx.next >= e->sample_at, 0))
+        sample(e);
     naru__count(&e->channel.handle.counts.bytes_sent, bytes);
 }
 

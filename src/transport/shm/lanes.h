@@ -10,20 +10,6 @@
 #include "os/limit.h"
 #include "shm/lane.h"
 
-/* The roles of members. */
-enum { LANES_RECV = 1, LANES_SEND = 2, LANES_LOSSY = 4 };
-
-/* naru_object_meta.option */
-enum {
-    LANES_SLOTS,
-    LANES_AREA,
-    LANES_CAPACITY, /* as the creator asked, and so below */
-    LANES_MESSAGES,
-    LANES_MAX_MESSAGE,
-    LANES_RECEIVERS,
-    LANES_HISTORY
-};
-
 /* A mapped file. */
 struct lanes_map {
     void *memory; /* NULL: none */
@@ -94,7 +80,7 @@ struct shm_lanes {
     struct naru_lane_cursors *cursors; /* of a topic: this subscriber's */
     struct lanes_kept *kept;           /* in the order in which they came */
     size_t kept_bytes;
-    uint64_t missed;
+    uint64_t missed, missed_all, redelivered;
     bool plain; /* any message is wanted in the wait that is on */
     bool rung;  /* somebody woke this one, who has not received since */
 
@@ -103,6 +89,7 @@ struct shm_lanes {
     struct naru_lane_sender tx;
     struct lanes_map lane, claims;
     struct naru_lane_block *blocks;
+    uint64_t sample_at, high_water; /* the next look at how many wait, and the most that did */
     struct lanes_pooled pool[LANES_POOL];
     struct {
         uint64_t who;
@@ -184,6 +171,13 @@ static inline void naru__lanes_unlock(struct shm_lanes *e, int thread)
         e->guarded[thread] = false;
         pthread_mutex_unlock(&e->guard[thread]);
     }
+}
+
+/* What this member tells of itself. relaxed: for whoever looks from outside, who needs no more. */
+static inline void naru__lanes_tell(const struct shm_lanes *e, int count, uint64_t value)
+{
+    atomic_store_explicit(&e->object.members[e->object.member].kind[count], value,
+                          memory_order_relaxed);
 }
 
 /* ---- lanes-send.c ---- */

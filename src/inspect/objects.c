@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/* objects.c - a look at named objects of shm: what all of them have, and the list of a directory's.
+ */
+#include "inspect/snapshot.h"
+
+#include "base/error.h"
+#include "object/object.h"
+#include "object/view.h"
+#include "os/fd.h"
+#include "os/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+struct sum {
+    int directory;
+    uint64_t bytes;
+};
+
+static int add_size(void *arg, const char *name)
+{
+    struct sum *sum = arg;
+    struct stat st;
+    if (naru__os_stat_at(sum->directory, name, &st) == 0 && S_ISREG(st.st_mode))
+        sum->bytes += (uint64_t)st.st_blocks * 512;
+    return 0;
+}
+
+static uint32_t role_of(const struct naru_object_view *v, uint32_t i)
+{
+    return naru__member_role(atomic_load_explicit(&v->members[i].who, memory_order_relaxed));
+}
+
+static void show_whole(naru_snapshot *s, struct snapshot_view *p, const struct naru_object_view *v)
+{
+    char text[40];
+    uint64_t living = 0, dead = 0;
+    for (uint32_t i = 0; i < v->n; i++) {
+        if (!role_of(v, i))
+            continue;
+        if (naru__object_view_lives(v, i) == 0)
+            dead++;
+        else
+            living++;
+    }
+    bool removed = atomic_load_explicit(&v->state.removed, memory_order_relaxed) != 0;
+    naru__snapshot_word(s, p, NULL, "state", removed ? "removed" : "there");
+    snprintf(text, sizeof text, "%04" PRIo32, v->meta.mode & 07777);
+    naru__snapshot_word(s, p, NULL, "mode", text);
+    naru__snapshot_word(s, p, NULL, "created", naru__time_text(v->meta.created, text));
+    naru__snapshot_number(s, p, NULL, "creator", NULL, v->meta.creator);
+    naru__snapshot_number(s, p, NULL, "creator_uid", NULL, v->meta.creator_uid);
+    naru__snapshot_number(s, p, NULL, "participants", NULL, living);
+    naru__snapshot_number(s, p, NULL, "dead", NULL, dead);
+}
+
+/* What all participants are, whatever they take part in. */
+static void show_members(naru_snapshot *s, struct snapshot_view *p,
+                         const struct naru_object_view *v)
+{
+    for (uint32_t i = 0; i < v->n; i++)
+        if (role_of(v, i))
+            (void)naru__snapshot_member(s, p, v, i, NULL);
+}
+
+static int look_at(naru_snapshot *s, const struct naru_url *url, bool brief)
+{
+    struct naru_object_view v;
+    int r = naru__object_view(url, &v);
+    if (r < 0)
+        return r;
+    const char *noun = naru__object_noun(v.meta.what);
+    struct snapshot_view *p = naru__snapshot_add(s, url->text, strchr(noun, ' ') + 1);
+    struct sum sum = {.directory = v.directory};
+    (void)naru__os_list(v.directory, true, add_size, &sum);
+    naru__snapshot_size(p, v.owner, sum.bytes);
+    show_whole(s, p, &v);
+    if (v.meta.what == NARU_OBJECT_QUEUE || v.meta.what == NARU_OBJECT_TOPIC)
+        r = naru__look_at_lanes(s, p, &v, brief);
+    else if (!brief)
+        show_members(s, p, &v);
+    naru__object_view_close(&v);
+    return r;
+}
+
+int naru__look_at_object(naru_snapshot *s, const struct naru_url *url)
+{
+    struct naru_object_view v;
+    if (!url->rest[0]) /* "shm:": the pairs that have no name */
+        return 0;
+    int r = naru__object_view(url, &v);
+    bool region = r == 0 && v.meta.what == NARU_OBJECT_REGION; /* regions.c knows more of it */
+    if (r == 0)
+        naru__object_view_close(&v);
+    if (r == 0 && !region)
+        r = look_at(s, url, false);
+    if (region)
+        return 0;
+    return r == 0 ? 1 : r == -ENOTDIR || r == -ENOENT ? 0 : r;
+}
+
+/* ---- lists ---- */
+
+struct listing {
+    naru_snapshot *snapshot;
+    const char *directory;
+    bool own;
+};
+
+/* One that cannot be read does not hide the others: it is listed, with why. */
+static int list_one(void *arg, const char *name)
+{
+    struct listing *l = arg;
+    char text[PATH_MAX + 8], path[PATH_MAX + 256];
+    struct naru_url url;
+    struct stat st;
+    if (name[0] == '.')
+        return 0;
+    snprintf(path, sizeof path, "%s/%s", l->directory, name);
+    if (snprintf(text, sizeof text, "shm:%s", l->own ? name : path) >= (int)sizeof text ||
+        naru__url_parse(text, &url) < 0 || naru__os_stat(path, &st) < 0)
+        return 0;
+    if (S_ISSOCK(st.st_mode)) {
+        naru__look_at_listener(l->snapshot, &url);
+        return 0;
+    }
+    if (!S_ISDIR(st.st_mode))
+        return 0;
+    int r = look_at(l->snapshot, &url, true);
+    if (r < 0 && r != -ENOENT && r != -ENOTDIR && r != -ENOMEM) {
+        struct snapshot_view *v = naru__snapshot_add(l->snapshot, text, "?");
+        naru__snapshot_size(v, st.st_uid, 0);
+        naru__snapshot_word(l->snapshot, v, NULL, "problem", naru__why());
+        return 0;
+    }
+    return r == -ENOMEM ? r : 0;
+}
+
+int naru__list_objects(naru_snapshot *s, const struct naru_url *url)
+{
+    char path[PATH_MAX];
+    int r = url->rest[0] ? look_at(s, url, true) : -ENOTDIR;
+    if (r != -ENOTDIR)
+        return r == 0 ? 1 : r;
+    r = naru__object_place(url, path, sizeof path);
+    if (r < 0)
+        return r;
+    int directory = naru__os_open(path, O_RDONLY | O_DIRECTORY);
+    if (directory == -ENOENT && !url->rest[0]) /* this user has never made one */
+        return 1;
+    if (directory == -ENOTDIR) {
+        naru__look_at_listener(s, url);
+        return 1;
+    }
+    if (directory < 0)
+        return naru__fail(directory, "%s: the directory %s: %s", url->text, path,
+                          naru__errno_text(directory));
+    struct listing l = {s, path, !url->rest[0]};
+    r = naru__os_list(directory, true, list_one, &l);
+    naru__os_close(directory);
+    return r < 0 ? r : 1;
+}
