@@ -12,8 +12,9 @@
 
 const struct command *const commands[] = {
     &bench_command,  &completion_command, &connect_command, &help_command,  &kinds_command,
-    &listen_command, &read_command,       &recv_command,    &rm_command,    &run_command,
-    &send_command,   &show_command,       &tour_command,    &write_command, NULL,
+    &listen_command, &ls_command,         &peek_command,    &read_command,  &recv_command,
+    &rm_command,     &run_command,        &send_command,    &show_command,  &tour_command,
+    &write_command,  NULL,
 };
 
 const struct command *find_command(const char *name)

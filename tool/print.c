@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libsmartcols/libsmartcols.h>
+#include <naru/naru.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,6 +64,25 @@ void json_line(const json_t *object)
 {
     json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
     putchar('\n');
+}
+
+void json_facts(json_t *object, const struct naru_fact *facts, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        json_object_set_new(object, facts[i].name,
+                            facts[i].text ? json_string(facts[i].text)
+                                          : json_integer((json_int_t)facts[i].number));
+}
+
+const char *bytes_text(uint64_t bytes, char *buf, size_t n)
+{
+    static const char *const unit[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    int u = 0;
+    double value = (double)bytes;
+    for (; value >= 1024 && u < 4; u++)
+        value /= 1024;
+    snprintf(buf, n, u == 0 ? "%.0f %s" : "%.4g %s", value, unit[u]);
+    return buf;
 }
 
 int write_all(int fd, const void *data, size_t n)

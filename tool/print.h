@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct invocation;
@@ -17,6 +18,11 @@ int table_end(struct table *, bool print); /* prints, frees; the exit status */
 
 /* One object on a line of its own. */
 void json_line(const json_t *);
+
+struct naru_fact;
+void json_facts(json_t *object, const struct naru_fact *, size_t n);
+/* "4.5 KiB". Returns buf. */
+const char *bytes_text(uint64_t bytes, char *buf, size_t n);
 
 /* All n bytes in as few writes as it takes; 0 or -errno. */
 int write_all(int fd, const void *data, size_t n);

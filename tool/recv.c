@@ -2,6 +2,7 @@
 /* recv.c - naru recv: messages of a queue or topic to standard output. */
 #include "tool/command.h"
 #include "tool/format.h"
+#include "tool/open.h"
 #include "tool/print.h"
 #include "tool/stop.h"
 
@@ -10,21 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/* "3", "-3", "!3". */
-static int parse_select(struct invocation *in, int64_t *ret)
-{
-    const char *text = option_text(in, "select", "0");
-    bool except = text[0] == '!';
-    char *end;
-    long long n = strtoll(text + except, &end, 10);
-    if (end == text + except || *end || n < -(long long)NARU_TYPE_MAX || n > NARU_TYPE_MAX ||
-        (except && n < 1))
-        return usage(
-            in, "--select is T, -T (the lowest type up to T) or !T (any but T), not \"%s\"", text);
-    *ret = except ? NARU_EXCEPT(n) : n;
-    return 0;
-}
 
 /* One message: out in one write, and only then acknowledged. */
 static int deliver(struct invocation *in, naru_channel *c, struct naru_message *m)
@@ -66,17 +52,14 @@ static int run(struct invocation *in)
 {
     naru_channel *c;
     int64_t select = 0;
-    /* for signals */
-    const struct naru_queue_options o = {.size = sizeof o, .cancellable = true};
     int r = parse_select(in, &select);
     if (r)
         return r;
     if (option(in, "type")->given)
         select = option_number(in, "type", 0);
-    r = option_flag(in, "topic") ? naru_topic_open(in->arguments[0], NARU_RECV, NULL, &c)
-                                 : naru_queue_open(in->arguments[0], NARU_RECV, &o, &c);
-    if (r < 0)
-        return fail_naru(in);
+    r = open_channel(in, NARU_RECV, &c);
+    if (r)
+        return r;
     if (strcmp(naru_url(c), in->arguments[0]) != 0)
         tell_where(in, naru_url(c));
     signal(SIGPIPE, SIG_IGN);
@@ -94,10 +77,7 @@ static const struct option_row options[] = {
      .min = 1,
      .max = NARU_TYPE_MAX,
      .help = "only messages of this type"},
-    {.name = "select",
-     .argument = "S",
-     .kind = OPTION_TEXT,
-     .help = "T, -T (the lowest type up to T) or !T (any but T); 0 any (default)"},
+    SELECT_OPTION,
     {.name = "count",
      .argument = "N",
      .kind = OPTION_NUMBER,
@@ -113,7 +93,8 @@ static const struct option_row options[] = {
      .kind = OPTION_CHOICE,
      .words = FORMAT_WORDS,
      .help = "text (default): payload and newline; raw: payload; hex, json: a line each"},
-    {.name = "topic", .help = "the URL is a topic; else a queue"},
+    OPEN_OPTIONS,
+    {.name = "lossy", .help = "of a topic: hold no publisher back, and be told what is missed"},
     {0},
 };
 
@@ -123,8 +104,8 @@ const struct command recv_command = {
     "URL",
     "Waits for ever unless told otherwise. Each message leaves in one write, and is released only "
     "after it was written whole: what standard output did not take stays for another receiver "
-    "where "
-    "the kind gives messages back.",
+    "where the kind gives messages back. Of a shm: queue a receiver that is killed loses nothing: "
+    "the next one gets it, marked redelivered.",
     1,
     1,
     options,

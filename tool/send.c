@@ -2,6 +2,7 @@
 /* send.c - naru send: messages from arguments or standard input into a queue or topic. */
 #include "tool/command.h"
 #include "tool/format.h"
+#include "tool/open.h"
 #include "tool/print.h"
 #include "tool/stop.h"
 
@@ -121,12 +122,9 @@ static int send_all(struct sending *s)
 static int run(struct invocation *in)
 {
     struct sending s = {.in = in, .timeout = option_number(in, "timeout", NARU_FOREVER)};
-    const struct naru_queue_options o = {.size = sizeof o, .cancellable = true}; /* for signals */
-    int r = option_flag(in, "topic")
-                ? naru_topic_open(in->arguments[0], NARU_SEND, NULL, &s.channel)
-                : naru_queue_open(in->arguments[0], NARU_SEND, &o, &s.channel);
-    if (r < 0)
-        return fail_naru(in);
+    int r = open_channel(in, NARU_SEND, &s.channel);
+    if (r)
+        return r;
     stop_on_signals(s.channel);
     int status = send_all(&s);
     stop_on_signals(NULL);
@@ -162,7 +160,7 @@ static const struct option_row options[] = {
      .kind = OPTION_CHOICE,
      .words = FORMAT_WORDS,
      .help = "text (default), hex, json: one message a line; raw: all of standard input is one"},
-    {.name = "topic", .help = "the URL is a topic; else a queue"},
+    OPEN_OPTIONS,
     {0},
 };
 
@@ -172,7 +170,8 @@ const struct command send_command = {
     "URL [MESSAGE...]",
     "Without MESSAGE they come from standard input. Ends with 0 only when every message was "
     "accepted; on a FIFO only when a receiver has taken them, for what lies in a FIFO goes with "
-    "its last holder.",
+    "its last holder. In a shm: queue they wait for receivers; a topic keeps its history for late "
+    "subscribers.",
     1,
     -1,
     options,

@@ -12,29 +12,21 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { COLUMNS_MAX = 20, CELL = 80 };
+enum { COLUMNS_MAX = 20, CELL = 80, WIDTH = 96 };
 
 /* ---- JSON ---- */
-
-static void set_facts(json_t *object, const struct naru_fact *facts, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        json_object_set_new(object, facts[i].name,
-                            facts[i].text ? json_string(facts[i].text)
-                                          : json_integer((json_int_t)facts[i].number));
-}
 
 static void print_json(const struct naru_view *v)
 {
     json_t *object = json_pack("{s:s, s:s, s:I, s:I}", "url", v->url, "noun", v->noun, "owner",
                                (json_int_t)v->owner, "bytes", (json_int_t)v->bytes);
     json_t *parts = json_array();
-    set_facts(object, v->facts, v->n_facts);
+    json_facts(object, v->facts, v->n_facts);
     for (size_t i = 0; i < v->n_parts; i++) {
         const struct naru_view_part *p = v->parts[i];
         json_t *part = json_pack("{s:I, s:I, s:s}", "pid", (json_int_t)p->pid, "uid",
                                  (json_int_t)p->uid, "program", p->program);
-        set_facts(part, p->facts, p->n_facts);
+        json_facts(part, p->facts, p->n_facts);
         json_array_append_new(parts, part);
     }
     json_object_set_new(object, "parts", parts);
@@ -44,23 +36,12 @@ static void print_json(const struct naru_view *v)
 
 /* ---- for people ---- */
 
-static const char *size_text(uint64_t bytes, char *buf)
-{
-    static const char *const unit[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    int u = 0;
-    double n = (double)bytes;
-    for (; n >= 1024 && u < 4; u++)
-        n /= 1024;
-    snprintf(buf, CELL, u == 0 ? "%.0f %s" : "%.4g %s", n, unit[u]);
-    return buf;
-}
-
 static const char *fact_text(const struct naru_fact *f, char *buf)
 {
     if (f->text)
-        snprintf(buf, CELL, "%s", f->text);
+        snprintf(buf, CELL, "%.79s", f->text);
     else if (f->unit && strcmp(f->unit, "bytes") == 0)
-        size_text(f->number, buf);
+        bytes_text(f->number, buf, CELL);
     else
         snprintf(buf, CELL, "%" PRIu64 "%s%s", f->number, f->unit ? " " : "",
                  f->unit ? f->unit : "");
@@ -119,9 +100,14 @@ static int print_view(const struct naru_view *v)
     if (v->owner >= 0)
         printf(" of uid %" PRId64, v->owner);
     if (v->bytes > 0)
-        printf(", %s in all", size_text(v->bytes, buf));
-    for (size_t i = 0; i < v->n_facts; i++)
-        printf(", %s %s", v->facts[i].name, fact_text(&v->facts[i], buf));
+        printf(", %s in all", bytes_text(v->bytes, buf, sizeof buf));
+    int at = WIDTH; /* the facts begin on the next line */
+    for (size_t i = 0; i < v->n_facts; i++) {
+        const char *text = fact_text(&v->facts[i], buf);
+        int n = (int)(strlen(v->facts[i].name) + strlen(text)) + 3;
+        at = at + n > WIDTH ? printf("\n ") - 1 + n : at + n;
+        printf(" %s %s%s", v->facts[i].name, text, i + 1 < v->n_facts ? "," : "");
+    }
     putchar('\n');
     int r = print_parts(v);
     putchar('\n');
@@ -192,8 +178,11 @@ const struct command show_command = {
     "show",
     "shows what lies in an object and who takes part",
     "URL...",
-    "It takes no part, writes nothing, and slows nobody. Of shm:name it shows the listener and "
-    "each "
+    "It takes no part, writes nothing, and slows nobody. Of a shm: queue or topic it shows each "
+    "participant: its role, whether it lives, sleeps or is stopped and whom it waits for, what it "
+    "has sent and received, how many messages wait in its lane and who has taken which, how far "
+    "behind a subscriber is, and the most that have waited at once (high_water, looked at now and "
+    "then). Of a connection's shm:name it shows the listener and each "
     "connection: both ends with their process, how much was sent, received and waits, and who "
     "sleeps; a message that goes in pieces counts once a piece. Only processes that this user may "
     "look at are seen.",

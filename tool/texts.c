@@ -124,7 +124,14 @@ static void print_bash(void)
         "        mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$word\")\n"
         "    elif [[ $word == -* ]]; then\n"
         "        mapfile -t COMPREPLY < <(compgen -W \"$options\" -- \"$word\")\n"
-        "    else\n        mapfile -t COMPREPLY < <(compgen -W \"pipe: fifo:\" -f -- \"$word\")\n"
+        "    else\n"
+        "        # a colon divides words: what is behind it is completed alone\n"
+        "        local names=\"pipe: fifo: shm:\"\n"
+        "        [[ $before == : ]] && before=${COMP_WORDS[COMP_CWORD-2]}\n"
+        "        [[ $word == : ]] && before=${COMP_WORDS[COMP_CWORD-1]} word=\"\"\n"
+        "        [[ $before == shm ]] && names=$(command naru ls --names 2>/dev/null |\n"
+        "            sed s/^shm://)\n"
+        "        mapfile -t COMPREPLY < <(compgen -W \"$names\" -f -- \"$word\")\n"
         "    fi\n}\ncomplete -o nospace -F _naru naru\n");
 }
 
@@ -137,7 +144,10 @@ static void quoted(const char *text, const char *avoid)
 
 static void print_zsh(void)
 {
-    printf("#compdef naru\n# zsh completion for naru; made by `naru completion zsh`\n_naru() {\n"
+    printf("#compdef naru\n# zsh completion for naru; made by `naru completion zsh`\n"
+           "_naru_urls() {\n  local -a urls\n"
+           "  urls=(${(f)\"$(command naru ls --names 2>/dev/null)\"} pipe: fifo: shm:)\n"
+           "  compadd -- $urls\n  _files\n}\n_naru() {\n"
            "  local -a names\n  if (( CURRENT == 2 )); then\n    names=(\n");
     for (const struct command *const *c = commands; *c; c++) {
         printf("      '%s:", (*c)->name);
@@ -146,7 +156,7 @@ static void print_zsh(void)
     }
     printf("    )\n    _describe command names\n    return\n  fi\n  case $words[2] in\n");
     for (const struct command *const *c = commands; *c; c++) {
-        printf("  %s) _arguments '*:argument:_files' \\\n", (*c)->name);
+        printf("  %s) _arguments '*:argument:_naru_urls' \\\n", (*c)->name);
         for (const struct option_row *row = (*c)->options; row && row->name; row++) {
             printf("    '--%s[", row->name);
             quoted(row->help, "'[]");
@@ -164,7 +174,8 @@ static void print_zsh(void)
 
 static void print_fish(void)
 {
-    printf("# fish completion for naru; made by `naru completion fish`\n");
+    printf("# fish completion for naru; made by `naru completion fish`\n"
+           "complete -c naru -n 'not __fish_use_subcommand' -a '(naru ls --names 2>/dev/null)'\n");
     for (const struct command *const *c = commands; *c; c++) {
         printf("complete -c naru -n __fish_use_subcommand -f -a %s -d '", (*c)->name);
         quoted((*c)->summary, "'");
