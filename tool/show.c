@@ -73,7 +73,7 @@ static int print_parts(const struct naru_view *v)
 {
     enum { SIDE_BY_SIDE = 4 };
     char buf[COLUMNS_MAX][CELL];
-    const char *cells[COLUMNS_MAX];
+    const char *cells[COLUMNS_MAX] = {NULL};
     if (v->n_parts == 0)
         return 0;
     size_t rows = v->parts[0]->n_facts + 3;

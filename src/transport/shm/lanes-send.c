@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "os/process.h"
+#include "os/socket.h"
 #include "shm/ring.h"
 
 #include <errno.h>
