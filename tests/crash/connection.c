@@ -120,7 +120,7 @@ static void prepare(struct world *w)
         id += r == 0;
     }
     while (w->state == WRAPPED && recv_logged(w, to, NARU_NOWAIT) == 0) /* some are left */
-        if (w->log->last_got[receives(w->operation)] + 4 >= (int)id)
+        if (w->log->last_got[0][receives(w->operation)] + 4 >= (int)id)
             break;
     if (r < 0 && r != -EAGAIN)
         give_up(w, "to prepare", r);

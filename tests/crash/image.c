@@ -103,8 +103,9 @@ bool shared_changed(struct world *w)
             continue;
         struct iovec here = {seen.new + at, m->end - m->start};
         struct iovec there = {(void *)(uintptr_t)m->start, m->end - m->start};
-        if (process_vm_readv(seen.pid, &here, 1, &there, 1, 0) < 0)
-            memset(seen.new + at, 0, m->end - m->start);
+        ssize_t got = process_vm_readv(seen.pid, &here, 1, &there, 1, 0);
+        size_t n = got < 0 ? 0 : (size_t)got; /* a file may end before its mapping does */
+        memset(seen.new + at + n, 0, m->end - m->start - n);
         at += m->end - m->start;
     }
     bool same = seen.names == seen.old_names &&
@@ -274,6 +275,19 @@ static void renew_eventfd(int fd, int flags)
         replace(fd, new, flags);
 }
 
+/* The same name in the copy; or, if it has gone, an empty one that has gone. */
+static void renew_directory(int fd, const char *name)
+{
+    static const char gone[] = "/dev/shm/gone";
+    int new = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (new < 0 && mkdir(gone, 0700) == 0) {
+        new = open(gone, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        rmdir(gone);
+    }
+    if (new >= 0)
+        replace(fd, new, 0);
+}
+
 static void renew(int fd)
 {
     struct stat st;
@@ -289,6 +303,8 @@ static void renew(int fd)
         hang_up(fd, flags);
     } else if (strncmp(name, "anon_inode:[eventfd]", 20) == 0) {
         renew_eventfd(fd, flags);
+    } else if (S_ISDIR(st.st_mode) && strncmp(name, "/dev/shm/", 9) == 0) {
+        renew_directory(fd, name);
     } else if (S_ISREG(st.st_mode) && fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC &&
                strncmp(name, "/tmp", 4) != 0) {
         int reader = open_of(fd, O_RDONLY), copy = copy_of(st.st_ino, reader);

@@ -19,6 +19,19 @@ void log_consuming(struct world *w, int n)
     w->log->consuming = n;
 }
 
+unsigned log_stream(const struct world *w, unsigned id)
+{
+    return id / (MESSAGES_MAX / (w->scenario->streams ? STREAMS_MAX : 2));
+}
+
+static void in_order(struct world *w, unsigned id)
+{
+    _Atomic int *last = &w->log->last_got[w->scenario->streams ? w->who : 0][log_stream(w, id)];
+    if ((int)id < *last && !w->log->no_order)
+        failed(w, "message %u arrived after message %d", id, *last);
+    *last = (int)id;
+}
+
 void log_got(struct world *w, unsigned id, bool redelivered)
 {
     if (id >= MESSAGES_MAX || !w->log->message[id].sending)
@@ -29,12 +42,17 @@ void log_got(struct world *w, unsigned id, bool redelivered)
         failed(w, "message %u arrived twice and is not marked", id);
     else if (w->log->message[id].got_again)
         failed(w, "message %u arrived again and is not marked", id);
-    if (!redelivered) {
-        _Atomic int *last = &w->log->last_got[id >= MESSAGES_MAX / 2];
-        if ((int)id < *last)
-            failed(w, "message %u arrived after message %d", id, *last);
-        *last = (int)id;
-    }
+    if (!redelivered)
+        in_order(w, id);
+}
+
+void log_got_by(struct world *w, unsigned id)
+{
+    if (id >= MESSAGES_MAX || !w->log->message[id].sending)
+        failed(w, "message %u arrived, which nobody sent", id);
+    if (w->log->by[w->who][id]++)
+        failed(w, "message %u arrived twice", id);
+    in_order(w, id);
 }
 
 void check_log(struct world *w)
@@ -42,7 +60,7 @@ void check_log(struct world *w)
     int lost = 0, which = -1;
     for (int id = 0; id < MESSAGES_MAX; id++) {
         bool got = w->log->message[id].got || w->log->message[id].got_again;
-        if (w->log->message[id].sent && !got && !w->log->none_left[id >= MESSAGES_MAX / 2] &&
+        if (w->log->message[id].sent && !got && !w->log->none_left[log_stream(w, (unsigned)id)] &&
             lost++ == 0)
             which = id;
     }

@@ -14,10 +14,10 @@
 #include <unistd.h>
 
 extern const struct scenario sample_scenario, named_scenario, pipe_scenario, unix_meeting,
-    shm_scenario;
-static const struct scenario *const scenarios[] = {&sample_scenario, &named_scenario,
-                                                  &pipe_scenario, &unix_meeting,
-                                                  &shm_scenario};
+    shm_scenario, queue_scenario, topic_scenario;
+static const struct scenario *const scenarios[] = {
+    &sample_scenario, &named_scenario, &pipe_scenario, &unix_meeting,
+    &shm_scenario,    &queue_scenario, &topic_scenario};
 static const char *missing[sizeof scenarios / sizeof *scenarios];
 
 enum { N_SCENARIOS = sizeof scenarios / sizeof *scenarios, JOBS_MAX = 1024 };
@@ -27,7 +27,7 @@ static struct options {
     unsigned long points; /* in all, of each mode; 0: its default, or with --all all */
     unsigned long budget; /* seconds */
     uint64_t seed;
-    bool self_test, all;
+    bool self_test, all, first; /* first: one failure is enough */
     unsigned modes; /* the self-test's */
 } options = {.budget = 60};
 
@@ -72,9 +72,10 @@ static uint64_t quota(enum mode mode)
 
 static bool stopped(const struct job *job, enum mode mode)
 {
-    if (options.self_test) /* found is found, by whichever job */
-        for (unsigned i = 0; i < jobs->n; i++)
-            if (jobs->job[i].tally.failures[mode])
+    for (unsigned i = 0; i < jobs->n; i++) /* found is found, by whichever job */
+        for (int m = 0; m < MODES; m++)
+            if (jobs->job[i].tally.failures[m] &&
+                (options.first || (options.self_test && m == (int)mode)))
                 return true;
     return clock_now() > deadline || job->tally.failures[mode] >= 3;
 }
@@ -116,15 +117,20 @@ static void each_point(struct world *w, struct job *job, enum mode mode,
 }
 
 /* Between two changes of memory it is the same to a cleaner where the subject died. */
+enum { CLEANER_S = 15 }; /* at most, of one that is stepped */
+
 static void each_cleaner(struct world *w, struct job *job)
 {
     struct points list = shuffled(&job->changes, NULL);
     uint64_t most = options.all ? list.n : quota(CLEANER);
     for (uint64_t i = 0; i < list.n && i < most && !stopped(job, CLEANER); i++) {
         struct points second = {0};
-        w->seed = options.seed * 8;
+        w->seed = options.seed * 8 + i % 8;
+        w->until = deadline < clock_now() + CLEANER_S * INT64_C(1000000000)
+                       ? deadline
+                       : clock_now() + CLEANER_S * INT64_C(1000000000);
+        w->stride = options.all ? 0 : 8;
         run_cleaner(w, job, list.list[i], NULL, &second);
-        job->tally.distinct[CLEANER] += second.n;
         uint64_t seed = options.seed + i; /* images at all of them, real kills at some */
         for (int k = 0; k < (options.all ? 8 : 2) && second.n && !stopped(job, CLEANER); k++)
             run_cleaner(w, job, list.list[i], &second.list[pseudo_random(&seed) % second.n], NULL);
@@ -142,7 +148,7 @@ static void images(struct world *w, struct job *job)
                          job->tally.total[IMAGES] < most && job->tally.total[IMAGES] > before;
          i++) {
         before = job->tally.total[IMAGES];
-        w->seed = options.seed * 8 + i;
+        w->seed = options.seed * 8 + i % 8;
         run_images(w, job, NULL);
     }
 }
@@ -154,6 +160,8 @@ static void run_mode(struct world *w, struct job *job, enum mode mode)
     w->state = job->state;
     w->flaw = options.flaw;
     code_choose(job->scenario->rooms);
+    if (options.first && stopped(job, mode))
+        return;
     if (mode == IMAGES)
         images(w, job);
     else if (!wanted(mode, job->scenario))
@@ -213,14 +221,20 @@ static bool run_jobs(void)
     return good;
 }
 
-/* "name" or "name.operation"; else all but those by which the rig is tested. */
+/* "name", "name.operation", or several with commas; else all but those by which the rig is tested.
+ */
 static bool chosen(const struct scenario *s, const char *operation)
 {
     size_t n = strlen(s->name);
-    return (!options.scenario && !s->flaws) ||
-           (options.scenario && strncmp(options.scenario, s->name, n) == 0 &&
-            (options.scenario[n] == 0 ||
-             (options.scenario[n] == '.' && strcmp(options.scenario + n + 1, operation) == 0)));
+    for (const char *p = options.scenario, *end; p && *p; p = end + (*end == ',')) {
+        end = strchrnul(p, ',');
+        size_t rest = (size_t)(end - p) - n;
+        if ((size_t)(end - p) >= n && strncmp(p, s->name, n) == 0 &&
+            (rest == 0 || (p[n] == '.' && strlen(operation) == rest - 1 &&
+                           strncmp(p + n + 1, operation, rest - 1) == 0)))
+            return true;
+    }
+    return !options.scenario && !s->flaws;
 }
 
 /* Asked in a process of its own, whose sentence lies in `text`. */
@@ -367,10 +381,14 @@ static int sweep(int argc, char **argv)
     size_t delays = report_delays(&p50, &p99, &max);
     printf("# survivors went on after p50 %.0f, p99 %.0f, max %.0f us (%zu)\n", p50, p99, max,
            delays);
-    code_unreached(&all, &missed, options.all || options.scenario ? stdout : NULL);
-    printf("# swept instructions never reached: %u of %u; seed %llu\n", missed, all,
-           (unsigned long long)options.seed);
-    if (options.json)
+    if (!options.first) {
+        code_unreached(&all, &missed,
+                       options.all || (options.scenario && !strchr(options.scenario, ',')) ? stdout
+                                                                                           : NULL);
+        printf("# swept instructions never reached: %u of %u\n", missed, all);
+    }
+    printf("# seed %llu\n", (unsigned long long)options.seed);
+    if (options.json && !options.first)
         write_json(argc, argv, all, missed);
     return bad || !ran;
 }
@@ -456,6 +474,7 @@ static int replay(void)
     w->state = job->state;
     w->flaw = options.flaw;
     w->seed = seed;
+    w->until = INT64_MAX;
     bool good = true;
     /* Where real survivors race with each other it may take more than one attempt. */
     for (int i = 0; good && i < 100; i++) {
@@ -477,19 +496,19 @@ static int replay(void)
 static int usage(void)
 {
     fprintf(stderr,
-            "crash [--scenario NAME[.OPERATION]] [--mode images|kills|pauses|cleaner] [--all]\n"
+            "crash [--scenario NAME[.OPERATION],...] [--mode images|kills|pauses|cleaner] [--all]\n"
             "      [--points N] [--budget SECONDS] [--seed N] [--json FILE] [--flaw NAME]\n"
-            "      [--replay SCENARIO.OPERATION:STATE:MODE:POINT:SEED] [--self-test]\n");
+            "      [--replay SCENARIO.OPERATION:STATE:MODE:POINT:SEED] [--self-test] [--first]\n");
     return 2;
 }
 
 static bool parse(int argc, char **argv)
 {
     static const struct option known[] = {
-        {"scenario", 1, NULL, 's'}, {"mode", 1, NULL, 'm'},   {"points", 1, NULL, 'p'},
-        {"budget", 1, NULL, 'b'},   {"seed", 1, NULL, 'S'},   {"json", 1, NULL, 'j'},
-        {"replay", 1, NULL, 'r'},   {"flaw", 1, NULL, 'f'},   {"self-test", 0, NULL, 't'},
-        {"all", 0, NULL, 'a'},      {NULL, 0, NULL, 0},
+        {"scenario", 1, NULL, 's'}, {"mode", 1, NULL, 'm'},  {"points", 1, NULL, 'p'},
+        {"budget", 1, NULL, 'b'},   {"seed", 1, NULL, 'S'},  {"json", 1, NULL, 'j'},
+        {"replay", 1, NULL, 'r'},   {"flaw", 1, NULL, 'f'},  {"self-test", 0, NULL, 't'},
+        {"all", 0, NULL, 'a'},      {"first", 0, NULL, 'F'}, {NULL, 0, NULL, 0},
     };
     options.seed = (uint64_t)clock_now() % 1000000;
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
@@ -520,6 +539,9 @@ static bool parse(int argc, char **argv)
             break;
         case 't':
             options.self_test = true;
+            break;
+        case 'F':
+            options.first = true;
             break;
         case 'a':
             options.all = true;

@@ -23,6 +23,9 @@ struct sweep {
     struct points *record;
     enum mode mode;
     struct point at; /* of the failure */
+    uint64_t stride, phase; /* an image at each so manieth change only, 0: at all */
+    uint64_t checked;
+    bool stale; /* memory is not as in the last image */
 };
 
 static bool make_image(struct world *w, struct job *job, int who)
@@ -48,11 +51,19 @@ static bool image_stop(struct world *w, struct point point, void *context)
         points_add(sweep->record, point);
     if (sweep->record == &sweep->job->points && changed && code_swept(point.pc))
         points_add(&sweep->job->changes, point);
-    sweep->job->tally.total[sweep->mode]++;
+    if (changed && sweep->stride && ++sweep->phase % sweep->stride != 0) {
+        sweep->stale = true;
+        return clock_now() < w->until;
+    }
+    sweep->stale &= !changed;
+    if (!sweep->stale) {
+        sweep->checked++;
+        sweep->job->tally.total[sweep->mode]++;
+    }
     /* unchanged memory is the image that was checked at the stop before */
     if (changed && !make_image(w, sweep->job, sweep->who))
         sweep->at = point;
-    return !w->control->failed;
+    return !w->control->failed && (sweep->mode == IMAGES || clock_now() < w->until);
 }
 
 static bool ended(struct world *w, struct job *job, enum mode mode, struct point point,
@@ -68,7 +79,12 @@ bool run_images(struct world *w, struct job *job, const struct point *only)
 {
     struct points again = {0};
     struct points *record = job->points.n ? &again : &job->points;
-    struct sweep sweep = {job, 1, only, record, IMAGES, only ? *only : NO_POINT};
+    struct sweep sweep = {.job = job,
+                          .who = 1,
+                          .only = only,
+                          .record = record,
+                          .mode = IMAGES,
+                          .at = only ? *only : NO_POINT};
     world_start(w, false);
     bool good = !w->control->failed && trace_begin(w, 0, OPERATE, LIVES) &&
                 trace_steps(w, 0, image_stop, &sweep) && !w->control->failed;
@@ -205,7 +221,13 @@ bool run_cleaner(struct world *w, struct job *job, struct point first, const str
                  struct points *ret_second)
 {
     bool there = false;
-    struct sweep sweep = {job, 2, NULL, ret_second, CLEANER, NO_POINT};
+    struct sweep sweep = {.job = job,
+                          .who = 2,
+                          .record = ret_second,
+                          .mode = CLEANER,
+                          .at = NO_POINT,
+                          .stride = w->stride,
+                          .phase = w->seed};
     world_start(w, false);
     bool good = !w->control->failed && trace_begin(w, 0, OPERATE, LIVES) &&
                 trace_to(w, 0, first, &there);
@@ -225,5 +247,6 @@ bool run_cleaner(struct world *w, struct job *job, struct point first, const str
         return ended(w, job, CLEANER, first, second, good);
     }
     good = good && trace_steps(w, 1, image_stop, &sweep) && !w->control->failed;
+    job->tally.distinct[CLEANER] += sweep.checked;
     return ended(w, job, CLEANER, first, &sweep.at, good);
 }

@@ -43,7 +43,7 @@
 #include <sys/types.h>
 #include <sys/user.h>
 
-enum { PARTICIPANTS_MAX = 4, MESSAGES_MAX = 1024 };
+enum { PARTICIPANTS_MAX = 4, MESSAGES_MAX = 1024, STREAMS_MAX = 8 };
 
 enum mode { IMAGES, KILLS, PAUSES, CLEANER, MODES };
 
@@ -61,8 +61,13 @@ struct log {
         _Atomic uint8_t sending, sent, got, got_again; /* got_again: marked redelivered */
     } message[MESSAGES_MAX];
     _Atomic int consuming;   /* messages that the subject's call may be consuming just now */
-    _Atomic bool none_left[2]; /* nobody receives these any more: nothing has to arrive */
-    _Atomic int last_got[2]; /* order, of ids below and from MESSAGES_MAX / 2 on */
+    /* By streams: ids below and from MESSAGES_MAX / 2 on, or, of a scenario with .streams, eight.
+     */
+    _Atomic bool none_left[STREAMS_MAX]; /* nobody receives these any more: nothing has to arrive */
+    _Atomic int last_got[PARTICIPANTS_MAX]
+                        [STREAMS_MAX];                  /* each receiver's order, or, else, all's */
+    _Atomic bool no_order;                              /* what is received is chosen */
+    _Atomic uint8_t by[PARTICIPANTS_MAX][MESSAGES_MAX]; /* got by each, where all get all */
     _Atomic uint32_t own[8]; /* the scenario's */
 };
 
@@ -72,6 +77,9 @@ struct world {
     const char *flaw; /* planted, or NULL */
     uint64_t seed;
     bool image; /* this process is an image's */
+    int64_t until;   /* a cleaner's images stop then */
+    uint64_t stride; /* and are made at each so manieth change; 0: each */
+    int who;         /* and this participant, once it attaches */
     void *object;
     struct log *log;
     struct control *control;
@@ -89,6 +97,7 @@ struct scenario {
     const struct flaw *flaws; /* that can be planted into it; ends with a NULL name */
     int participants;
     bool no_images; /* what matters lies in the kernel */
+    bool streams;   /* several senders and receivers, each with an order of its own */
     bool names; /* in /dev/shm: needs the right to mount one of its own */
     bool no_pauses;
     bool no_delays; /* survivors wait for each other, too: their time says nothing */
@@ -99,6 +108,10 @@ struct scenario {
     void (*attach)(struct world *, int who); /* in each participant */
     void (*operate)(struct world *);         /* in the subject */
     void (*survive)(struct world *, int who, enum fate);
+    /* In an image of survivor `who`, which holds no locks, as it has copies of all files: takes
+     * those of itself and of the participants behind it, who live. How many descriptors that needs.
+     */
+    int (*forged)(struct world *, int who);
     void (*check)(struct world *); /* NULL: check_log() */
     /* In a process of its own, when all have ended: the next opener, who leaves nothing. May be
      * NULL: nothing is left then, either. */
@@ -110,6 +123,8 @@ struct scenario {
 void log_sending(struct world *, unsigned id);
 void log_sent(struct world *, unsigned id);
 void log_got(struct world *, unsigned id, bool redelivered);
+void log_got_by(struct world *, unsigned id); /* by this participant, of what all get */
+unsigned log_stream(const struct world *, unsigned id);
 void log_consuming(struct world *, int n); /* before the call that may take them; 0 after it */
 void check_log(struct world *);
 

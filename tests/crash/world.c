@@ -147,13 +147,15 @@ static int count_descriptors(void)
     return n;
 }
 
+static int kept_descriptors; /* an image's */
+
 static void survive(struct world *w, int who, enum fate fate)
 {
     w->scenario->survive(w, who, fate);
     if (fate == PAUSED)
         return;
     going_on(w, who);
-    int n = count_descriptors();
+    int n = count_descriptors() - kept_descriptors;
     if (n > w->control->descriptors) {
         for (int fd = 3; getenv("NARU_CRASH_DEBUG") && fd < 64; fd++) {
             char path[64], name[256];
@@ -188,6 +190,8 @@ static void image(struct world *w, int who)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         alarm(5);
         forge(w);
+        if (w->scenario->forged)
+            kept_descriptors = w->scenario->forged(w, who);
         survive(w, who, DIED);
         w->scenario->check ? w->scenario->check(w) : check_log(w);
         if (w->scenario->sweep)
@@ -226,6 +230,7 @@ static void carry_out(struct world *w, int who, enum command what)
 static _Noreturn void participant(struct world *w, int who)
 {
     struct seat *seat = &w->control->seat[who];
+    w->who = who;
     if (w->scenario->attach)
         w->scenario->attach(w, who);
     keep_on_fork();
