@@ -295,6 +295,29 @@ static void the_next_receiver_gets_it(void **state)
     tear_down();
 }
 
+/* A receiver that takes one and goes: the rest is the next one's, not lost with what it read. */
+static void one_taken_the_rest_stays(void **state)
+{
+    struct naru_queue_options o = {.size = sizeof o, .flags = NARU_NO_READ_AHEAD};
+    static char big[20000];
+    naru_channel *out, *in;
+    (void)state;
+    set_up();
+    assert_int_equal(naru_queue_open(url, NARU_RECV, &o, &in), 0);
+    assert_int_equal(naru_queue_open(url, NARU_SEND, NULL, &out), 0);
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(naru_channel_send(out, 1, big, i % 2 ? sizeof big : (size_t)i, NARU_S), 0);
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(naru_channel_recv(in, 0, big, sizeof big, NULL, NARU_S),
+                         i % 2 ? (long)sizeof big : i);
+        naru_channel_close(in);
+        assert_int_equal(naru_queue_open(url, NARU_RECV, &o, &in), 0);
+    }
+    naru_channel_close(in);
+    naru_channel_close(out);
+    tear_down();
+}
+
 /* One that selects would put aside what the others could take. */
 static void several_receivers_do_not_select(void **state)
 {
@@ -322,6 +345,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(several_receivers_do_not_select),
         cmocka_unit_test(the_next_receiver_gets_it),
+        cmocka_unit_test(one_taken_the_rest_stays),
         cmocka_unit_test(nobody_killed),
         cmocka_unit_test(senders_killed),
         cmocka_unit_test(receivers_killed),

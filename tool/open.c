@@ -25,7 +25,8 @@ int open_channel(struct invocation *in, int role, naru_channel **ret_c)
         .size = sizeof o,
         .capacity = (size_t)option_number(in, "capacity", 0),
         .messages = (unsigned)option_number(in, "messages", 0),
-        .cancellable = true, /* for signals */
+        .flags = NARU_NO_READ_AHEAD, /* what --count or a signal leaves is the next one's */
+        .cancellable = true,         /* for signals */
     };
     char why[1024];
     bool lossy = role == NARU_RECV && option_flag(in, "lossy");

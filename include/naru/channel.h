@@ -69,7 +69,8 @@ struct naru_queue_options {
     size_t max_message;  /* largest message this end takes or sends, 0: the medium's */
     size_t stash;        /* as above */
     unsigned max_taken;  /* as above */
-    unsigned flags;      /* NARU_EXCLUSIVE, NARU_EXISTING, NARU_ANY_USER; NARU_SPIN, NARU_SLEEP */
+    unsigned flags;      /* NARU_EXCLUSIVE, NARU_EXISTING, NARU_ANY_USER; NARU_SPIN, NARU_SLEEP;
+                          * NARU_NO_READ_AHEAD */
     mode_t mode;         /* of an object that this call creates, 0: 0600 */
     unsigned messages;   /* messages the queue should hold, shm: of each sender, 0: as capacity
                           * says; posix-mq: and shm: only, other kinds refuse it */

@@ -71,6 +71,8 @@ extern "C" {
                               * machine with one processor they do */
 #define NARU_SLEEP 128u      /* channels: waits sleep at once; else they look again for about as
                               * long as a wake-up takes (30 us) while that pays, and then sleep */
+#define NARU_NO_READ_AHEAD 256u /* receiver of a FIFO queue: takes no record that it was not asked
+                                 * for, also when it is alone; what it leaves is the next one's */
 
 /* The conditions that callers branch on, one row each: X(errno, short name, meaning). This one
  * table makes naru_strerror, the manual and every binding's exceptions. */

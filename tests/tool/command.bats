@@ -92,6 +92,18 @@ teardown() {
     sort -n -c out
 }
 
+@test "recv --count leaves the rest to the next one" { # it went with what was read ahead
+    timeout 10 "$NARU" send "fifo:$D/q" one two three --timeout 5 3>&- &
+    while [ ! -p q ]; do sleep 0.01; done
+    sleep 0.1
+    run timeout 10 "$NARU" recv "fifo:$D/q" --count 1 --timeout 5
+    [ "$output" = one ]
+    run timeout 10 "$NARU" recv "fifo:$D/q" --count 2 --timeout 5
+    [ "$output" = "two
+three" ]
+    wait $!
+}
+
 @test "run joins programs over every kind, and reports failures" {
     export TMPDIR=$D/a-directory-with-a-name-that-is-longer-than-a-short-one
     mkdir "$TMPDIR"

@@ -50,6 +50,7 @@ struct fifo_queue {
     pthread_mutex_t rx; /* guards it: the sending thread's naru__leave looks there too */
     size_t stash;
     struct naru_inbox inbox;
+    bool one_by_one;    /* NARU_NO_READ_AHEAD */
     bool turn;          /* this receiver holds TURN */
     bool turn_is_other; /* there is something to read, and somebody else's turn */
     bool fresh;         /* nothing read yet: one that was alone may have died in a frame */
@@ -300,7 +301,7 @@ static int refill(struct fifo_queue *q, int64_t select)
     size_t before = q->inbox.count;
     int reads = 0;
     do /* after so many reads the caller looks at the clock */
-        r = read_some(q, others == 0);
+        r = read_some(q, others == 0 && !q->one_by_one);
     while (r == 0 && naru__inbox_midway(&q->inbox) && q->inbox.count == before &&
            ++reads < READS_MAX);
     if (!naru__inbox_midway(&q->inbox))
@@ -790,6 +791,7 @@ static int new_queue(const char *name, const char *path, int role,
     q->channel.max_message = most;
     q->channel.max_name = o->max_message ? "this end's .max_message" : "the largest framed message";
     q->channel.max_taken = o->max_taken ? o->max_taken : 1024;
+    q->one_by_one = o->flags & NARU_NO_READ_AHEAD;
     q->stash = o->stash ? o->stash : 1 << 20;
     q->capacity.asked = o->capacity;
     naru__inbox_init(&q->inbox, true, most, NULL, NULL);
