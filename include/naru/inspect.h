@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* naru/inspect.h - looking at objects from outside: who takes part, what lies there, who waits.
  *
- * Nothing is opened that a participant could notice and nothing is written, so nobody is slowed. A
+ * But for naru_collect, nothing is opened that a participant could notice and nothing is written, so
+ * nobody is slowed. A
  * snapshot is what was read at one moment after the other: its numbers need not fit together where
  * the object is busy. Only what this user may look at is seen: processes of the same user, or all
  * for root; how many others there are is told. */
@@ -117,6 +118,29 @@ NARU_API int naru_peek_next(naru_peek *peek, int64_t select, struct naru_message
  * Returns: NULL.
  * Thread: one. Fork: works. Blocks: never. */
 NARU_API naru_peek *naru_peek_close(naru_peek *peek);
+
+#define NARU_DRY_RUN 1u /* say what would be done, and do nothing */
+
+struct naru_collected {
+    size_t size;           /* sizeof(struct naru_collected), set by the caller */
+    uint64_t participants; /* dead ones whose record and claims were cleaned up */
+    uint64_t messages;     /* that they had taken, and that can be received again */
+    uint64_t leftovers;    /* directories of makers and removers that died at it */
+};
+
+/* naru_collect - cleans up after the dead
+ *
+ * What is dead goes, what lives stays: whoever takes part goes on undisturbed, and may do the same
+ * at the same time. An object is never removed, however long nobody has used it: naru_remove does
+ * that. url: "shm:name" is that object: its dead participants, and what they had taken. "shm:", or
+ * "shm:/dir" that is no object: what makers and removers who were killed have left there.
+ *
+ * ret_collected: its .size is set by the caller.
+ * Returns: 0.
+ * Errors: -ENOENT it is not there; -EACCES owner and mode; -EPROTO its memory is damaged, or
+ * another version's; -EOPNOTSUPP nothing of the dead stays in that kind; -EINVAL; -ENOMEM, -EMFILE.
+ * Thread: any. Fork: works. Blocks: never. */
+NARU_API int naru_collect(const char *url, unsigned flags, struct naru_collected *ret_collected);
 
 #ifdef __cplusplus
 }

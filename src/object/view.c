@@ -122,3 +122,33 @@ int naru__object_view_lives(const struct naru_object_view *v, uint32_t i)
 {
     return naru__os_life_held(v->file, i);
 }
+
+struct left {
+    int directory;
+    unsigned n;
+};
+
+static int count_left(void *arg, const char *name)
+{
+    struct left *l = arg;
+    bool dead = strncmp(name, ".dead-", 6) == 0;
+    if (!dead && strncmp(name, ".new-", 5) != 0)
+        return 0;
+    int directory = naru__os_open_at(l->directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (directory < 0)
+        return 0;
+    int file = naru__os_open_at(directory, "meta", O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    if (file == -ENOENT || naru__os_life_held(file, dead ? NARU_OBJECT_REMOVAL_LOCK
+                                                         : NARU_OBJECT_MAKING_LOCK) == 0)
+        l->n++;
+    naru__os_close(file);
+    naru__os_close(directory);
+    return 0;
+}
+
+unsigned naru__object_left_over(int directory)
+{
+    struct left l = {.directory = directory};
+    (void)naru__os_list(directory, true, count_left, &l);
+    return l.n;
+}

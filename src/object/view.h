@@ -29,4 +29,7 @@ int naru__object_view_lives(const struct naru_object_view *, uint32_t i);
  * -ENOENT, -ENOTDIR without a sentence. */
 int naru__object_place(const struct naru_url *, char *ret_path, size_t n);
 
+/* How many directories there are that a dead maker or remover has left. */
+unsigned naru__object_left_over(int directory);
+
 #endif

@@ -198,3 +198,35 @@ six" ]
         [[ $output == *"too short"* ]]
     done
 }
+
+@test "gc cleans up after the dead, says what, and leaves the living alone" {
+    mkfifo pipe
+    sleep 100 <pipe 3>&- &
+    holder=$!
+    "$NARU" recv "$Q" --format raw >pipe 3>&- &
+    victim=$!
+    head -c 200000 /dev/zero | naru send "$Q" --format raw
+    sees "$Q" ".[0].parts[]|select(.pid==$victim and .holds==1)"
+    run naru gc "shm:$D"
+    [ "$status" -eq 0 ]
+    [ -z "$output" ] # nobody is dead
+    kill -KILL $victim $holder
+    wait $victim $holder || true
+    mkdir .new-0123456789abcdef # a maker that died before it had written anything
+    for _ in 1 2; do
+        run naru gc --dry-run "shm:$D"
+        [ "$status" -eq 0 ]
+        [[ $output == *"queue: 1 dead participants would be cleaned up, 1 messages"* ]]
+        [[ $output == *"1 directories of makers"*"would be removed"* ]]
+    done
+    [ "$(naru ls --json "$Q" | jq .dead)" = 1 ]
+    [ "$(naru gc --json "shm:$D" | jq -sr '.[]|[.participants,.messages,.leftovers]|join(" ")')" = "1 1 0
+0 0 1" ]
+    [ "$(naru ls --json "$Q" | jq -r '[.dead,.waiting]|join(" ")')" = "0 1" ]
+    [ ! -e .new-0123456789abcdef ]
+    [ "$(naru peek "$Q" --json | jq .redelivered)" = true ]
+    run naru gc "shm:$D/none"
+    [ "$status" -eq 1 ]
+    run naru gc fifo:/x
+    [ "$status" -eq 1 ]
+}
