@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* naru/inspect.h - looking at objects from outside: who takes part, what lies there, who waits.
  *
- * But for naru_collect, nothing is opened that a participant could notice and nothing is written, so
- * nobody is slowed. A
+ * But for naru_collect, nothing is opened that a participant could notice and nothing is written,
+ * so nobody is slowed. A
  * snapshot is what was read at one moment after the other: its numbers need not fit together where
  * the object is busy. Only what this user may look at is seen: processes of the same user, or all
  * for root; how many others there are is told. */
