@@ -31,9 +31,8 @@
 
 enum { MAGIC = 0x7572616e }; /* "naru" */
 
-static const char *const noun_name[] = {"nothing", "stream",          "channel",
-                                        "child",   "stream listener", "channel listener",
-                                        "region"};
+static const char *const noun_name[] = {"nothing",         "stream",           "channel", "child",
+                                        "stream listener", "channel listener", "region"};
 
 /* ---- life ---- */
 
@@ -160,6 +159,7 @@ void naru__set_waiting(struct naru_handle *h, unsigned flags)
 {
     h->never_sleeps = flags & NARU_SPIN && cores() >= 2;
     h->never_spins = flags & NARU_SLEEP;
+    h->can_spin = !h->never_spins && cores() >= 2;
 }
 
 /* Till when; 1: not at all. */

@@ -101,6 +101,7 @@ struct naru_handle {
     _Atomic bool touched;     /* naru_cancel has written the bell */
     _Atomic bool deaf[2];     /* that thread is in a system call that naru_cancel cannot end */
     struct naru_spin spin[2]; /* in, out */
+    bool can_spin; /* by the two below and the processors */
     bool never_sleeps, never_spins; /* NARU_SPIN where there are two cores, NARU_SLEEP */
     struct naru_counts counts;
 

@@ -89,6 +89,16 @@ void naru__os_eventfd_signal(int fd)
     errno = error;
 }
 
+bool naru__os_eventfd_take(int fd)
+{
+    uint64_t count;
+    ssize_t r;
+    do
+        r = read(fd, &count, sizeof count);
+    while (r < 0 && errno == EINTR);
+    return r == sizeof count;
+}
+
 int naru__os_timerfd(void)
 {
     int r = naru__fault_at("timerfd_create");

@@ -4,6 +4,7 @@
 #define NARU_OS_POLL_H
 
 #include <poll.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Sleeps until something is ready or the deadline (base/clock.h) has come. Returns how many are
@@ -20,6 +21,7 @@ int naru__os_epoll(void);
 int naru__os_epoll_change(int epoll, int operation, int fd, uint32_t events);
 int naru__os_eventfd(void);                         /* non-blocking */
 void naru__os_eventfd_signal(int fd);               /* async-signal-safe, keeps errno */
+bool naru__os_eventfd_take(int fd);                 /* was it signalled since the last time? */
 int naru__os_timerfd(void);                         /* monotonic, non-blocking */
 int naru__os_timerfd_set(int fd, int64_t deadline); /* NARU__NEVER: off */
 

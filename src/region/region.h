@@ -35,8 +35,7 @@ struct naru_region {
     uint64_t room;   /* how long it may become under this handle */
     int access;
     unsigned flags;
-    int fd;             /* NARU__NO_FD: none */
-    _Atomic bool whole; /* sealed for readers, and all its pages are there for good */
+    int fd; /* NARU__NO_FD: none */
 };
 
 /* One a URL scheme. */

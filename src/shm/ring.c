@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-enum { PAGE = 4096, LINE = 64 };
+/* Of a slot's outside only what is used is written and read: one line travels, not two. */
+enum { PAGE = 4096, LINE = 64, OUTSIDE_USED = offsetof(struct naru_ring_outside, reserved) };
 
 static uint64_t up(uint64_t n, uint64_t unit)
 {
@@ -83,24 +84,27 @@ bool naru__ring_refresh(struct naru_ring_sender *s)
         return false;
     s->consumed = cursor;
     s->tail = s->ends[(cursor - 1) & s->mask];
-    if (cursor == s->next - 1 && s->head % s->area_size != 0) /* all is free: begin at the front */
-        s->head += s->area_size - s->head % s->area_size;
-    if (cursor == s->next - 1)
+    if (cursor == s->next - 1) { /* all is free: begin at the front */
+        s->head += s->head_at != 0 ? s->area_size - s->head_at : 0;
+        s->head_at = 0;
         s->tail = s->head;
+    }
     return true;
 }
 
 uint8_t *naru__ring_room(const struct naru_ring_sender *s, uint64_t n, uint64_t *ret_at)
 {
-    uint64_t head = s->head, left = s->area_size - head % s->area_size;
+    uint64_t head = s->head, at = s->head_at, left = s->area_size - at;
     if (n > s->area_size)
         return NULL;
-    if (n > left) /* it does not go around the end */
+    if (n > left) { /* it does not go around the end */
         head += left;
+        at = 0;
+    }
     if (head + up(n, LINE) - s->tail > s->area_size)
         return NULL;
-    *ret_at = head % s->area_size;
-    return s->area + *ret_at;
+    *ret_at = at;
+    return s->area + at;
 }
 
 void naru__ring_publish(struct naru_ring_sender *s, const struct naru_ring_outgoing *o)
@@ -109,14 +113,13 @@ void naru__ring_publish(struct naru_ring_sender *s, const struct naru_ring_outgo
     const struct naru_ring_outside outside = {
         .at = o->at, .total = o->total, .kind = o->kind, .signature = o->signature};
     if (o->size > 0) {
-        uint64_t begins = s->head - s->head % s->area_size + o->at;
-        if (o->at < s->head % s->area_size)
-            begins += s->area_size;
-        s->head = begins + up(o->size, LINE);
+        uint64_t at = o->at + up(o->size, LINE);
+        s->head += at - s->head_at + (o->at < s->head_at ? s->area_size : 0);
+        s->head_at = at == s->area_size ? 0 : at;
     }
     slot->type = o->type | (uint32_t)NARU_RING_OUTSIDE;
     slot->size = o->size;
-    memcpy(slot->data, &outside, sizeof outside);
+    memcpy(slot->data, &outside, OUTSIDE_USED);
     s->ends[(s->next - 1) & s->mask] = s->head;
     /* release: pairs with the acquire in naru__ring_ready; payload and slot come before it */
     atomic_store_explicit(&slot->stamp, s->next, memory_order_release);
@@ -145,7 +148,7 @@ static bool read_outside(const struct naru_ring_receiver *r, const struct naru_r
                          struct naru_ring_item *item)
 {
     struct naru_ring_outside o;
-    memcpy(&o, slot->data, sizeof o);
+    memcpy(&o, slot->data, OUTSIDE_USED);
     if (o.kind > NARU_RING_ABORT || o.at > r->area_size || item->size > r->area_size - o.at)
         return false;
     item->data = r->area + o.at;

@@ -167,6 +167,7 @@ struct naru_ring_sender {
     uint64_t next;       /* number of the next message */
     uint64_t consumed;   /* the other end's cursor as last seen */
     uint64_t head, tail; /* of the area's used part, in bytes since the beginning */
+    uint64_t head_at;    /* head's place in the area: a division less for each message */
     const _Atomic uint64_t *cursor;
 };
 

@@ -13,6 +13,8 @@
 
 /* A probe is sent only to hear whether the other end lives: not logged. */
 enum { HALF = MESSAGES_MAX / 2, PREPARED_MAX = 300, FIRST = 400, PROBE = MESSAGES_MAX - 1 };
+/* Longer than the rig's hang: a wake-up that is missed must not be hidden by the time's end. */
+#define PATIENCE (10 * NARU_S)
 enum { SMALL = 24, MIDDLE = 3000, LARGE = 200000 };
 
 enum operation {
@@ -28,9 +30,9 @@ enum operation {
     CLOSE,
 };
 
-static const char *const operations[] = {"send",       "send-large", "send-many",   "reserve",
-                                         "recv",       "recv-large", "take-release", "take-return",
-                                         "shutdown",   "close",      NULL};
+static const char *const operations[] = {
+    "send",         "send-large",  "send-many", "reserve", "recv", "recv-large",
+    "take-release", "take-return", "shutdown",  "close",   NULL};
 
 /* contended: the other end holds a message that it has taken. */
 enum state { EMPTY, FULL, WRAPPED, CONTENDED };
@@ -250,7 +252,7 @@ static void probe(struct world *w, struct ends *e)
     char data[SMALL];
     int r;
     message_fill(data, sizeof data, PROBE);
-    while ((r = naru_channel_send(e->mine, 1, data, sizeof data, 1500 * NARU_MS)) == 0)
+    while ((r = naru_channel_send(e->mine, 1, data, sizeof data, PATIENCE)) == 0)
         going_on(w, 1);
     if (r != -ECONNRESET && r != -EPIPE)
         give_up(w, "sending to the dead", r);
@@ -263,7 +265,7 @@ static void outlive(struct world *w, struct ends *e)
     if (receives(w->operation))
         probe(w, e);
     int r;
-    while ((r = recv_logged(w, e->mine, 1500 * NARU_MS)) == 0)
+    while ((r = recv_logged(w, e->mine, PATIENCE)) == 0)
         going_on(w, 1);
     if (r != -ECONNRESET && !(r == -EPIPE && may_end(w)))
         give_up(w, "receiving from the dead", r);
@@ -291,7 +293,7 @@ static void part(struct world *w, struct ends *e)
         return;
     naru_channel_shutdown(e->mine);
     int r;
-    while ((r = recv_logged(w, e->mine, 1500 * NARU_MS)) == 0)
+    while ((r = recv_logged(w, e->mine, PATIENCE)) == 0)
         ;
     /* a pipe may have had no room for the word that a message was given up */
     if (r != -EPIPE && !(w->scenario->no_images && w->operation == SEND_LARGE))

@@ -10,6 +10,7 @@
  *   DRAIN_LAST      empty the bell after arming
  *   RUNG_FOR_GOOD   the sender rings once, not once a sleep
  *   SAME_SLEEP      a new sleep has the number of the one before
+ *   ALWAYS_STILL    the bell is emptied, and the word not armed anew
  *   NO_DEATH        the pidfd is not watched */
 #define MESSAGES 3
 
@@ -67,23 +68,33 @@ end:
 active proctype receiver()
 {
     byte next = 1, generation = 0;
+    bool still; /* armed from the sleep before */
     do
     :: stamp >= next -> next++ /* recv_small */
     :: next > MESSAGES -> break
     :: dead && stamp < next -> break /* look_for_end */
     :: next <= MESSAGES && stamp < next && !dead -> /* end_watch: arm */
-        generation++; /* set_armed */
+#ifdef ALWAYS_STILL
+        if
+        :: still -> bell = 0
+#else
+        if
+        :: still && bell == 0 -> skip /* naru__os_eventfd_take: unrung since it was armed */
+#endif
+        :: else ->
+            generation = generation + 1 + still; /* set_armed: odd, another sleep */
 #ifndef DRAIN_LAST
-        bell = 0; /* naru__os_drain */
+            bell = 0; /* naru__os_eventfd_take */
 #endif
-        (armed_held == 0);
-        armed_held = generation;
+            (armed_held == 0);
+            armed_held = generation;
 #ifndef NO_BARRIER
-        atomic { /* naru__os_barrier: this processor's buffer and the sender's */
-            if :: armed_held != 0 -> armed = armed_held; armed_held = 0 :: else -> skip fi;
-            if :: stamp_held != 0 -> stamp = stamp_held; stamp_held = 0 :: else -> skip fi
-        };
+            atomic { /* naru__os_barrier: this processor's buffer and the sender's */
+                if :: armed_held != 0 -> armed = armed_held; armed_held = 0 :: else -> skip fi;
+                if :: stamp_held != 0 -> stamp = stamp_held; stamp_held = 0 :: else -> skip fi
+            }
 #endif
+        fi;
 #ifdef DRAIN_LAST
         bell = 0;
 #endif
@@ -102,11 +113,12 @@ active proctype receiver()
         fi;
         if
 #ifdef SAME_SLEEP
-        :: true -> armed_held = generation + 1; (armed_held == 0); generation--
+        :: true -> still = false; armed_held = generation + 1; (armed_held == 0); generation--
 #else
-        :: true -> generation++; (armed_held == 0); armed_held = generation /* naru__shm_waited */
+        :: true -> /* naru__shm_waited */
+            still = false; generation++; (armed_held == 0); armed_held = generation
 #endif
-        :: true -> generation++ /* it sleeps again at once, as naru_fd does */
+        :: true -> still = true /* it sleeps again at once, as naru_fd does */
         fi
     od
 }

@@ -159,6 +159,7 @@ static void forget_theirs(struct shm_end *e)
     e->items = NULL;
     e->their_file = naru__os_close(e->their_file);
     e->watched = naru__os_close(e->watched);
+    e->watched_lock = 0;
     e->their_bell_in = naru__os_close(e->their_bell_in);
     e->their_bell_out = naru__os_close(e->their_bell_out);
 }
@@ -292,26 +293,28 @@ static bool is_here(const struct shm_end *e)
                atomic_load_explicit(&e->mine->life.pid_namespace, memory_order_relaxed);
 }
 
-/* Under meet. What wakes when the holder of the other end dies; NARU__NO_FD: nothing does. */
-static void watch_holder(struct shm_end *e)
+/* Under meet. What wakes when the holder of the other end dies; NARU__NO_FD: nothing does. True: it
+ * is another one than before. */
+static bool watch_holder(struct shm_end *e)
 {
     const struct naru_ring_life *life = &e->theirs->life;
     /* acquire: pairs with the release in claim(); whose lock it is was said before */
     uint64_t lock = atomic_load_explicit(&life->lock, memory_order_acquire);
     uint32_t pid = naru__shm_their_pid(e);
     if (lock == e->watched_lock && e->watched_lock != 0)
-        return;
+        return false;
     e->watched = naru__os_close(e->watched);
     e->watched_lock = lock;
     uint64_t namespace = atomic_load_explicit(&life->pid_namespace, memory_order_relaxed);
     uint64_t ours = atomic_load_explicit(&e->mine->life.pid_namespace, memory_order_relaxed);
     if (is_here(e))
-        return;
+        return true;
     int fd = namespace != 0 && namespace == ours ? naru__os_pidfd((pid_t)pid) : -ESRCH;
     e->watches_process = fd >= 0;
     if (fd < 0 && lock != 0)
         fd = naru__os_watch_closes(e->their_file);
     e->watched = fd >= 0 ? fd : NARU__NO_FD;
+    return true;
 }
 
 /* Under meet. The lock of the other end's holder is free; what wakes may wake for less. */
@@ -430,19 +433,27 @@ static void set_armed(struct naru_ring_word *word, bool armed)
 }
 
 /* What the sleeper says, and then looks once more. False: there is something already. */
-static bool arm(struct shm_end *e, struct naru_ring_word *word, int bell, int events,
-                int64_t *ret_again)
+static bool arm(struct shm_end *e, int events, int64_t *ret_again)
 {
     enum { NAP = 1000000 }; /* ns: where no barrier reaches the other end */
-    naru__os_drain(bell);
-    set_armed(word, true);
-    atomic_thread_fence(memory_order_seq_cst);
-    if (atomic_load_explicit(&e->theirs->life.registered, memory_order_relaxed) &&
-        naru__os_barrier() < 0)
-        *ret_again = naru__now() + NAP;
+    bool out = events == NARU_OUT;
+    struct naru_ring_word *word = out ? &e->mine->armed_out : &e->mine->armed_in;
+    bool armed = atomic_load_explicit(&word->value, memory_order_relaxed) & 1;
+    bool rung = naru__os_eventfd_take(out ? e->bell_out : e->bell_in);
+    if (rung || !armed || !atomic_load_explicit(&e->armed_well[out], memory_order_relaxed)) {
+        set_armed(word, true);
+        atomic_thread_fence(memory_order_seq_cst);
+        bool well = !atomic_load_explicit(&e->theirs->life.registered, memory_order_relaxed) ||
+                    naru__os_barrier() == 0;
+        /* relaxed: armed by one thread and found so by another, the barrier is over in either case
+         */
+        atomic_store_explicit(&e->armed_well[out], well, memory_order_relaxed);
+        if (!well)
+            *ret_again = naru__now() + NAP;
+    } /* else as before, and unrung: whoever publishes rings */
     if (!come(e, events))
         return true;
-    naru__nudge(&e->channel.handle, events == NARU_OUT); /* it may sleep on the drained bell */
+    naru__nudge(&e->channel.handle, out); /* it may sleep on the bell that was emptied here */
     return false;
 }
 
@@ -464,20 +475,19 @@ static int end_watch(struct naru_handle *h, int events, struct naru_watch *ret_w
         return 0;
     }
     if (met && events & NARU_IN) {
-        quiet &= arm(e, &e->mine->armed_in, e->bell_in, NARU_IN, &ret_watch->again);
+        quiet &= arm(e, NARU_IN, &ret_watch->again);
         ret_watch->fds[n++] = (struct pollfd){.fd = e->bell_in, .events = POLLIN};
     }
     if (met && events & NARU_OUT) {
-        quiet &= arm(e, &e->mine->armed_out, e->bell_out, NARU_OUT, &ret_watch->again);
+        quiet &= arm(e, NARU_OUT, &ret_watch->again);
         if (!(events & NARU_IN)) /* what it does not want may stand in the way */
             naru__shm_ring_receiver(e);
         ret_watch->fds[n++] = (struct pollfd){.fd = e->bell_out, .events = POLLIN};
     }
     pthread_mutex_lock(&e->meet);
-    if (met) {
-        watch_holder(e);
-        if (holder_died(e)) /* before it was watched */
-            quiet = false;
+    if (met && watch_holder(e) && holder_died(e)) { /* before it was watched: nothing will tell */
+        atomic_store_explicit(&e->gone, ECONNRESET, memory_order_relaxed);
+        quiet = false;
     }
     ret_watch->fds[n++] = (struct pollfd){.fd = e->socket, .events = POLLIN};
     if (e->watched >= 0)

@@ -27,12 +27,14 @@ struct shm_pair {
 
 struct shm_end {
     struct naru_channel channel;
-    int socket;            /* brings the other end's file and bells, and tells of its end */
-    int memfd;             /* of `mine`, open so that one can look at it from outside */
+    int socket; /* brings the other end's file and bells, and tells of its end */
+    int memfd;  /* of `mine`, open so that one can look at it from outside */
+    _Atomic bool
+        armed_well[2];     /* in, out: nothing published after the word was armed goes unrung */
     int bell_in, bell_out; /* eventfds: this end's receiver, sender sleeps on it */
     int their_bell_in, their_bell_out;
     struct naru_ring_file *mine;
-    uint64_t size; /* of it */
+    uint64_t size;         /* of it */
     struct naru_life life; /* held as long as this process has the end */
     struct shm_pair *pair; /* NULL: it is none's; freed by whichever end is closed last */
     _Atomic bool used;     /* by this process: no other may get it any more */
@@ -59,7 +61,10 @@ struct shm_end {
     struct {
         uint8_t *data; /* NULL: none is open */
         uint64_t at;
-        bool in_slot, own; /* in the slot itself; in memory of this process */
+        bool small, own; /* in `room`; in memory of this process */
+        /* Not in the slot: what is written there early goes back and forth with its stamp's line,
+         * which the receiver polls. */
+        _Alignas(16) uint8_t room[NARU_RING_INLINE];
     } reserved;
     bool finished;
 

@@ -305,9 +305,14 @@ static int find(struct shm_end *e, int64_t select, int64_t deadline, struct choi
                 r = naru__shm_wait(e, &wait);
             if (r < 0)
                 break;
+            uint64_t got = e->rx.seen;
             r = find_once(e, select, ret_choice);
             if (r != -EAGAIN)
                 break;
+            if (e->rx.seen != got) { /* a piece came: wait for the next one afresh */
+                naru__shm_waited(e, &wait);
+                wait = naru__wait_begin(&e->channel.handle, NARU_IN, deadline);
+            }
         }
         naru__shm_waited(e, &wait);
     }
@@ -360,6 +365,22 @@ static ssize_t recv_small(struct shm_end *e, void *buf, size_t cap, struct naru_
     return size;
 }
 
+/* The answer of one that is awake comes within a microsecond: it is looked for without pauses, and
+ * without all that a wait is. True: something is there. */
+static bool spin_briefly(struct shm_end *e)
+{
+    enum { LOOKS = 500 };
+    const struct naru_handle *h = &e->channel.handle;
+    const struct naru_ring_receiver *r = &e->rx;
+    if (!h->can_spin || h->spin[0].credit <= 0 || r->first != r->seen || e->kept ||
+        !atomic_load_explicit(&e->met, memory_order_relaxed))
+        return false;
+    for (int i = 0; i < LOOKS; i++)
+        if (naru__ring_ready(r))
+            return true;
+    return false;
+}
+
 ssize_t naru__shm_recv(naru_channel *channel, int64_t select, void *buf, size_t cap,
                        struct naru_info *ret_info, int64_t deadline)
 {
@@ -371,6 +392,9 @@ ssize_t naru__shm_recv(naru_channel *channel, int64_t select, void *buf, size_t 
     if (select == 0 && used && atomic_load_explicit(&e->met, memory_order_acquire))
         n = recv_small(e, buf, cap, ret_info);
     if (n >= 0)
+        return n;
+    if (select == 0 && used && deadline != NARU__AT_ONCE && spin_briefly(e) &&
+        (n = recv_small(e, buf, cap, ret_info)) >= 0)
         return n;
     if (!used)
         naru__shm_use(e);
@@ -414,6 +438,36 @@ ssize_t naru__shm_recv(naru_channel *channel, int64_t select, void *buf, size_t 
 
 enum { IN_RING = 1, KEPT = 2 };
 
+/* As recv_small, in place. */
+static bool take_small(struct shm_end *e, struct naru_message *ret_message)
+{
+    struct naru_ring_receiver *r = &e->rx;
+    if (e->n_ready > 0 || e->kept || !naru__ring_ready(r) || r->seen - r->first > r->mask)
+        return false;
+    const struct naru_ring_slot *slot = &r->slots[(r->seen - 1) & r->mask];
+    uint32_t type = *(const volatile uint32_t *)&slot->type;
+    uint32_t size = *(const volatile uint32_t *)&slot->size;
+    if (type == 0 || type & (uint32_t)NARU_RING_OUTSIDE || size > NARU_RING_INLINE ||
+        size > e->max_receive)
+        return false;
+    struct naru_ring_item *item = naru__ring_item(r, r->seen);
+    *item = (struct naru_ring_item){.data = slot->data,
+                                    .total = size,
+                                    .sequence = ++e->received,
+                                    .size = size,
+                                    .type = type,
+                                    .state = NARU_RING_TAKEN};
+    r->seen++;
+    atomic_store_explicit(&e->next_seen, r->seen, memory_order_relaxed);
+    *ret_message = (struct naru_message){
+        .data = (void *)(uintptr_t)slot->data,
+        .size = size,
+        .info = info_of(e, type, 0, size, e->received),
+        .internal = {(uint64_t)(uintptr_t)item, IN_RING, (uint64_t)(uintptr_t)&e->channel, 0}};
+    count_received(e, size);
+    return true;
+}
+
 static void hand_out(struct shm_end *e, const struct choice *c, struct naru_message *ret_message)
 {
     uint64_t us = (uint64_t)(uintptr_t)&e->channel;
@@ -443,7 +497,12 @@ int naru__shm_take(naru_channel *channel, int64_t select, int64_t deadline,
 {
     struct shm_end *e = of_channel(channel);
     struct choice c;
-    if (!atomic_load_explicit(&e->used, memory_order_relaxed))
+    bool used = atomic_load_explicit(&e->used, memory_order_relaxed);
+    if (select == 0 && used && atomic_load_explicit(&e->met, memory_order_acquire) &&
+        (take_small(e, ret_message) ||
+         (deadline != NARU__AT_ONCE && spin_briefly(e) && take_small(e, ret_message))))
+        return 0;
+    if (!used)
         naru__shm_use(e);
     int r = find(e, select, deadline, &c);
     if (r < 0)
@@ -458,6 +517,10 @@ size_t naru__shm_take_ready(naru_channel *channel, int64_t select, struct naru_m
     struct shm_end *e = of_channel(channel);
     struct choice c;
     size_t got = 0;
+    if (naru__shm_met(e) < 0)
+        return 0;
+    while (select == 0 && got < n && take_small(e, &ret[got]))
+        got++;
     while (got < n && find_once(e, select, &c) == 0)
         hand_out(e, &c, &ret[got++]);
     return got;

@@ -49,6 +49,24 @@ static int closed(struct shm_end *e)
     return ask ? naru__shm_look_for_end(e) : 0;
 }
 
+/* All slots are taken. Who looks at the cursor all the time takes its line from the receiver at
+ * each message, and both pay for its travels; so it is left alone until an eighth is free, for as
+ * long as a sender may spin at all. What is free then will do. */
+static void let_it_get_on(struct shm_end *e)
+{
+    enum { ROUNDS = 16, PAUSES = 30 };
+    const struct naru_handle *h = &e->channel.handle;
+    uint64_t slots = e->tx.mask + 1;
+    if (!h->can_spin || h->spin[1].credit <= 0)
+        return;
+    for (int i = 0; i < ROUNDS && e->tx.next - 1 - e->tx.consumed > slots - slots / 8; i++) {
+        for (int k = 0; k < PAUSES; k++)
+            naru__relax();
+        if (!naru__ring_refresh(&e->tx)) /* await_room says so */
+            return;
+    }
+}
+
 /* Room in the area for n bytes, and a slot. ret_room: NULL for none wanted. */
 static int await_room(struct shm_end *e, uint64_t n, struct naru_wait *wait, uint8_t **ret_room,
                       uint64_t *ret_at)
@@ -83,13 +101,16 @@ static void take_back(struct shm_end *e, uint32_t type)
     naru__shm_ring_receiver(e);
 }
 
-static int send_pieces(struct shm_end *e, const struct naru_outgoing *out, struct naru_wait *wait)
+static int send_pieces(struct shm_end *e, const struct naru_outgoing *out, int64_t deadline)
 {
     uint64_t piece = piece_of(e);
     for (uint64_t from = 0; from < out->size;) {
         uint64_t at, n = out->size - from < piece ? out->size - from : piece;
         uint8_t *room;
-        int r = await_room(e, n, wait, &room, &at);
+        /* each piece has a wait of its own: it spins anew, as long as the receiver gets on */
+        struct naru_wait wait = naru__wait_begin(&e->channel.handle, NARU_OUT, deadline);
+        int r = await_room(e, n, &wait, &room, &at);
+        naru__shm_waited(e, &wait);
         if (r < 0) {
             if (from > 0)
                 take_back(e, out->type);
@@ -144,14 +165,13 @@ static int send_one(struct shm_end *e, const struct naru_outgoing *out, int64_t 
         naru__ring_publish_inline(&e->tx, out->type, (uint32_t)out->size);
         return 0;
     }
-    wait = naru__wait_begin(&e->channel.handle, NARU_OUT, deadline);
     if (out->size > piece_of(e)) {
         int r = deadline == NARU__AT_ONCE ? fits_at_once(e, out) : 0;
-        if (r == 0)
-            r = send_pieces(e, out, &wait);
-        naru__shm_waited(e, &wait);
-        return r;
+        return r < 0 ? r : send_pieces(e, out, deadline);
     }
+    wait = naru__wait_begin(&e->channel.handle, NARU_OUT, deadline);
+    if (deadline != NARU__AT_ONCE && !naru__ring_has_slot(&e->tx))
+        let_it_get_on(e);
     int r = await_room(e, small ? 0 : out->size, &wait, &room, &at);
     naru__shm_waited(e, &wait);
     if (r < 0)
@@ -257,21 +277,25 @@ int naru__shm_reserve(naru_channel *channel, size_t size, int64_t deadline, void
     int r = ready_to_send(e, size, deadline);
     if (r < 0)
         return r;
+    e->reserved.small = size <= NARU_RING_INLINE;
+    if (e->reserved.small && naru__ring_has_slot(&e->tx)) {
+        e->reserved.own = false;
+        *ret_data = e->reserved.data = e->reserved.room;
+        return 0;
+    }
     struct naru_wait wait = naru__wait_begin(&channel->handle, NARU_OUT, deadline);
-    e->reserved.in_slot = size <= NARU_RING_INLINE;
     e->reserved.own = size > e->tx.area_size / 2; /* it might wait for ever for one piece of room */
     if (e->reserved.own) {
         e->reserved.data = naru__alloc_raw(size);
         if (!e->reserved.data)
             return -ENOMEM;
     } else {
-        r = await_room(e, e->reserved.in_slot ? 0 : size, &wait, &e->reserved.data,
-                       &e->reserved.at);
+        r = await_room(e, e->reserved.small ? 0 : size, &wait, &e->reserved.data, &e->reserved.at);
         naru__shm_waited(e, &wait);
         if (r < 0)
             return r;
-        if (e->reserved.in_slot)
-            e->reserved.data = naru__ring_inline(&e->tx);
+        if (e->reserved.small)
+            e->reserved.data = e->reserved.room;
     }
     *ret_data = e->reserved.data;
     return 0;
@@ -291,11 +315,13 @@ int naru__shm_commit(naru_channel *channel, void *data, size_t size, uint32_t ty
     int r = closed(e);
     if (r < 0)
         return r;
-    if (e->reserved.in_slot)
+    if (e->reserved.small) {
+        naru__ring_copy(naru__ring_inline(&e->tx), data, size);
         naru__ring_publish_inline(&e->tx, type, (uint32_t)size);
-    else
+    } else {
         naru__ring_publish(&e->tx, &(struct naru_ring_outgoing){
                                        .type = type, .size = (uint32_t)size, .at = e->reserved.at});
+    }
     naru__shm_ring_receiver(e);
     count_sent(e, 1, size);
     return 0;

@@ -7,7 +7,6 @@
 #include "os/fd.h"
 #include "os/limit.h"
 #include "os/socket.h"
-#include "object/object.h"
 #include "transport/common/place.h"
 #include "transport/shm/lanes.h"
 
