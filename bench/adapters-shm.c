@@ -5,6 +5,7 @@
 #include "bench/adapters.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -87,13 +88,54 @@ static void ring_detach(int side)
     munmap(rings, 2 * sizeof *rings);
 }
 
+/* The same for large messages, in pieces: the receiver copies one while the next is written. */
+enum { PIECE = 65536 };
+
+static int pieces_send(const void *buf, size_t n)
+{
+    for (size_t at = 0; at < n; at += PIECE)
+        if (ring_send((const char *)buf + at, n - at < PIECE ? n - at : PIECE))
+            return -1;
+    return 0;
+}
+
+static int pieces_recv(void *buf, size_t n)
+{
+    for (size_t at = 0; at < n; at += PIECE)
+        if (ring_recv((char *)buf + at, n - at < PIECE ? n - at : PIECE))
+            return -1;
+    return 0;
+}
+
 /* ---- naru ---- */
 
 static naru_channel *ends[2];
 
+static int setup_with(unsigned flags, size_t capacity)
+{
+    const struct naru_channel_options o = {.size = sizeof o, .flags = flags, .capacity = capacity};
+    return naru_channel_pair("shm:", &o, &ends[0], &ends[1]) < 0 ? bench_naru_failed() : 0;
+}
+
 static int shm_setup(void)
 {
-    return naru_channel_pair("shm:", NULL, &ends[0], &ends[1]) < 0 ? bench_naru_failed() : 0;
+    return setup_with(0, 0);
+}
+
+static int spinning_setup(void)
+{
+    return setup_with(NARU_SPIN, 0);
+}
+
+static int sleeping_setup(void)
+{
+    return setup_with(NARU_SLEEP, 0);
+}
+
+/* In place a message needs room for itself, in one piece. */
+static int in_place_setup(void)
+{
+    return setup_with(0, bench_size <= 65536 ? 0 : 2 * bench_size);
 }
 
 static int shm_attach(int side)
@@ -111,13 +153,57 @@ static void shm_detach(int side)
     naru_channel_close(bench_sender);
 }
 
+/* Only a message's ends are written and read, as if it had been made where it lies. */
+static int in_place_send(const void *buf, size_t n)
+{
+    void *data;
+    if (naru_channel_reserve(bench_sender, n, NARU_FOREVER, &data) < 0)
+        return bench_naru_failed();
+    memcpy(data, buf, 8);
+    ((char *)data)[n - 1] = ((const char *)buf)[n - 1];
+    return naru_channel_commit(bench_sender, data, n, 1) < 0 ? bench_naru_failed() : 0;
+}
+
+static int in_place_recv(void *buf, size_t n)
+{
+    struct naru_message m;
+    if (naru_channel_take(bench_receiver, 0, NARU_FOREVER, &m) < 0)
+        return bench_naru_failed();
+    if (m.size != n)
+        return bench_say("%zu bytes of %zu", m.size, n);
+    memcpy(buf, m.data, 8);
+    ((char *)buf)[n - 1] = ((const char *)m.data)[n - 1];
+    return naru_channel_release(bench_receiver, &m, 1) < 0 ? bench_naru_failed() : 0;
+}
+
+/* A foreign loop's way: sleep in poll on the descriptor. */
+static int polled_recv(void *buf, size_t n)
+{
+    struct pollfd p = {.fd = naru_fd(bench_receiver), .events = POLLIN};
+    ssize_t r;
+    if (p.fd < 0)
+        return bench_naru_failed();
+    while ((r = naru_channel_recv(bench_receiver, 0, buf, n, NULL, NARU_NOWAIT)) == -EAGAIN)
+        poll(&p, 1, -1);
+    return r < 0 ? bench_naru_failed() : (size_t)r == n ? 0 : bench_say("%zd bytes of %zu", r, n);
+}
+
 const struct adapter bench_bare_ring = {.name = "bare ring",
                                         .url = "shm:",
                                         .setup = ring_setup,
                                         .attach = ring_attach,
                                         .send = ring_send,
                                         .recv = ring_recv,
-                                        .detach = ring_detach};
+                                        .detach = ring_detach,
+                                        .max_size = ROOM / 2};
+const struct adapter bench_bare_pieces = {.name = "bare ring, pieces of 64 KiB",
+                                          .url = "shm:",
+                                          .setup = ring_setup,
+                                          .attach = ring_attach,
+                                          .send = pieces_send,
+                                          .recv = pieces_recv,
+                                          .detach = ring_detach,
+                                          .min_size = PIECE + 1};
 const struct adapter bench_naru_shm = {.name = "naru shm connection",
                                        .url = "shm:",
                                        .reference = "bare ring",
@@ -128,3 +214,41 @@ const struct adapter bench_naru_shm = {.name = "naru shm connection",
                                        .send_batch = bench_channel_send_batch,
                                        .recv_batch = bench_channel_recv_batch,
                                        .detach = shm_detach};
+const struct adapter bench_spinning_shm = {.name = "naru shm connection, NARU_SPIN",
+                                           .url = "shm:",
+                                           .reference = "naru shm connection",
+                                           .setup = spinning_setup,
+                                           .attach = shm_attach,
+                                           .send = bench_channel_send,
+                                           .recv = bench_channel_recv,
+                                           .detach = shm_detach,
+                                           .max_size = 65536};
+const struct adapter bench_in_place_shm = {.name = "naru shm connection, in place",
+                                           .url = "shm:",
+                                           .reference = "two lines each way",
+                                           .setup = in_place_setup,
+                                           .attach = shm_attach,
+                                           .send = in_place_send,
+                                           .recv = in_place_recv,
+                                           .detach = shm_detach,
+                                           .min_size = 16};
+const struct adapter bench_sleeping_shm = {.name = "naru shm connection, NARU_SLEEP",
+                                           .url = "shm:",
+                                           .reference = "bare futex",
+                                           .setup = sleeping_setup,
+                                           .attach = shm_attach,
+                                           .send = bench_channel_send,
+                                           .recv = bench_channel_recv,
+                                           .detach = shm_detach,
+                                           .max_size = 64,
+                                           .modes = 1u << BENCH_LATENCY};
+const struct adapter bench_polled_shm = {.name = "naru shm connection, in poll",
+                                         .url = "shm:",
+                                         .reference = "bare eventfd",
+                                         .setup = sleeping_setup,
+                                         .attach = shm_attach,
+                                         .send = bench_channel_send,
+                                         .recv = polled_recv,
+                                         .detach = shm_detach,
+                                         .max_size = 64,
+                                         .modes = 1u << BENCH_LATENCY};

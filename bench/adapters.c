@@ -331,8 +331,17 @@ const struct adapter *const bench_adapters[] = {
     &bench_raw_udp,
     &bench_naru_udp,
     /* shared memory */
+    &bench_one_line,
+    &bench_two_lines,
     &bench_bare_ring,
+    &bench_bare_pieces,
     &bench_naru_shm,
+    &bench_spinning_shm,
+    &bench_in_place_shm,
+    &bench_bare_futex,
+    &bench_sleeping_shm,
+    &bench_bare_eventfd,
+    &bench_polled_shm,
     /* regions */
     &bench_raw_memfd,
     &bench_naru_region,

@@ -35,6 +35,7 @@ struct control {
 };
 
 static struct control *control;
+size_t bench_size;
 static uint64_t expected, flags_seen; /* receiver's */
 
 static double now(void)
@@ -58,7 +59,8 @@ static inline uint64_t ticks(void)
 
 bool bench_can(const struct adapter *a, enum bench_mode mode, size_t size)
 {
-    if ((a->max_size && size > a->max_size) || (a->modes && !(a->modes & 1u << mode)))
+    if (size < a->min_size || (a->max_size && size > a->max_size) ||
+        (a->modes && !(a->modes & 1u << mode)))
         return false;
     /* raw calls have no batches: one by one is what naru's are beside */
     return mode != BENCH_BATCH || ((!a->reference || a->send_batch) && size <= 65536);
@@ -280,6 +282,7 @@ static _Noreturn void lead(const struct cell *cell, const struct bench_times *ti
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     setpgid(0, 0);
+    bench_size = cell->size;
     if (cell->adapter->setup())
         give_up();
     pid_t self = getpid(), other = fork();

@@ -31,9 +31,12 @@ struct adapter {
     void (*detach)(int side);
     void (*clean_up)(int pid); /* in the parent when all is over: what setup in process pid named;
                                 * or NULL */
-    size_t max_size;           /* 0: any */
+    size_t min_size, max_size; /* 0: any */
     unsigned modes;            /* bits 1 << enum bench_mode; 0: all that its functions allow */
 };
+
+/* Of the cell's messages, before setup is called. */
+extern size_t bench_size;
 
 bool bench_can(const struct adapter *, enum bench_mode, size_t size);
 

@@ -43,10 +43,10 @@ static int parse_sizes(struct run *run, const char *text)
         unsigned long n = strtoul(text, &end, 10);
         if (*end == 'k' || *end == 'm')
             n <<= *end++ == 'k' ? 10 : 20;
-        if (end == text || (*end && *end != ',') || n < 8 || n > 64 << 20 ||
+        if (end == text || (*end && *end != ',') || n < 8 || n > 1 << 30 ||
             run->n_sizes == SIZES_MAX)
             return usage(run->in,
-                         "--sizes wants up to %d sizes from 8 to 64m such as 8,1k,1m, not \"%s\"",
+                         "--sizes wants up to %d sizes from 8 to 1024m such as 8,1k,1m, not \"%s\"",
                          SIZES_MAX, text);
         run->sizes[run->n_sizes++] = n;
         text = *end ? end + 1 : end;
