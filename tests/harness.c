@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/msg.h>
+#include <sys/shm.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -99,8 +100,24 @@ static int empty_directory(void)
     return n;
 }
 
-/* Queues under the names that a case may use: "posix-mq:/%s-a" to z, "sysv-mq:%s#1" to 9. */
-static int remove_queues(void)
+/* Files in a directory whose names begin so. */
+static int remove_files(const char *directory, const char *front)
+{
+    char path[600];
+    int n = 0;
+    DIR *d = opendir(directory);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        snprintf(path, sizeof path, "%s/%s", directory, e->d_name);
+        n += strncmp(e->d_name, front, strlen(front)) == 0 && unlink(path) == 0;
+    }
+    if (d)
+        closedir(d);
+    return n;
+}
+
+/* Queues and memory of the kernel's under the names that a case may use: "posix-mq:/%s-a" to z,
+ * "posix-shm:/%s-anything", "sysv-mq:%s#1" to 9, "sysv-shm:%s#1" to 9. */
+static int remove_names(void)
 {
     char name[300];
     int n = 0;
@@ -111,8 +128,11 @@ static int remove_queues(void)
     for (int i = 1; i <= 9; i++) {
         int id = msgget(ftok(test_directory, i), 0);
         n += id >= 0 && msgctl(id, IPC_RMID, NULL) == 0;
+        id = shmget(ftok(test_directory, i), 0, 0);
+        n += id >= 0 && shmctl(id, IPC_RMID, NULL) == 0;
     }
-    return n;
+    snprintf(name, sizeof name, "%s-", strrchr(test_directory, '/') + 1);
+    return n + remove_files("/dev/shm", name);
 }
 
 static _Noreturn void in_child(void (*run)(void))
@@ -155,7 +175,7 @@ bool run_case(const char *name, void (*run)(void), int seconds, char *why, size_
     kill(-pid, SIGKILL); /* whatever of this case's group is left */
     if (!ended)
         waitpid(pid, NULL, 0);
-    int queues = remove_queues();
+    int names = remove_names();
     int left = empty_directory();
     if (!ended)
         snprintf(why, size, "no end after %d s", seconds);
@@ -165,8 +185,8 @@ bool run_case(const char *name, void (*run)(void), int seconds, char *why, size_
         snprintf(why, size, "ended with status 0x%x", status);
     else if (left)
         snprintf(why, size, "%d files were left behind", left);
-    else if (queues)
-        snprintf(why, size, "%d message queues were left behind", queues);
+    else if (names)
+        snprintf(why, size, "%d queues or segments were left behind", names);
     else
         return true;
     (void)name;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* limits.c - the kernel's limits on pipes, FIFOs and programs, each really met: the sentence has
- * its name, its value, what is used, and the command that raises it. */
+ * its name, its value, what is used, and the command that raises it. And naru's own: 1 GiB. */
 #include "harness.h"
 
 #include <naru/naru.h>
@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -194,6 +195,58 @@ static void no_processes(void)
     expect_says("ulimit -u");
 }
 
+static naru_channel *out, *in;
+
+/* Mostly zeros that nobody has touched, so that only the receiver's copy takes memory. */
+static void send_largest(void *fifo)
+{
+    char *m =
+        mmap(NULL, NARU_MESSAGE_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    expect(m != MAP_FAILED);
+    if (fifo)
+        expect_ok(naru_queue_open(fifo, NARU_SEND, NULL, &out));
+    else
+        expect_ok(naru_adopt(out));
+    m[0] = 1;
+    m[NARU_MESSAGE_MAX / 2 + 4097] = 2;
+    m[NARU_MESSAGE_MAX - 1] = 3;
+    expect_ok(naru_channel_send(out, 5, m, NARU_MESSAGE_MAX, NARU_FOREVER));
+    expect_ok(naru_channel_flush(out, NARU_FOREVER));
+}
+
+static void largest(const char *fifo)
+{
+    struct naru_message m;
+    if (sysconf(_SC_AVPHYS_PAGES) / 256 < 3 * 1024)
+        test_skip("less than 3 GiB of memory are free");
+    if (fifo)
+        expect_ok(naru_queue_open(fifo, NARU_RECV, NULL, &in));
+    else
+        expect_ok(naru_channel_pair("pipe:", NULL, &out, &in));
+    pid_t child = start_child(send_largest, (void *)(uintptr_t)fifo);
+    out = fifo ? NULL : naru_channel_close(out);
+    expect_ok(naru_channel_take(in, 5, NARU_FOREVER, &m));
+    const char *p = m.data;
+    expect(m.size == NARU_MESSAGE_MAX);
+    expect(p[0] == 1 && p[m.size / 2 + 4097] == 2 && p[m.size - 1] == 3);
+    expect(p[1] == 0 && memcmp(p + 1, p + 2, m.size / 2 + 4094) == 0); /* all zeros between */
+    expect_ok(naru_channel_release(in, &m, 1));
+    end_child(child);
+    naru_channel_close(in);
+    if (fifo)
+        expect_ok(naru_remove(fifo));
+}
+
+static void largest_on_pipe(void)
+{
+    largest(NULL);
+}
+
+static void largest_on_fifo(void)
+{
+    largest(test_url("fifo:%s/f"));
+}
+
 int main(int argc, char **argv)
 {
     static const struct test_case cases[] = {
@@ -202,6 +255,8 @@ int main(int argc, char **argv)
         {"fs.pipe-user-pages-soft", pages_used_up},
         {"fs.inotify.max_user_instances", no_inotify},
         {"RLIMIT_NPROC", no_processes},
+        {"the largest message, 1 GiB, on pipe:", largest_on_pipe},
+        {"the largest message, 1 GiB, on fifo:", largest_on_fifo},
     };
     return run_cases(cases, sizeof cases / sizeof *cases, argc, argv);
 }

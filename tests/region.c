@@ -424,6 +424,7 @@ static void for_reading_alone(void)
 {
     naru_region *r = create(NULL, 2 * PAGE, 8 * PAGE), *reader, *other;
     int fd, again;
+    expect_ok(naru_region_advise(r, PAGE, PAGE, NARU_ADVICE_FREE)); /* a hole, made before */
     expect_ok(naru_region_write(r, 0, "before", 7));
     expect_ok(naru_region_share(r, NARU_READ, &fd));
     cannot_write(fd);

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-/* shm-words.c - one side of a connection in shared memory, for a partner of another word size or
- * processor:
+/* shm-words.c - one side of a connection or region in shared memory, for a partner of another word
+ * size or processor:
  *
  *   shm-words listen URL    takes one connection, and gives back each message as it came
  *   shm-words connect URL   sends messages of every kind of size up to 256 MiB, and compares
+ *   shm-words make URL      makes a region, writes into it, and waits until it has been answered
+ *   shm-words find URL      opens it when it is there, reads, grows it, and answers in what is new
  *
  * The exit status is 0 if all was as it should be. tests/words runs such pairs. */
 #include <errno.h>
 #include <naru/naru.h>
 #include <naru/typed.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,12 +117,88 @@ static int connect_to(const char *url)
     return 0;
 }
 
+/* ---- regions ---- */
+
+enum { SIZE = 5000, GROWN = 700001 };
+
+struct chart {
+    _Atomic uint32_t turn; /* 1: made, 2: answered */
+    struct point point;
+};
+
+static struct naru_region_options stated(const char *url)
+{
+    struct naru_region_options o = {.size = sizeof o, .reserve = MIB};
+    if (strncmp(url, "shm:", 4) == 0)
+        o.signature = naru_signature("struct chart", sizeof(struct chart), 8);
+    if (strncmp(url, "sysv", 4) == 0)
+        o.reserve = 0;
+    return o;
+}
+
+static bool reaches(const struct chart *chart, uint32_t turn)
+{
+    for (int i = 0; i < 20000 && chart->turn != turn; i++)
+        usleep(1000);
+    return chart->turn == turn;
+}
+
+static int make(const char *url)
+{
+    struct naru_region_options o = stated(url);
+    naru_region *r;
+    int code = naru_region_create(url, SIZE, &o, &r);
+    if (code < 0)
+        return failed("create", code);
+    struct chart *chart = naru_region_data(r);
+    chart->point = (struct point){.x = -5, .y = INT64_MAX, .color = 9, .layer = 1};
+    chart->turn = 1;
+    bool answered = reaches(chart, 2);
+    unsigned char last = 0;
+    size_t size = naru_region_size(r);
+    code = naru_region_read(r, size - 1, &last, 1);
+    naru_remove(url);
+    naru_region_close(r);
+    return answered && code == 0 && last == 77 && size == (o.reserve ? GROWN : SIZE)
+               ? 0
+               : failed("the answer", (long)size);
+}
+
+static int find(const char *url)
+{
+    struct naru_region_options o = stated(url);
+    naru_region *r = NULL;
+    o.bytes = SIZE;
+    int code = -ENOENT;
+    for (int i = 0; code == -ENOENT && i < 2000; i++) {
+        code = naru_region_open(url, NARU_READ | NARU_WRITE, &o, &r);
+        if (code == -ENOENT)
+            usleep(10000);
+    }
+    if (code < 0)
+        return failed("open", code);
+    struct chart *chart = naru_region_data(r);
+    if (!reaches(chart, 1) || chart->point.x != -5 || chart->point.y != INT64_MAX ||
+        chart->point.layer != 1)
+        return failed("what was written", 0);
+    if (o.reserve && (code = naru_region_grow(r, GROWN)) < 0)
+        return failed("grow", code);
+    code = naru_region_write(r, naru_region_size(r) - 1, "\x4d", 1);
+    chart->turn = 2;
+    naru_region_close(r);
+    return code < 0 ? failed("write", code) : 0;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 3 && strcmp(argv[1], "make") == 0)
+        return make(argv[2]);
+    if (argc == 3 && strcmp(argv[1], "find") == 0)
+        return find(argv[2]);
     if (argc == 3 && strcmp(argv[1], "listen") == 0)
         return listen_once(argv[2]);
     if (argc == 3 && strcmp(argv[1], "connect") == 0)
         return connect_to(argv[2]);
-    fprintf(stderr, "shm-words listen|connect URL\n");
+    fprintf(stderr, "shm-words listen|connect|make|find URL\n");
     return 2;
 }

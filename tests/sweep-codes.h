@@ -103,7 +103,6 @@ static const struct {
     {"F_DUPFD_CLOEXEC", {EMFILE}},
     {"pread", {EIO, ENOMEM}},
     {"pwrite", {EIO, EPERM, ENOSPC, ENOMEM}},
-    {"process_vm_writev", {EFAULT, ENOSYS, EPERM, ENOMEM}},
     {"madvise", {EINVAL, ENOMEM, EAGAIN, EFAULT}},
     {"mlock", {ENOMEM, EPERM, EAGAIN}},
     {"readlink", {ENOENT, EACCES, ENOMEM}},

@@ -283,7 +283,7 @@ static mode_t directory_mode(mode_t mode)
 
 static int random_name(const char *prefix, char *buf, size_t n)
 {
-    uint64_t number;
+    uint64_t number = 0;
     int r = naru__os_random(&number, sizeof number);
     snprintf(buf, n, "%s%016" PRIx64, prefix, number);
     return r;

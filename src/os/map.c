@@ -13,7 +13,6 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #ifndef MFD_NOEXEC_SEAL
@@ -131,16 +130,6 @@ void naru__os_unmap(const void *memory, uint64_t size)
 {
     if (memory)
         munmap((void *)(uintptr_t)memory, (size_t)size);
-}
-
-ssize_t naru__os_poke(void *to, const void *from, size_t n)
-{
-    const struct iovec source = {(void *)(uintptr_t)from, n}, target = {to, n};
-    int fault = naru__fault_at("process_vm_writev");
-    if (fault < 0)
-        return fault;
-    ssize_t done = process_vm_writev(getpid(), &source, 1, &target, 1, 0);
-    return done < 0 ? -errno : done;
 }
 
 int naru__os_advise(void *memory, uint64_t size, int advice)

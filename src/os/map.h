@@ -34,8 +34,6 @@ int naru__os_map_nothing(uint64_t size, uint64_t align, void **ret_memory);
 void naru__os_unmap(const void *memory, uint64_t size);
 int naru__os_advise(void *memory, uint64_t size, int advice); /* MADV_... */
 int naru__os_lock_memory(void *memory, uint64_t size);
-/* Copies into memory of this process by the kernel's hand: what is not there is -EFAULT. */
-ssize_t naru__os_poke(void *to, const void *from, size_t n);
 
 /* membarrier(2), expedited and for all: this process takes part from now on, and its forked
  * children; a program that it execs does not. */

@@ -147,7 +147,7 @@ int naru__region_file_share(const naru_region *r, int access, int *ret_fd)
 
 static int copy_failed(const naru_region *r, const char *what, uint64_t at, size_t n, int code)
 {
-    if (code == -EIO || code == -EFAULT)
+    if (code == -EIO)
         return naru__fail(-EPROTO,
                           "%s: %s %zu bytes at %" PRIu64 ": they are not there any more; somebody "
                           "has made it shorter",
@@ -168,17 +168,32 @@ int naru__region_file_read(const naru_region *r, uint64_t at, void *buf, size_t 
     return 0;
 }
 
-/* A file that is sealed for readers refuses every write, but for those into what was mapped before;
- * the kernel does that, too, and answers what is missing with an error. */
+/* A file that is sealed for readers refuses every write but those by whoever had it mapped before.
+ * By then nobody can shorten it or take pages out of it any more, so once all are there it cannot
+ * go. */
+static int write_sealed(naru_region *r, uint64_t at, const void *buf, size_t n)
+{
+    uint64_t size;
+    /* relaxed: only saves doing it again */
+    if (!atomic_load_explicit(&r->whole, memory_order_relaxed)) {
+        int code = naru__region_file_length(r, &size);
+        if (code == 0)
+            code = naru__region_fill(name_of(r), r->fd, size);
+        if (code < 0)
+            return code;
+        atomic_store_explicit(&r->whole, true, memory_order_relaxed);
+    }
+    memcpy(r->data + at, buf, n);
+    return 0;
+}
+
 int naru__region_file_write(naru_region *r, uint64_t at, const void *buf, size_t n)
 {
     for (size_t done = 0; done < n;) {
         size_t piece = n - done < PIECE ? n - done : PIECE;
         int code = naru__os_write_at(r->fd, (const char *)buf + done, piece, at + done);
-        if (code == -EPERM || code == -EINVAL) {
-            ssize_t m = naru__os_poke(r->data + at + done, (const char *)buf + done, piece);
-            code = m < 0 ? (int)m : (size_t)m == piece ? 0 : -EFAULT;
-        }
+        if (code == -EPERM)
+            return write_sealed(r, at + done, (const char *)buf + done, n - done);
         if (code < 0)
             return copy_failed(r, "writing", at + done, piece, code);
         done += piece;

@@ -35,7 +35,8 @@ struct naru_region {
     uint64_t room;   /* how long it may become under this handle */
     int access;
     unsigned flags;
-    int fd; /* NARU__NO_FD: none */
+    int fd;             /* NARU__NO_FD: none */
+    _Atomic bool whole; /* sealed for readers, and all its pages are there for good */
 };
 
 /* One a URL scheme. */

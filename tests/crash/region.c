@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+/* region.c - regions with a name: made, opened, grown, closed, removed.
+ *
+ * The subject dies at it. Whoever opens the name then finds a whole region or none: of the size
+ * that it was made with, or of the one that it was grown to, with the bytes that were written, and
+ * every byte of it is memory. Who had it open before goes on to use it. */
+#include "rig.h"
+
+#include <errno.h>
+#include <naru/naru.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define URL "shm:region"
+enum { SMALL = 20000, LARGE = 90000, MOST = 200000 };
+
+enum { CREATE, OPEN, GROW, CLOSE, REMOVE };
+static const char *const operations[] = {"create", "open", "grow", "close", "remove", NULL};
+
+/* stale: one who had it open has died. contended: another has it open, and works in it. */
+enum { ABSENT, PRESENT, STALE, CONTENDED };
+static const char *const states[] = {"absent", "present", "stale", "contended", NULL};
+static const char *const rooms[] = {"/src/region/", "/src/object/", "/src/api/region.c", NULL};
+
+enum { MADE, REMOVED, GROWN }; /* in the log's own words: the subject's call has said so */
+
+static const struct naru_region_options sizes = {.size = sizeof sizes, .reserve = MOST};
+static const char mark[] = "written before";
+
+static naru_region *make(struct world *w)
+{
+    naru_region *r;
+    int code = naru_region_create(URL, SMALL, &sizes, &r);
+    if (code < 0)
+        failed(w, "making it gave %d: %s", code, naru_why());
+    return r;
+}
+
+static void prepare(struct world *w)
+{
+    if (w->state == ABSENT)
+        return;
+    pid_t pid = fork();
+    if (pid == 0) {
+        naru_region *r = make(w);
+        naru_region_write(r, 0, mark, sizeof mark);
+        if (w->state == STALE)
+            kill(getpid(), SIGKILL);
+        naru_region_close(r);
+        _exit(0);
+    }
+    waitpid(pid, NULL, 0);
+}
+
+static bool applies(int operation, int state)
+{
+    return state != ABSENT || operation == CREATE || operation == OPEN;
+}
+
+static void attach(struct world *w, int who)
+{
+    naru_region *r = NULL;
+    bool works = who == 0 ? w->operation == GROW || w->operation == CLOSE
+                          : who == 2 && w->state == CONTENDED;
+    if (works && naru_region_open(URL, NARU_READ | NARU_WRITE, NULL, &r) < 0)
+        failed(w, "opening it at first: %s", naru_why());
+    w->object = r;
+}
+
+static void operate(struct world *w)
+{
+    naru_region *r = w->object;
+    if (w->operation == CREATE && naru_region_create(URL, SMALL, &sizes, &r) == 0)
+        w->log->own[MADE] = 1;
+    if (w->operation == OPEN)
+        (void)naru_region_open(URL, NARU_READ, NULL, &r);
+    if (w->operation == GROW && naru_region_grow(r, LARGE) == 0)
+        w->log->own[GROWN] = 1;
+    if (w->operation == REMOVE && naru_remove(URL) == 0)
+        w->log->own[REMOVED] = 1;
+    if (w->operation == CLOSE)
+        r = NULL, naru_region_close(w->object);
+    w->object = r;
+}
+
+/* Every byte is there, and what was written. */
+static void use(struct world *w, naru_region *r)
+{
+    char got[sizeof mark] = "";
+    size_t size = naru_region_size(r);
+    bool grown = w->log->own[GROWN];
+    if (size != SMALL && (w->operation != GROW || size != LARGE))
+        failed(w, "it has %zu bytes", size);
+    if (grown && size != LARGE && naru_region_size(r) != LARGE)
+        failed(w, "it had grown, and has %zu bytes", size);
+    if (naru_region_read(r, 0, got, sizeof got) < 0)
+        failed(w, "reading gave %s", naru_why());
+    if (w->state != ABSENT && memcmp(got, mark, sizeof mark) != 0)
+        failed(w, "other bytes are in it");
+    const volatile char *p = naru_region_data(r);
+    for (size_t i = 0; i < size; i += 4096)
+        (void)p[i];
+    if (naru_region_write(r, size - 1, "x", 1) < 0)
+        failed(w, "writing gave %s", naru_why());
+}
+
+static void survive(struct world *w, int who, enum fate fate)
+{
+    bool made = w->log->own[MADE], removed = w->log->own[REMOVED];
+    naru_region *r = w->object;
+    if (r && who != 0)
+        use(w, r);
+    if (fate != LIVES || who != 0) {
+        naru_region *other = NULL;
+        int code = naru_region_open(URL, NARU_READ | NARU_WRITE, NULL, &other);
+        if (code == 0)
+            use(w, other);
+        else if (code != -ENOENT)
+            failed(w, "opening gave %d: %s", code, naru_why());
+        naru_region_close(other);
+        if (code == 0 && removed)
+            failed(w, "it was removed, and is there");
+        if (code < 0 && (made || (w->state != ABSENT && w->operation != REMOVE)))
+            failed(w, "it should be there: %s", naru_why());
+    }
+    going_on(w, who);
+    if (fate == PAUSED)
+        return;
+    naru_region_close(r);
+    w->object = NULL;
+}
+
+/* The next maker has the name for himself, and leaves nothing. */
+static void sweep(struct world *w)
+{
+    (void)naru_remove(URL);
+    naru_region *r = make(w);
+    if (naru_region_size(r) != SMALL || naru_region_grow(r, LARGE) < 0)
+        failed(w, "the next one does not grow: %s", naru_why());
+    naru_region_close(r);
+    if (naru_remove(URL) < 0)
+        failed(w, "the next one is not removed: %s", naru_why());
+}
+
+static void check(struct world *w)
+{
+    (void)w; /* all is said in survive() and sweep() */
+}
+
+const struct scenario region_scenario = {
+    .name = "region",
+    .operations = operations,
+    .states = states,
+    .rooms = rooms,
+    .participants = 3,
+    .no_images = true, /* whose locks would be those of the living */
+    .no_pauses = true, /* a remover that was stopped holds the next opener up, who says so */
+    .names = true,
+    .prepare = prepare,
+    .attach = attach,
+    .operate = operate,
+    .survive = survive,
+    .check = check,
+    .sweep = sweep,
+    .applies = applies,
+};
