@@ -80,6 +80,9 @@ static struct lane {
     l.file->header = l.plan;
     l.file->hints.next = first;
     l.file->hints.freed = first - 1;
+    for (uint64_t n = first; first > 1 && n < first + l.plan.slots; n++) /* of the lap before */
+        l.claims->word[(n - 1) % l.plan.slots] =
+            naru__claim(n - l.plan.slots, NARU_CLAIM_DONE, 0, 0);
     naru__lane_sender(&l.tx, l.file, &l.plan, l.claims, l.blocks, NULL, NULL);
     naru__lane_receiver(&l.rx, l.file, &l.plan, l.claims);
     return l;
@@ -128,6 +131,23 @@ static void numbers_go_round(void)
         naru__lane_done(&l.rx, n);
     }
     expect(naru__lane_left(&l.tx) == 0);
+    free_lane(&l);
+}
+
+/* A receiver that read a stamp, was stopped for a lap, and goes on with the word. */
+static void stopped_for_a_lap(void)
+{
+    struct lane l = make_lane(1);
+    bool back;
+    publish(&l);
+    for (unsigned state = NARU_CLAIM_DONE; state <= NARU_CLAIM_BACK; state++) {
+        uint64_t word = naru__claim(1 + l.plan.slots, state, 7, 1);
+        l.claims->word[0] = word;
+        l.rx.returned = l.claims->returned;
+        l.rx.low = 1;
+        expect(claim(&l, &back) == 0);
+        expect(l.claims->word[0] == word);
+    }
     free_lane(&l);
 }
 
@@ -339,6 +359,7 @@ int main(int argc, char **argv)
 {
     static const struct test_case cases[] = {
         {"numbers go round", numbers_go_round},
+        {"stopped for a lap", stopped_for_a_lap},
         {"half given back", half_given_back},
         {"the next number by the slots", next_by_the_slots},
         {"polls after a death", polls_after_a_death},

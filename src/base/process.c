@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-_Atomic uint64_t *naru__process_page;
+_Atomic uint64_t *_Atomic naru__process_page;
 static _Atomic uint64_t count;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -26,7 +26,7 @@ static void map_page(void)
         munmap(p, (size_t)sysconf(_SC_PAGESIZE));
         return;
     }
-    naru__process_page = p;
+    atomic_store_explicit(&naru__process_page, p, memory_order_release);
 }
 
 uint64_t naru__process_slow(void)

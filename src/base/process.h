@@ -9,12 +9,13 @@
 
 /* A number that is the same as long as this is the same process, and another in each forked
  * child, also by raw clone(). Never 0. */
-extern _Atomic uint64_t *naru__process_page; /* NULL before the first call, or without the advice */
+extern _Atomic uint64_t *_Atomic naru__process_page; /* NULL before the first call, or without the advice */
 uint64_t naru__process_slow(void);
 
 static inline uint64_t naru__process(void)
 {
-    _Atomic uint64_t *page = naru__process_page;
+    /* acquire: pairs with the release in map_page(), by another thread */
+    _Atomic uint64_t *page = atomic_load_explicit(&naru__process_page, memory_order_acquire);
     /* relaxed: as in naru__process_slow */
     uint64_t generation = page ? atomic_load_explicit(page, memory_order_relaxed) : 0;
     return __builtin_expect(generation != 0, 1) ? generation : naru__process_slow();

@@ -68,6 +68,8 @@ int naru__os_seals(int fd)
     return r < 0 ? -errno : r;
 }
 
+void *(*naru__map_at)(int fd, uint64_t at, uint64_t size);
+
 /* to: NULL, or address space that the mapping replaces. */
 static int map(int fd, uint64_t at, uint64_t size, bool writable, void *to, void **ret_memory)
 {
@@ -76,6 +78,10 @@ static int map(int fd, uint64_t at, uint64_t size, bool writable, void *to, void
         return fault;
     if ((uint64_t)(size_t)size != size)
         return -ENOMEM;
+    if (__builtin_expect(naru__map_at && !to, 0)) {
+        *ret_memory = naru__map_at(fd, at, size);
+        return *ret_memory ? 0 : -ENOMEM;
+    }
     void *p = mmap(to, (size_t)size, writable ? PROT_READ | PROT_WRITE : PROT_READ,
                    MAP_SHARED | MAP_NORESERVE | (to ? MAP_FIXED : 0), fd, (off_t)at);
     if (p == MAP_FAILED)
@@ -128,7 +134,7 @@ int naru__os_map_aligned(int fd, uint64_t size, bool writable, uint64_t align, v
 
 void naru__os_unmap(const void *memory, uint64_t size)
 {
-    if (memory)
+    if (memory && !naru__map_at)
         munmap((void *)(uintptr_t)memory, (size_t)size);
 }
 

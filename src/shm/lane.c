@@ -571,7 +571,8 @@ static int look_at(struct naru_lane_receiver *r, uint64_t *n, uint64_t *ret_word
     if (stamp & NARU_LANE_SKIP)
         return 0;
     *ret_word = atomic_load_explicit(claim_of(r, *n), memory_order_relaxed);
-    return naru__claim_is_of(*ret_word, *n) ? 0 : 1;
+    /* of a later one, if this receiver was stopped since it read the stamp: it is long done with */
+    return naru__claim_is_before(*ret_word, *n) ? 1 : 0;
 }
 
 /* What was passed over, and what was refused of what came back, is so for one `select`. */

@@ -168,6 +168,11 @@ static inline bool naru__claim_is_of(uint64_t word, uint64_t number)
 {
     return (word ^ number << 26) >> 26 == 0;
 }
+/* Does it tell of an earlier one of its slot's? */
+static inline bool naru__claim_is_before(uint64_t word, uint64_t number)
+{
+    return (int64_t)(((word >> 26) - number) << 26) < 0;
+}
 /* The number that it has, which is less than 2^37 away from `near`. */
 static inline uint64_t naru__claim_number(uint64_t word, uint64_t near)
 {
@@ -354,7 +359,7 @@ static inline const struct naru_lane_slot *naru__lane_claim_small(
         naru__lane_given_back(r, true))
         return NULL;
     uint64_t seen = atomic_load_explicit(word, memory_order_relaxed);
-    if (naru__claim_is_of(seen, n) || slot->size > most || slot->size > NARU_LANE_INLINE ||
+    if (!naru__claim_is_before(seen, n) || slot->size > most || slot->size > NARU_LANE_INLINE ||
         (int32_t)slot->type <= 0)
         return NULL;
     uint64_t mine = naru__claim(n, NARU_CLAIM_TAKEN, who->member, who->generation);
