@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -274,52 +273,6 @@ static void something_else(void)
     unlink(path);
 }
 
-static void limits_explained(void)
-{
-    naru_stream *a, *b;
-    struct rlimit old, low;
-    getrlimit(RLIMIT_NOFILE, &old);
-    low = old;
-    low.rlim_cur = (rlim_t)open_descriptors() - 2;
-    setrlimit(RLIMIT_NOFILE, &low);
-    expect_code(-EMFILE, naru_stream_pair("pipe:", NULL, &a, &b));
-    expect_says("RLIMIT_NOFILE is");
-    expect_says("in use");
-    expect_says("ulimit -n");
-    setrlimit(RLIMIT_NOFILE, &old);
-}
-
-static void pipe_limits(void)
-{
-    naru_stream *a, *b;
-    struct naru_stream_options big = {.size = sizeof big, .capacity = 64 << 20};
-    struct naru_stats stats = {.size = sizeof stats};
-    if (geteuid() != 0)
-        test_skip("root has no such limits, and only root can become another user");
-    pid_t pid = fork();
-    if (pid == 0) {
-        expect(setgid(65534) == 0 && setuid(65534) == 0);
-        expect_ok(naru_stream_pair("pipe:", &big, &a, &b));
-        expect_ok(naru_stats(a, &stats));
-        expect(stats.capacity == 65536 && stats.capacity_asked == 64 << 20);
-        expect(strstr(stats.note, "fs.pipe-max-size is"));
-        naru_stream *hold[800]; /* 16384 pages are 512 pairs of two pipes of 16 */
-        struct rlimit limit;
-        getrlimit(RLIMIT_NOFILE, &limit);
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-        for (int i = 0; i < 800; i += 2)
-            expect_ok(naru_stream_pair("pipe:", NULL, &hold[i], &hold[i + 1]));
-        struct naru_stats more = {.size = sizeof more};
-        for (int i = 0; i < 400; i++)
-            expect_ok(naru_stream_pair("pipe:", NULL, &a, &b));
-        expect_ok(naru_stats(a, &more));
-        expect(more.capacity < 65536 && strstr(more.note, "fs.pipe-user-pages-soft"));
-        _exit(0);
-    }
-    end_child(pid);
-}
-
 /* One two-way stream is both of a filter's ends. */
 static void filter(void)
 {
@@ -356,8 +309,6 @@ int main(int argc, char **argv)
         {"no descriptor leaks into the child", no_leak},
         {"a second user is told owner and mode", second_user},
         {"what is no FIFO is refused by what it is", something_else},
-        {"RLIMIT_NOFILE explained", limits_explained},
-        {"pipe limits explained", pipe_limits},
     };
     self = argv[0];
     if (argc == 2 && strcmp(argv[1], "echo") == 0)
