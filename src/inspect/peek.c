@@ -209,7 +209,7 @@ static int claim_of(const naru_peek *p, uint64_t number, uint64_t *ret_word)
 static int look(naru_peek *p, uint64_t number, bool older, int64_t select, struct naru_message *ret)
 {
     struct naru_lane_slot slot, again;
-    uint64_t before, after, size, at = (number - 1) & (p->lane.header.slots - 1);
+    uint64_t before, after, size = 0, at = (number - 1) & (p->lane.header.slots - 1);
     int r = claim_of(p, number, &before);
     if (r == 0)
         r = naru__lane_view_slots(&p->lane, at, 1, &slot);
