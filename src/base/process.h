@@ -9,7 +9,8 @@
 
 /* A number that is the same as long as this is the same process, and another in each forked
  * child, also by raw clone(). Never 0. */
-extern _Atomic uint64_t *_Atomic naru__process_page; /* NULL before the first call, or without the advice */
+/* NULL before the first call, or without the advice. */
+extern _Atomic uint64_t *_Atomic naru__process_page;
 uint64_t naru__process_slow(void);
 
 static inline uint64_t naru__process(void)
