@@ -11,6 +11,15 @@
 
 enum { PAGE = 4096, LINE = 64 };
 
+#ifdef __SANITIZE_THREAD__
+__attribute__((no_sanitize("thread"))) void naru__lane_peek(void *to, const void *from, size_t n)
+{
+    const volatile uint8_t *source = from; /* bytes: memcpy would be watched */
+    for (uint8_t *target = to; n > 0; n--)
+        *target++ = *source++;
+}
+#endif
+
 static uint64_t up(uint64_t n, uint64_t unit)
 {
     return (n + unit - 1) / unit * unit;
@@ -458,6 +467,18 @@ static _Atomic uint64_t *claim_of(const struct naru_lane_receiver *r, uint64_t n
     return &r->claims->word[(number - 1) & r->mask];
 }
 
+/* The same of one that may be overwritten meanwhile. */
+static bool peek_slot(const struct naru_lane_receiver *r, uint64_t number,
+                      struct naru_lane_item *item)
+{
+    struct naru_lane_slot slot;
+    naru__lane_peek(&slot, slot_of(r, number), sizeof slot);
+    bool sound = read_slot(&slot, r->area, r->area_size, item);
+    if (item->data == slot.data)
+        item->data = slot_of(r, number)->data;
+    return sound;
+}
+
 static bool wanted(const struct naru_lane_wish *w, uint32_t type)
 {
     return !w->wants || w->wants(w->select, type & INT32_MAX);
@@ -494,9 +515,9 @@ static int taken(struct naru_lane_receiver *r, uint64_t number, bool back,
 static uint64_t size_in(const struct naru_lane_slot *slot)
 {
     struct naru_lane_outside out;
-    if (!(once(&slot->type) & (uint32_t)NARU_LANE_OUTSIDE))
-        return once(&slot->size);
-    memcpy(&out, slot->data, sizeof out);
+    if (!(naru__lane_peek_word(&slot->type) & (uint32_t)NARU_LANE_OUTSIDE))
+        return naru__lane_peek_word(&slot->size);
+    naru__lane_peek(&out, slot->data, sizeof out);
     return out.size;
 }
 
@@ -505,8 +526,7 @@ static bool too_large(const struct naru_lane_receiver *r, uint64_t number, uint6
                       const struct naru_lane_wish *wish, struct naru_lane_item *ret_item)
 {
     if (__builtin_expect(size_in(slot_of(r, number)) <= wish->most, 1) ||
-        !read_slot(slot_of(r, number), r->area, r->area_size, ret_item) ||
-        ret_item->size <= wish->most)
+        !peek_slot(r, number, ret_item) || ret_item->size <= wish->most)
         return false;
     ret_item->number = number;
     ret_item->back = naru__claim_state(seen) == NARU_CLAIM_BACK;
@@ -536,7 +556,8 @@ static int claim_back(struct naru_lane_receiver *r, const struct naru_lane_wish 
                 continue;
             any++;
             uint64_t number = naru__claim_number(word, r->low);
-            if (wanted(wish, r->slots[i].type) && (best == 0 || number < best)) {
+            if (wanted(wish, naru__lane_peek_word(&r->slots[i].type)) &&
+                (best == 0 || number < best)) {
                 best = number;
                 best_word = word;
             }
@@ -599,7 +620,7 @@ int naru__lane_claim(struct naru_lane_receiver *r, const struct naru_lane_wish *
         int state = look_at(r, &n, &word);
         if (state < 0)
             return 0;
-        bool mine = state > 0 && wanted(wish, slot_of(r, n)->type);
+        bool mine = state > 0 && wanted(wish, naru__lane_peek_word(&slot_of(r, n)->type));
         if (mine && too_large(r, n, word, wish, ret_item))
             return 2;
         if (mine && !take(r, n, word, who)) {
@@ -624,7 +645,7 @@ uint32_t naru__lane_lowest(struct naru_lane_receiver *r, const struct naru_lane_
     uint64_t count = atomic_load_explicit(&r->claims->returned, memory_order_acquire);
     for (uint64_t i = 0; i <= r->mask && count != r->returned; i++) {
         word = atomic_load_explicit(&r->claims->word[i], memory_order_relaxed);
-        uint32_t type = r->slots[i].type & INT32_MAX;
+        uint32_t type = naru__lane_peek_word(&r->slots[i].type) & INT32_MAX;
         if (is_back(r, word, i) && wanted(wish, type) &&
             (lowest == 0 || type < lowest))
             lowest = type;
@@ -637,7 +658,7 @@ uint32_t naru__lane_lowest(struct naru_lane_receiver *r, const struct naru_lane_
         }
         if (state < 0)
             return lowest;
-        uint32_t type = slot_of(r, n)->type & INT32_MAX;
+        uint32_t type = naru__lane_peek_word(&slot_of(r, n)->type) & INT32_MAX;
         if (state > 0 && type && wanted(wish, type) && (lowest == 0 || type < lowest))
             lowest = type;
     }
@@ -708,7 +729,7 @@ int naru__lane_look(struct naru_lane_receiver *r, struct naru_lane_item *ret_ite
     if (stamp == r->low) {
         ret_item->number = r->low;
         ret_item->back = false;
-        bool sound = read_slot(slot_of(r, r->low), r->area, r->area_size, ret_item);
+        bool sound = peek_slot(r, r->low, ret_item);
         if (sound && naru__lane_whole(r, r->low))
             return 1;
     }

@@ -358,7 +358,7 @@ static int copy_of(struct shm_lanes *e, const struct found *f, struct lanes_kept
     if (!k)
         return -ENOMEM;
     *k = (struct lanes_kept){.info = info_of(e, &f->item), .signature = f->item.signature};
-    memcpy(k->data, f->item.data, (size_t)f->item.size);
+    naru__lane_peek(k->data, f->item.data, (size_t)f->item.size);
     if (may_be_overtaken(e, f->in) && !naru__lane_whole(&f->in->rx, f->item.number)) {
         free(k);
         return 1;
@@ -576,7 +576,9 @@ static ssize_t recv_one(struct shm_lanes *e, int64_t select, void *buf, size_t c
             naru__segment_put(e, f.place);
             return -EMSGSIZE;
         }
-        if (f.item.size <= NARU_LANE_INLINE)
+        if (e->topic && f.item.size > 0)
+            naru__lane_peek(buf, f.item.data, (size_t)f.item.size);
+        else if (f.item.size <= NARU_LANE_INLINE)
             naru__ring_copy(buf, f.item.data, (size_t)f.item.size);
         else
             memcpy(buf, f.item.data, (size_t)f.item.size);
