@@ -75,24 +75,30 @@ static int shmget_setup(void)
     return ways == (void *)-1 ? bench_say("shmat: %s", strerror(errno)) : 0;
 }
 
-static int region_setup(void)
+static int region_named(const char *name)
 {
-    if (naru_region_create(url[0] ? url : NULL, AREA, NULL, &region) < 0)
+    if (naru_region_create(name, AREA, NULL, &region) < 0)
         return bench_naru_failed();
     ways = naru_region_data(region);
     return 0;
 }
 
+/* `url` may hold another's name: the parent cleans up by it. */
+static int region_setup(void)
+{
+    return region_named(NULL);
+}
+
 static int posix_setup(void)
 {
     posix_url(getpid());
-    return region_setup();
+    return region_named(url);
 }
 
 static int sysv_setup(void)
 {
     sysv_url(getpid());
-    return region_setup();
+    return region_named(url);
 }
 
 static int start(int side)
