@@ -19,6 +19,7 @@ enum { LARGEST = 16 << 20 };
 struct way {
     _Alignas(128) _Atomic uint64_t stamp;
     _Alignas(128) _Atomic uint64_t taken;
+    _Atomic uint32_t attached; /* of the first: sides that have opened it by its name */
     char data[LARGEST];
 };
 
@@ -32,7 +33,7 @@ static char url[64];
 
 /* ---- where it lies ---- */
 
-/* Names outlive processes, so whoever started these can remove them. */
+/* Names outlive processes, so whoever started these can remove what was left before that. */
 static void posix_url(int pid)
 {
     snprintf(url, sizeof url, "posix-shm:/naru-bench-%d", pid);
@@ -113,13 +114,16 @@ static int adopt(int side)
     return naru_adopt(region) < 0 ? bench_naru_failed() : start(side);
 }
 
-/* What has a name is opened by it, in each process. */
+/* What has a name is opened by it, in each process; the second takes the name away, so that nothing
+ * is left of a run that is killed. */
 static int open_it(int side)
 {
     naru_region_close(region);
     if (naru_region_open(url, NARU_READ | NARU_WRITE, NULL, &region) < 0)
         return bench_naru_failed();
     ways = naru_region_data(region);
+    if (atomic_fetch_add(&ways->attached, 1) == 1 && naru_remove(url) < 0)
+        return bench_naru_failed();
     return start(side);
 }
 
