@@ -190,7 +190,7 @@ struct scene {
 extern const struct scene pipe_scenes[], fifo_scenes[], mq_scenes[], socket_scenes[],
     datagram_scenes[], shm_scenes[], region_scenes[];
 extern const struct role pipe_roles[], fifo_roles[], mq_roles[], socket_roles[], datagram_roles[],
-    region_roles[];
+    region_roles[], shm_roles[];
 
 /* Starting a part from the guide. detail may be NULL. */
 bool stage_fork(struct stage *, int index, const char *role, const char *detail);
