@@ -7,8 +7,10 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 /* ---- the bare ring ---- */
 
@@ -204,6 +206,56 @@ const struct adapter bench_bare_pieces = {.name = "bare ring, pieces of 64 KiB",
                                           .recv = pieces_recv,
                                           .detach = ring_detach,
                                           .min_size = PIECE + 1};
+/* ---- queues and topics: one a direction ---- */
+
+static char urls[2][64]; /* [i]: received from by side i */
+
+static void name_urls(int pid)
+{
+    for (int i = 0; i < 2; i++)
+        snprintf(urls[i], sizeof urls[i], "shm:bench-%d-%d", pid, i);
+}
+
+static int lanes_setup(void)
+{
+    name_urls((int)getpid());
+    return 0;
+}
+
+static int both_there(int r)
+{
+    return r < 0 || naru_channel_wait_peers(bench_sender, 1, 5 * NARU_S) < 0 ||
+                   naru_channel_wait_peers(bench_receiver, 1, 5 * NARU_S) < 0
+               ? bench_naru_failed()
+               : 0;
+}
+
+static int queue_attach(int side)
+{
+    int r = naru_queue_open(urls[side], NARU_RECV, NULL, &bench_receiver);
+    return both_there(r < 0 ? r : naru_queue_open(urls[!side], NARU_SEND, NULL, &bench_sender));
+}
+
+static int topic_attach(int side)
+{
+    int r = naru_topic_open(urls[side], NARU_RECV, NULL, &bench_receiver);
+    return both_there(r < 0 ? r : naru_topic_open(urls[!side], NARU_SEND, NULL, &bench_sender));
+}
+
+static void lanes_detach(int side)
+{
+    (void)side;
+    naru_channel_close(bench_sender);
+    naru_channel_close(bench_receiver);
+}
+
+static void lanes_clean_up(int pid)
+{
+    name_urls(pid);
+    for (int i = 0; i < 2; i++)
+        (void)naru_remove(urls[i]);
+}
+
 const struct adapter bench_naru_shm = {.name = "naru shm connection",
                                        .url = "shm:",
                                        .reference = "bare ring",
@@ -252,3 +304,25 @@ const struct adapter bench_polled_shm = {.name = "naru shm connection, in poll",
                                          .detach = shm_detach,
                                          .max_size = 64,
                                          .modes = 1u << BENCH_LATENCY};
+const struct adapter bench_naru_shm_queue = {.name = "naru shm queue",
+                                             .url = "shm:",
+                                             .reference = "bare ring",
+                                             .setup = lanes_setup,
+                                             .attach = queue_attach,
+                                             .send = bench_channel_send,
+                                             .recv = bench_channel_recv,
+                                             .send_batch = bench_channel_send_batch,
+                                             .recv_batch = bench_channel_recv_batch,
+                                             .detach = lanes_detach,
+                                             .clean_up = lanes_clean_up};
+const struct adapter bench_naru_shm_topic = {.name = "naru shm topic",
+                                             .url = "shm:",
+                                             .reference = "bare ring",
+                                             .setup = lanes_setup,
+                                             .attach = topic_attach,
+                                             .send = bench_channel_send,
+                                             .recv = bench_channel_recv,
+                                             .send_batch = bench_channel_send_batch,
+                                             .recv_batch = bench_channel_recv_batch,
+                                             .detach = lanes_detach,
+                                             .clean_up = lanes_clean_up};

@@ -336,6 +336,8 @@ const struct adapter *const bench_adapters[] = {
     &bench_bare_ring,
     &bench_bare_pieces,
     &bench_naru_shm,
+    &bench_naru_shm_queue,
+    &bench_naru_shm_topic,
     &bench_spinning_shm,
     &bench_in_place_shm,
     &bench_bare_futex,

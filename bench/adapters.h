@@ -13,6 +13,7 @@ extern const struct adapter bench_raw_unix, bench_spinning_unix, bench_gathered_
 extern const struct adapter bench_naru_unix, bench_naru_unix_stream;
 extern const struct adapter bench_raw_tcp, bench_spinning_tcp, bench_gathered_tcp;
 extern const struct adapter bench_naru_tcp, bench_naru_tcp_stream;
+extern const struct adapter bench_naru_shm_queue, bench_naru_shm_topic;
 extern const struct adapter bench_raw_packet, bench_naru_packet, bench_raw_dgram, bench_naru_dgram;
 extern const struct adapter bench_raw_udp, bench_naru_udp;
 extern const struct adapter bench_one_line, bench_two_lines, bench_bare_futex, bench_bare_eventfd;
