@@ -173,14 +173,21 @@ NARU_API naru_channel_listener *naru_channel_listener_close(naru_channel_listene
  * "udp://host:port"; a receiver may have "*" as host, or port 0, which naru_url tells then; up to
  * 65 507 bytes; what finds no room is lost, and the next message has their number in info.missed.
  *
+ * shm: "shm:name" or "shm:/dir": messages of any size to 1 GiB wait in memory until naru_remove,
+ * and each goes to one receiver. What a receiver had taken and not released when it died or closed
+ * is received again, at its place, marked NARU_REDELIVERED. .capacity (64 KiB) and .messages are
+ * each sender's; .receivers = 1 is for one receiver at a time. .max_message, like these, is the
+ * creator's: later openers give 0 or the same. naru-shm(7) has the promises and the layout.
+ *
  * ret_c: owned by the caller.
- * Returns: 0.
+ * Returns: 0. On any call: -EIDRM the shm: queue was removed meanwhile: open it again.
  * Errors: -EINVAL something else stands there (the sentence says what), or a size is above a limit
  * of the kernel's; -EACCES owner and mode in the sentence; -EEXIST, -ENOENT as the flags ask;
  * -EEXIST it is there with another mode or size (both values in the sentence); -ENOSPC, -EMFILE,
- * -EPERM a limit on queues, whose name and remedy the sentence has; -EBUSY the name or port has a
- * receiver already (who, in the sentence); -EADDRNOTAVAIL, -EHOSTUNREACH no such host, or no way
- * there; -EOPNOTSUPP the kind has no queues.
+ * -EPERM a limit on queues, whose name and remedy the sentence has; -ENOSPC also 256 have it open,
+ * or no memory is left there (shm:); -EPROTO it is damaged, or another version's; -EBUSY the name
+ * or port has a receiver already (who, in the sentence); -EADDRNOTAVAIL, -EHOSTUNREACH no such
+ * host, or no way there; -EOPNOTSUPP the kind has no queues.
  * Thread: any. Fork: works. Blocks: never. */
 NARU_API int naru_queue_open(const char *url, int role, const struct naru_queue_options *options,
                              naru_channel **ret_c);
@@ -194,9 +201,17 @@ NARU_API int naru_queue_open(const char *url, int role, const struct naru_queue_
  * "udp://[ff02::1%eth0]:5000". Messages as in a udp: queue. They stay on the link, and reach
  * subscribers of this host too; no history.
  *
+ * "shm:name", "shm:/dir": every subscriber gets every message, in place, and holds the publishers
+ * back when a lane (.capacity, 64 KiB, each publisher's) is full; a .lossy one never does, gets
+ * copies, and is told in info.missed what it did not get. A dead subscriber holds nobody back.
+ * .history messages of each publisher are kept for late subscribers, also when it has gone, as far
+ * as .capacity has room, until naru_remove. Options are the creator's, as of a queue.
+ *
  * ret_c: owned by the caller.
- * Returns: 0.
- * Errors: -EINVAL the address is no group; -EHOSTUNREACH, -EADDRNOTAVAIL no route, no such
+ * Returns: 0. On any call: -EIDRM the shm: topic was removed meanwhile: open it again.
+ * Errors: -EEXIST it is there as something else, or with another option (both in the sentence);
+ * -ENOENT as the flags ask; -ENOSPC 256 have it open, or no memory is left there; -EACCES, -EPROTO
+ * as of a queue; -EINVAL the address is no group; -EHOSTUNREACH, -EADDRNOTAVAIL no route, no such
  * interface; -EOPNOTSUPP the kind has no topics, or not in this build; the common ones.
  * Thread: any. Fork: works. Blocks: never. */
 NARU_API int naru_topic_open(const char *url, int role, const struct naru_topic_options *options,
