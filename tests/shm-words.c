@@ -1,16 +1,23 @@
 /* SPDX-License-Identifier: MIT */
-/* shm-words.c - one side of a connection or region in shared memory, for a partner of another word
- * size or processor:
+/* shm-words.c - one side of a connection, region, queue or topic in shared memory, for a partner of
+ * another word size or processor:
  *
  *   shm-words listen URL    takes one connection, and gives back each message as it came
  *   shm-words connect URL   sends messages of every kind of size up to 256 MiB, and compares
  *   shm-words make URL      makes a region, writes into it, and waits until it has been answered
  *   shm-words find URL      opens it when it is there, reads, grows it, and answers in what is new
  *
+ *   shm-words make KIND URL              makes the queue or topic
+ *   shm-words send KIND URL [FROM TO]    sends messages of such sizes until they are received
+ *   shm-words die KIND URL [FROM TO]     sends them, and is killed
+ *   shm-words recv KIND URL [FROM TO]    receives and compares them
+ *   shm-words remove KIND URL
+ *
  * The exit status is 0 if all was as it should be. tests/words runs such pairs. */
 #include <errno.h>
 #include <naru/naru.h>
 #include <naru/typed.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -117,6 +124,104 @@ static int connect_to(const char *url)
     return 0;
 }
 
+/* ---- queues and topics ---- */
+
+enum { SMALL = 301, ALL = SMALL + 3 * 20 - 1 }; /* sizes 0 to 300, then 512 to 256 MiB, +- 1 */
+
+static size_t size_of(unsigned i)
+{
+    return i < SMALL ? i : ((size_t)512 << (i - SMALL) / 3) + (i - SMALL) % 3 - 1;
+}
+
+static int open_named(const char *kind, const char *url, int role, size_t capacity,
+                      naru_channel **ret_c)
+{
+    const struct naru_queue_options q = {.size = sizeof q, .capacity = capacity};
+    const struct naru_topic_options t = {.size = sizeof t, .capacity = capacity};
+    return strcmp(kind, "topic") == 0 ? naru_topic_open(url, role, &t, ret_c)
+                                      : naru_queue_open(url, role, &q, ret_c);
+}
+
+static int make_named(const char *kind, const char *url)
+{
+    naru_channel *c;
+    int r = open_named(kind, url, NARU_SEND, 4 * MIB, &c);
+    if (r < 0)
+        return failed("open", r);
+    naru_channel_close(c);
+    return 0;
+}
+
+static int send_named(const char *kind, const char *url, unsigned from, unsigned to, int dies)
+{
+    naru_channel *c;
+    unsigned char *out = calloc(1, 256 * MIB);
+    int r = out ? open_named(kind, url, NARU_SEND, 0, &c) : -ENOMEM;
+    if (r == 0 && strcmp(kind, "topic") == 0)
+        r = naru_channel_wait_peers(c, 1, soon);
+    for (unsigned i = from; r == 0 && i < to; i++) {
+        fill(out, size_of(i), i);
+        struct point p = {.x = -(int64_t)i, .y = INT64_MAX, .color = i, .layer = 1};
+        r = i % 50 == 7 ? point_send(c, &p, soon)
+                        : naru_channel_send(c, 8 + i % 1000, out, size_of(i), soon);
+    }
+    if (r < 0)
+        return failed("send", r);
+    if (dies)
+        kill(getpid(), SIGKILL);
+    r = naru_channel_flush(c, soon);
+    if (r < 0)
+        return failed("flush", r);
+    naru_channel_close(c);
+    free(out);
+    return 0;
+}
+
+static int recv_named(const char *kind, const char *url, unsigned from, unsigned to)
+{
+    naru_channel *c;
+    struct naru_message m;
+    unsigned char *want = calloc(1, 256 * MIB);
+    int r = want ? open_named(kind, url, NARU_RECV, 0, &c) : -ENOMEM;
+    for (unsigned i = from; r == 0 && i < to; i++) {
+        struct point p;
+        if (i % 50 == 7) {
+            r = point_recv(c, &p, NULL, soon);
+            if (r < 0 || p.x != -(int64_t)i || p.y != INT64_MAX || p.color != i)
+                return failed("point_recv", r);
+            r = 0;
+            continue;
+        }
+        r = naru_channel_take(c, 0, soon, &m);
+        if (r < 0)
+            break;
+        fill(want, m.size, i);
+        if (m.size != size_of(i) || m.info.type != 8 + i % 1000 ||
+            memcmp(m.data, want, m.size) != 0)
+            return failed("what came", (long)m.size * 1000 + i);
+        naru_channel_release(c, &m, 1);
+    }
+    if (r < 0)
+        return failed("take", r);
+    naru_channel_close(c);
+    free(want);
+    return 0;
+}
+
+static int named(char **a, int n)
+{
+    unsigned from = n == 5 ? (unsigned)atoi(a[3]) : 0, to = n == 5 ? (unsigned)atoi(a[4]) : ALL;
+    if (strcmp(a[0], "make") == 0)
+        return make_named(a[1], a[2]);
+    if (strcmp(a[0], "send") == 0)
+        return send_named(a[1], a[2], from, to, 0);
+    if (strcmp(a[0], "die") == 0)
+        return send_named(a[1], a[2], from, to, 1);
+    if (strcmp(a[0], "recv") == 0)
+        return recv_named(a[1], a[2], from, to);
+    return strcmp(a[0], "remove") == 0 ? naru_remove(a[2]) < 0 : 2;
+}
+
 /* ---- regions ---- */
 
 enum { SIZE = 5000, GROWN = 700001 };
@@ -199,6 +304,9 @@ int main(int argc, char **argv)
         return listen_once(argv[2]);
     if (argc == 3 && strcmp(argv[1], "connect") == 0)
         return connect_to(argv[2]);
-    fprintf(stderr, "shm-words listen|connect|make|find URL\n");
+    if (argc == 4 || argc == 6)
+        return named(argv + 1, argc - 1);
+    fprintf(stderr, "shm-words listen|connect|make|find URL, "
+                    "make|send|die|recv|remove KIND URL [FROM TO]\n");
     return 2;
 }
