@@ -3,7 +3,7 @@
  * (more than there are processors), messages that wait, names. Rates are of messages received; the
  * processor time a message is that of all processes of a point together.
  *
- *   curves [-s SECONDS a point] [-p MOST processes] [-q MOST queued] [-n MOST names] >queues.json */
+ *   curves [-s SECONDS a point] [-p PROCESSES] [-q QUEUED] [-n NAMES] >queues.json */
 #include <naru/naru.h>
 
 #include <errno.h>

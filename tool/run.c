@@ -175,10 +175,11 @@ static const struct {
             {link_messages, "pipe:"},   {link_file, "fifo:"},
             {link_messages, "unix:"},   {link_messages, "unix+seqpacket:"},
             {link_file, "unix+dgram:"}, {link_queue, "posix-mq:"},
-            {link_queue, "sysv-mq:"},   {link_messages, "shm:"}};
+            {link_queue, "sysv-mq:"},   {link_messages, "shm:"},
+            {link_file, "shm:"}};
 #define VIA_WORDS                                                                                  \
     "pipe fifo pipe:messages fifo:messages unix:messages unix+seqpacket unix+dgram posix-mq "      \
-    "sysv-mq shm"
+    "sysv-mq shm shm:queue"
 
 /* ---- programs ---- */
 

@@ -42,23 +42,26 @@ int naru__lane_view_words(const struct lane_view *l, uint64_t at, uint64_t n, ui
                             NARU_LANE_WORDS_AT + at * sizeof *words);
 }
 
-/* Along the stamps from where the hint points; a sender that goes on meanwhile is not chased. */
+/* Along the stamps from where the hint points, which may be laps behind; a sender that goes on
+ * meanwhile is not chased for ever. */
 static int find_next(struct lane_view *l, uint64_t hint)
 {
     enum { CHUNK = 64 };
     struct naru_lane_slot slots[CHUNK];
     uint64_t mask = l->header.slots - 1;
     l->next = hint ? hint : 1;
-    for (uint64_t seen = 0; seen <= mask;) {
+    for (uint64_t looks = 0; looks <= 2 * (mask + 1);) {
         uint64_t at = (l->next - 1) & mask, n = mask + 1 - at < CHUNK ? mask + 1 - at : CHUNK;
         int r = naru__lane_view_slots(l, at, n, slots);
         if (r < 0)
             return r;
-        for (uint64_t k = 0; k < n; k++, l->next++)
-            if ((atomic_load_explicit(&slots[k].stamp, memory_order_relaxed) & ~NARU_LANE_SKIP) !=
-                l->next)
+        for (uint64_t k = 0; k < n && ((l->next - 1) & mask) == at + k; k++, looks++) {
+            uint64_t stamp =
+                atomic_load_explicit(&slots[k].stamp, memory_order_relaxed) & ~NARU_LANE_SKIP;
+            if (stamp < l->next)
                 return 0;
-        seen += n;
+            l->next = stamp + 1;
+        }
     }
     return 0;
 }

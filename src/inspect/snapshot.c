@@ -166,20 +166,22 @@ static void finish(naru_snapshot *s)
 
 static int look(const struct naru_url *url, bool list, naru_snapshot **ret_snapshot)
 {
-    int r = naru__fail(-EOPNOTSUPP, "%s: nothing of this kind can be %s in this build", url->text,
-                       list ? "listed" : "looked at");
-    bool on = true;
+    int r = 0;
+    bool any = false;
     naru_snapshot *s = naru__alloc(sizeof *s);
     if (!s)
         return -ENOMEM;
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds && on; i++) {
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds && r == 0; i++) {
         int (*one)(naru_snapshot *, const struct naru_url *) =
             list ? kinds[i].list : kinds[i].look;
         if (!one || strcmp(kinds[i].scheme, url->scheme) != 0)
             continue;
         r = one(s, url);
-        on = r == 0;
+        any = true;
     }
+    if (!any)
+        r = naru__fail(-EOPNOTSUPP, "%s: nothing of this kind can be %s in this build", url->text,
+                       list ? "listed" : "looked at");
     if (r >= 0 && s->poor)
         r = naru__fail(-ENOMEM, "%s: no memory for what is seen there", url->text);
     if (r < 0) {

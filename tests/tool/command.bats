@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # command.bats - the command, with foreign programs and real processes at the other end.
 
-KINDS="pipe fifo pipe:messages fifo:messages unix:messages unix+seqpacket unix+dgram posix-mq sysv-mq shm"
+KINDS="pipe fifo pipe:messages fifo:messages unix:messages unix+seqpacket unix+dgram posix-mq sysv-mq shm shm:queue"
 
 setup() {
     NARU=$(realpath "$NARU")
