@@ -28,7 +28,7 @@ typedef struct naru_channel naru_channel;
 typedef struct naru_channel_listener naru_channel_listener;
 
 #define NARU_TYPE_MAX INT32_MAX
-#define NARU_MESSAGE_MAX (UINT64_C(1) << 30) /* 1 GiB on pipes and FIFOs */
+#define NARU_MESSAGE_MAX (UINT64_C(1) << 30) /* 1 GiB on pipes, FIFOs and shm: */
 #define NARU_EXCEPT(t) ((int64_t)(t) | (INT64_C(1) << 40))
 
 /* naru_info.flags */
@@ -335,7 +335,8 @@ NARU_API int naru_channel_abandon(naru_channel *channel, void *data);
 /* naru_channel_flush - waits until the receivers have taken everything sent
  *
  * On pipes, FIFOs and message queues: until the kernel holds nothing (looked at after 0.1 ms,
- * rising to 10 ms, for the kernel tells nobody).
+ * rising to 10 ms, for the kernel tells nobody). On shm: queues until all are released, on topics
+ * until every subscriber that is not lossy is done with them.
  *
  * Returns: 0.
  * Errors: -EPIPE, -ECONNRESET the receiver left some behind; -EAGAIN, -ETIMEDOUT; the common ones.
@@ -352,7 +353,8 @@ NARU_API int naru_channel_shutdown(naru_channel *channel);
 /* naru_channel_wait_peers - waits until n participants are at the other side
  *
  * Connections have one. A FIFO queue's sender knows whether there is a receiver, not how many; its
- * receiver knows nothing of senders. Message queues tell nobody.
+ * receiver knows nothing of senders. Message queues tell nobody. Queues and topics on shm: count
+ * those who are there and live.
  *
  * Returns: 0.
  * Errors: -EAGAIN, -ETIMEDOUT; -EOPNOTSUPP more than the kind can count; the common ones.
