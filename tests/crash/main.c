@@ -129,7 +129,7 @@ static void each_cleaner(struct world *w, struct job *job)
         w->until = deadline < clock_now() + CLEANER_S * INT64_C(1000000000)
                        ? deadline
                        : clock_now() + CLEANER_S * INT64_C(1000000000);
-        w->stride = options.all ? 0 : 8;
+        w->stride = options.all || options.self_test ? 0 : 8;
         run_cleaner(w, job, list.list[i], NULL, &second);
         uint64_t seed = options.seed + i; /* images at all of them, real kills at some */
         for (int k = 0; k < (options.all ? 8 : 2) && second.n && !stopped(job, CLEANER); k++)
