@@ -887,6 +887,51 @@ static void stash_is_for_need(void)
     naru_channel_close(theirs);
 }
 
+enum { LATE = 300 };
+
+static void greets_late(void *unused)
+{
+    naru_channel *c;
+    char byte;
+    (void)unused;
+    for (int i = 0; i < LATE; i++) {
+        expect_ok(naru_channel_connect(url, NULL, SOON, &c));
+        for (int64_t until = test_now() + i * 997 % 150000; test_now() < until;)
+            ; /* the other end's threads go to sleep one after the other meanwhile */
+        expect_code(1, naru_channel_recv(c, 0, &byte, 1, NULL, SOON));
+        expect_ok(naru_channel_send(c, 1, "b", 1, SOON));
+        expect_code(-EPIPE, naru_channel_recv(c, 0, &byte, 1, NULL, SOON));
+        naru_channel_close(c);
+    }
+}
+
+static void *sends(void *unused)
+{
+    (void)unused;
+    expect_ok(naru_channel_send(mine, 1, "a", 1, SOON));
+    return NULL;
+}
+
+/* Whichever thread hears the greeting, the other one goes on, too. */
+static void both_wait_for_the_greeting(void)
+{
+    naru_channel_listener *l;
+    pthread_t thread;
+    char byte;
+    snprintf(url, sizeof url, "shm:%s/late", test_directory);
+    expect_ok(naru_channel_listen(url, NULL, &l));
+    pid_t child = start_child(greets_late, NULL);
+    for (int i = 0; i < LATE; i++) {
+        expect_ok(naru_channel_accept(l, SOON, &mine));
+        expect(pthread_create(&thread, NULL, sends, NULL) == 0);
+        expect_code(1, naru_channel_recv(mine, 0, &byte, 1, NULL, SOON));
+        pthread_join(thread, NULL);
+        naru_channel_close(mine);
+    }
+    end_child(child);
+    naru_channel_listener_close(l);
+}
+
 int main(int argc, char **argv)
 {
     const struct test_case cases[] = {
@@ -908,6 +953,7 @@ int main(int argc, char **argv)
         {"death is told to one that never sleeps", spinner_run},
         {"idle costs nothing", idle},
         {"the stash is for a sender in need", stash_is_for_need},
+        {"both threads wait for the greeting", both_wait_for_the_greeting},
     };
     return run_cases(cases, sizeof cases / sizeof *cases, argc, argv);
 }

@@ -191,6 +191,8 @@ static int take_in(struct shm_end *e, int fds[GREETING_FDS])
     atomic_store_explicit(&e->mine->life.other, inode, memory_order_relaxed);
     /* release: pairs with the acquire in naru__shm_met */
     atomic_store_explicit(&e->met, true, memory_order_release);
+    for (int thread = 0; thread < 2; thread++) /* the other one may sleep on the socket for this */
+        naru__nudge(&e->channel.handle, thread);
     return 0;
 }
 
