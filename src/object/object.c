@@ -551,8 +551,107 @@ int naru__object_open(const struct naru_url *url, const struct naru_object_want 
     return r == -EAGAIN ? -EBUSY : r;
 }
 
+/* ---- in a region ---- */
+
+static int check_placed(struct naru_object *o, const struct naru_object_want *want, uint64_t bytes)
+{
+    int r = naru__object_check(&o->meta, o->url);
+    if (r == 0)
+        r = check_wanted(o, want);
+    if (r == 0 && naru__object_bytes(o->meta.members_max) > bytes)
+        r = naru__fail(-EPROTO,
+                       "%s: it was made for %" PRIu32 " participants, and here are %" PRIu64
+                       " bytes of the %" PRIu64 " that it has",
+                       o->url, o->meta.members_max, bytes, naru__object_bytes(o->meta.members_max));
+    return r;
+}
+
+/* Under the lock. The magic comes last: who sees it sees the whole. */
+static int make_placed(struct naru_object *o, const struct naru_object_want *want, uint64_t bytes)
+{
+    struct naru_object_meta *there = (void *)((char *)o->state - NARU_OBJECT_STATE_AT);
+    if (want->flags & NARU_EXISTING)
+        return naru__fail(-ENOENT, "%s: no lock lies there, and NARU_EXISTING was given", o->url);
+    if (naru__object_bytes(want->members_max) > bytes)
+        return naru__fail(-ENOSPC,
+                          "%s: %s for %" PRIu32 " participants takes %" PRIu64
+                          " bytes, and %" PRIu64 " are left there",
+                          o->url, naru__object_noun(want->what), want->members_max,
+                          naru__object_bytes(want->members_max), bytes);
+    memset(there, 0, naru__object_bytes(want->members_max));
+    o->meta = (struct naru_object_meta){.version = NARU_OBJECT_VERSION,
+                                        .what = want->what,
+                                        .signature = want->signature,
+                                        .members_max = want->members_max,
+                                        .created = wall_clock(),
+                                        .creator = (uint32_t)getpid(),
+                                        .creator_uid = geteuid(),
+                                        .mode = 0600};
+    memcpy(o->meta.option, want->option, sizeof o->meta.option);
+    int r = want->make ? want->make(o, want->arg) : 0;
+    if (r < 0)
+        return r;
+    *there = o->meta;
+    o->meta.magic = NARU_OBJECT_MAGIC;
+    o->created = true;
+    /* release: pairs with the acquire in naru__object_in_region() */
+    __atomic_store_n(&there->magic, NARU_OBJECT_MAGIC, __ATOMIC_RELEASE);
+    return 0;
+}
+
+int naru__object_in_region(const char *url, int file, uint64_t offset, void *memory, uint64_t bytes,
+                           const struct naru_object_want *want, struct naru_object *ret_object)
+{
+    enum { PATIENCE = 2 };
+    const uint64_t *magic = memory;
+    struct naru_object o = NARU_OBJECT_NONE;
+    struct naru_life life = {0};
+    int64_t end = naru__now() + PATIENCE * NARU_S;
+    o.url = url;
+    o.file = file;
+    o.in_region = true;
+    o.life_at = (UINT64_C(1) << 40) + offset; /* beyond what anybody locks for other reasons */
+    if (bytes < NARU_OBJECT_MEMBERS_AT)
+        return naru__fail(-ENOSPC,
+                          "%s: a lock takes %d bytes at least, and %" PRIu64 " are left there", url,
+                          NARU_OBJECT_MEMBERS_AT, bytes);
+    o.state = (void *)((char *)memory + NARU_OBJECT_STATE_AT);
+    o.members = (void *)(o.state + 1);
+    int r = 0;
+    /* acquire: pairs with the release in make_placed() */
+    while (r == 0 && __atomic_load_n(magic, __ATOMIC_ACQUIRE) == 0) {
+        r = naru__object_hold(&o, NARU_OBJECT_REGION_LOCK, &life);
+        if (r == -EAGAIN && naru__now() < end) {
+            (void)naru__os_poll(NULL, 0, naru__now() + NARU_MS);
+            r = 0;
+        } else if (r == -EAGAIN) {
+            r = naru__fail(-EBUSY, "%s is being made by a process that does not go on", url);
+        } else if (r < 0) {
+            naru__fail(r, "%s: its lock of the kernel's: %s%s", url, naru__errno_text(r),
+                       naru__limit_of_files(r).text);
+        } else {
+            if (__atomic_load_n(magic, __ATOMIC_ACQUIRE) == 0)
+                r = make_placed(&o, want, bytes);
+            naru__os_life_drop(&life);
+        }
+    }
+    if (r == 0 && !o.created) {
+        memcpy(&o.meta, memory, sizeof o.meta);
+        r = check_placed(&o, want, bytes);
+    }
+    atomic_store(&o.with_memory, o.meta.members_max);
+    if (r == 0)
+        *ret_object = o;
+    return r;
+}
+
 void naru__object_close(struct naru_object *o)
 {
+    if (o->in_region) {
+        naru__os_life_drop(&o->life);
+        *o = NARU_OBJECT_NONE;
+        return;
+    }
     if (o->state)
         naru__os_unmap(o->state,
                        NARU_OBJECT_MEMBERS_AT - NARU_OBJECT_STATE_AT + members_size(&o->meta));
@@ -595,12 +694,18 @@ static int clean_up(struct naru_object *o, uint32_t i, naru_object_clean *clean)
     return 0;
 }
 
+int naru__object_hold(const struct naru_object *o, uint64_t byte, struct naru_life *ret_life)
+{
+    return o->in_region ? naru__os_life_hold(o->file, o->life_at + byte, ret_life)
+                        : naru__os_life_hold_at(o->directory, meta_name, byte, ret_life);
+}
+
 static int take_record(struct naru_object *o, uint32_t i)
 {
     uint32_t n = naru__object_members(o);
-    if (i < n && naru__os_life_held(o->file, i) > 0)
+    if (i < n && naru__os_life_held(o->file, o->life_at + i) > 0)
         return -EAGAIN;
-    return naru__os_life_hold_at(o->directory, meta_name, i, &o->life);
+    return naru__object_hold(o, i, &o->life);
 }
 
 int naru__object_join(struct naru_object *o, naru_object_clean *clean)
@@ -622,7 +727,7 @@ int naru__object_join(struct naru_object *o, naru_object_clean *clean)
         return naru__fail(r, "%s: the lock of participant %" PRIu32 ": %s%s", o->url, i,
                           naru__errno_text(r), naru__limit_of_files(r).text);
     uint64_t records = ((uint64_t)i + 1) * sizeof *o->members;
-    if (i >= naru__object_members(o)) {
+    if (i >= naru__object_members(o) && !o->in_region) {
         r = naru__os_allocate(o->file, NARU_OBJECT_MEMBERS_AT + (records + PAGE - 1) / PAGE * PAGE);
         if (r < 0)
             r = no_room(o, "room for one more participant", records, r);
@@ -643,7 +748,7 @@ int naru__object_join(struct naru_object *o, naru_object_clean *clean)
     atomic_store_explicit(&m->pid_namespace, naru__os_pid_namespace(), memory_order_relaxed);
     atomic_store_explicit(&m->since, wall_clock(), memory_order_relaxed);
     atomic_store_explicit(&m->registered, naru__os_barrier_register() == 0, memory_order_relaxed);
-    for (size_t k = 0; k < sizeof m->kind / sizeof *m->kind; k++)
+    for (size_t k = 0; !o->keeps && k < sizeof m->kind / sizeof *m->kind; k++)
         atomic_store_explicit(&m->kind[k], 0, memory_order_relaxed);
     return 0;
 }
@@ -669,7 +774,7 @@ void naru__object_leave(struct naru_object *o)
 bool naru__object_died(const struct naru_object *o, uint32_t i)
 {
     return naru__member_role(atomic_load_explicit(&o->members[i].who, memory_order_relaxed)) &&
-           naru__os_life_held(o->file, i) == 0;
+           naru__os_life_held(o->file, o->life_at + i) == 0;
 }
 
 int naru__object_collect(struct naru_object *o, naru_object_clean *clean)
@@ -678,8 +783,7 @@ int naru__object_collect(struct naru_object *o, naru_object_clean *clean)
     int cleaned = 0;
     for (uint32_t i = 0; i < n; i++) {
         struct naru_life life = {0};
-        if (!naru__object_died(o, i) ||
-            naru__os_life_hold_at(o->directory, meta_name, i, &life) < 0)
+        if (!naru__object_died(o, i) || naru__object_hold(o, i, &life) < 0)
             continue;
         int r = clean_up(o, i, clean); /* it may be clean by now: then nothing happens */
         naru__os_life_drop(&life);

@@ -27,6 +27,9 @@ struct naru_object {
     uint32_t member;                    /* this one's record, once it has joined */
     uint64_t generation;                /* 0: it has not */
     struct naru_life life;
+    bool keeps;       /* a member's kind[] outlives it: joining does not clear it */
+    bool in_region;   /* not a directory; `file` is the region's, borrowed */
+    uint64_t life_at; /* in_region: where in `file` the locks of members are */
 };
 
 #define NARU_OBJECT_NONE                                                                           \
@@ -63,6 +66,20 @@ void naru__object_close(struct naru_object *);
 /* A file of the object's, of that size, its memory there; the object's mode. `name` is new. */
 int naru__object_file(const struct naru_object *, const char *name, uint64_t size);
 
+/* The same in a region, of zeroes at first: its memory, in which `bytes` are left, and the file
+ * that it is, at that offset. Of `want` neither flags nor mode count, and `agree` may be called
+ * with one that this call has made. Errors: -ENOSPC it does not fit; -EPROTO something else lies
+ * there; -EBUSY somebody who has been stopped is making it; as naru__object_open. */
+int naru__object_in_region(const char *url, int file, uint64_t offset, void *memory, uint64_t bytes,
+                           const struct naru_object_want *want, struct naru_object *ret_object);
+static inline uint64_t naru__object_bytes(uint32_t members_max)
+{
+    return NARU_OBJECT_MEMBERS_AT + (uint64_t)members_max * sizeof(struct naru_object_member);
+}
+
+/* A lock of the kernel's on that byte of the object's: see naru__os_life_hold. */
+int naru__object_hold(const struct naru_object *, uint64_t byte, struct naru_life *ret_life);
+
 /* Takes a record of its own; `clean` is called for the dead one's that it had before, if any. Fill
  * in what else the record holds before naru__object_appear, which lets others see it. */
 typedef int naru_object_clean(struct naru_object *, uint32_t member);
@@ -77,6 +94,11 @@ int naru__object_collect(struct naru_object *, naru_object_clean *clean);
 uint32_t naru__object_members(const struct naru_object *);
 /* Is member i dead, and not yet cleaned up after? */
 bool naru__object_died(const struct naru_object *, uint32_t i);
+
+/* A socket in its directory, for naru_fd: this member's, and what others do with it. doorbell.c */
+int naru__object_doorbell(const struct naru_object *, int *ret_fd);
+void naru__object_no_doorbell(const struct naru_object *, uint32_t member);
+void naru__object_knock(const struct naru_object *, uint32_t member);
 
 static inline bool naru__object_removed(const struct naru_object *o)
 {

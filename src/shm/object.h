@@ -40,6 +40,8 @@ enum naru_object_what {
 
 /* Bytes of `meta` whose locks are not a member's. */
 enum {
+    NARU_OBJECT_SETTLE_LOCKS = 4096,   /* one a member: somebody takes from it what it owns */
+    NARU_OBJECT_REGION_LOCK = 8191,    /* in a region: it is being made */
     NARU_OBJECT_MAKING_LOCK = 1 << 20, /* it has no name yet, and its maker lives */
     NARU_OBJECT_REMOVAL_LOCK
 };

@@ -109,38 +109,6 @@ static bool has_bit(const _Atomic uint64_t *words, uint32_t member)
 
 /* ---- waking ---- */
 
-static void bell_name(char name[24], uint32_t member)
-{
-    snprintf(name, 24, "bell-%" PRIu32, member);
-}
-
-static int bell_address(const struct shm_lanes *e, uint32_t member, struct naru_address *ret)
-{
-    struct sockaddr_un *address = (void *)&ret->is;
-    char name[24];
-    bell_name(name, member);
-    memset(address, 0, sizeof *address);
-    address->sun_family = AF_UNIX;
-    int n = snprintf(address->sun_path, sizeof address->sun_path, "/proc/self/fd/%d/%s",
-                     e->object.directory, name);
-    ret->length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)n + 1);
-    return n;
-}
-
-static void knock(const struct shm_lanes *e, uint32_t member)
-{
-    struct naru_address to;
-    int fd = naru__os_socket(AF_UNIX, SOCK_DGRAM, 0);
-    if (fd < 0)
-        return; /* it looks by itself before long */
-    (void)bell_address(e, member, &to);
-    struct iovec nothing = {(void *)(uintptr_t) "", 1};
-    struct msghdr m = {
-        .msg_name = &to.is, .msg_namelen = to.length, .msg_iov = &nothing, .msg_iovlen = 1};
-    (void)naru__os_send(fd, &m, 0);
-    naru__os_close(fd);
-}
-
 static void ring(const struct shm_lanes *e, uint32_t member, int thread)
 {
     if (member >= naru__object_members(&e->object))
@@ -149,7 +117,7 @@ static void ring(const struct shm_lanes *e, uint32_t member, int thread)
     atomic_fetch_add(bell, 1);
     (void)naru__os_futex_wake(bell, 1);
     if (has_bit(e->state->by_socket, member))
-        knock(e, member);
+        naru__object_knock(&e->object, member);
 }
 
 /* The look that comes after a publication: a fence only where the sleepers cannot issue it here. */
@@ -263,8 +231,7 @@ int naru__lanes_clean(struct naru_object *o, uint32_t member)
     (void)take_bit(s->armed_any, member);
     (void)take_bit(s->armed_select, member);
     (void)take_bit(s->armed_out, member);
-    bell_name(name, member);
-    (void)naru__os_unlink_at(o->directory, name);
+    naru__object_no_doorbell(o, member);
     /* all: what came back is for anybody, and may be more than one; and a subscriber's going lets
      * publishers go on */
     (void)wake_in(&view, s->armed_any, 0, true);
@@ -369,28 +336,9 @@ int naru__lanes_wait(struct shm_lanes *e, struct naru_wait *w, bool plain)
 
 static int make_doorbell(struct shm_lanes *e)
 {
-    struct naru_address address;
-    char name[24];
-    int fd = naru__os_socket(AF_UNIX, SOCK_DGRAM, 0);
-    if (fd < 0)
-        return naru__fail(fd, "%s: no socket for its descriptor: %s%s", lanes_name(e),
-                          naru__errno_text(fd), naru__limit_of_files(fd).text);
-    bell_name(name, e->object.member);
-    (void)naru__os_unlink_at(e->object.directory, name); /* a former member's */
-    (void)bell_address(e, e->object.member, &address);
-    int r = naru__os_bind(fd, &address);
-    if (r >= 0) {
-        r = naru__os_chmod_at(e->object.directory, name, e->object.meta.mode);
-        if (r < 0)
-            (void)naru__os_unlink_at(e->object.directory, name);
-    }
-    if (r < 0) {
-        naru__os_close(fd);
-        return naru__fail(r, "%s: its descriptor's socket cannot be bound: %s%s", lanes_name(e),
-                          naru__errno_text(r),
-                          r == -ENOENT ? " (its place is named by /proc: is that mounted?)" : "");
-    }
-    e->doorbell = fd;
+    int r = naru__object_doorbell(&e->object, &e->doorbell);
+    if (r < 0)
+        return r;
     e->deaths = naru__os_watch_closes(e->object.file); /* or none: then it looks by itself */
     set_bit(e->state->by_socket, e->object.member);
     return 0;
@@ -485,15 +433,13 @@ static int lanes_wait_peers(naru_channel *channel, unsigned n, int64_t deadline)
 static void lanes_free(struct shm_lanes *e)
 {
     bool owner = naru__is_owner(&e->channel.handle);
-    char name[24];
     naru__lanes_close_receiver(e, owner);
     naru__lanes_close_sender(e);
     if (e->object.generation && owner) {
         uint32_t member = e->object.member;
         if (e->doorbell >= 0) {
             (void)take_bit(e->state->by_socket, member);
-            bell_name(name, member);
-            (void)naru__os_unlink_at(e->object.directory, name);
+            naru__object_no_doorbell(&e->object, member);
         }
         (void)take_bit(e->state->armed_any, member); /* naru_fd may have set them */
         (void)take_bit(e->state->armed_out, member);
