@@ -110,6 +110,8 @@ extern "C" {
     X(ENAMETOOLONG, "name too long", "a name is longer than the medium takes")                     \
     X(ELOOP, "symbolic link", "a symbolic link stands where none is allowed")                      \
     X(EIO, "input/output", "the kernel reports an input/output error")                             \
+    X(EOVERFLOW, "count full", "a count would exceed its largest value")                           \
+    X(EDEADLK, "waits for itself", "this thread has it already, and would wait for ever")          \
     X(EOWNERDEAD, "owner died", "the last holder died holding it")                                 \
     X(ENOTRECOVERABLE, "given up", "a holder died and nobody recovered the state")                 \
     X(EREMOTEIO, "call failed", "the other side answered with an error")

@@ -5,6 +5,7 @@
 
 #include <naru/common.h>
 #include <naru/kinds.h>
+#include <naru/lock.h>
 #include <naru/stream.h>
 #include <naru/channel.h>
 #include <naru/region.h>

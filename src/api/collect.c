@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "core/kinds.h"
 #include "inspect/snapshot.h"
+#include "lock/lock.h"
 #include "object/object.h"
 #include "object/view.h"
 #include "os/fd.h"
@@ -56,10 +57,13 @@ static int collect_object(const struct naru_url *url, const struct naru_object_m
                                           .flags = NARU_EXISTING};
     struct naru_object o;
     bool lanes = meta->what == NARU_OBJECT_QUEUE || meta->what == NARU_OBJECT_TOPIC;
+    naru_object_clean *clean = lanes                                 ? naru__lanes_clean
+                               : meta->what == NARU_OBJECT_SEMAPHORE ? naru__lock_clean
+                                                                     : NULL;
     int r = naru__object_open(url, &want, &o);
     if (r < 0)
         return r;
-    r = naru__object_collect(&o, lanes ? naru__lanes_clean : NULL);
+    r = naru__object_collect(&o, clean);
     naru__object_close(&o);
     return r;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* common.c - naru/common.h and naru/kinds.h: calls on any handle, on names, and the tables. */
+#include "api/locks.h"
 #include "api/regions.h"
 #include "api/transports.h"
 #include "base/error.h"
@@ -111,6 +112,9 @@ int naru_remove(const char *text)
     const struct naru_region_kind *region = naru__region_kind(url.scheme);
     if (region && region->remove)
         return region->remove(&url);
+    const struct naru_semaphore_kind_ops *semaphore = naru__semaphore_kind(url.scheme);
+    if (semaphore && semaphore->remove)
+        return semaphore->remove(&url);
     const struct naru_transport *transport = naru__transport(url.scheme);
     if (!transport)
         return naru__fail(-EOPNOTSUPP, "%s is not in this build", text);

@@ -29,10 +29,9 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-enum { MAGIC = 0x7572616e }; /* "naru" */
-
-static const char *const noun_name[] = {"nothing",         "stream",           "channel", "child",
-                                        "stream listener", "channel listener", "region"};
+static const char *const noun_name[] = {
+    "nothing", "stream",    "channel", "child",  "stream listener", "channel listener",
+    "region",  "semaphore", "mutex",   "rwlock", "event",           "barrier"};
 
 /* ---- life ---- */
 
@@ -51,13 +50,13 @@ int naru__handle_init(struct naru_handle *h, enum naru_handle_noun noun,
     h->want = directions & NARU_IN ? NARU_IN : NARU_OUT;
     h->spin[0].credit = h->spin[1].credit = 1;
     pthread_mutex_init(&h->arm, NULL);
-    h->magic = MAGIC;
+    h->magic = NARU__MAGIC;
     return 0;
 }
 
 void naru__handle_deinit(struct naru_handle *h)
 {
-    if (h->magic != MAGIC)
+    if (h->magic != NARU__MAGIC)
         return;
     h->magic = 0;
     naru__os_close(h->epoll);
@@ -81,7 +80,7 @@ int naru__enter_any(const void *handle)
     const struct naru_handle *h = handle;
     if (!h)
         return naru__fail_static(-EINVAL, "the handle is NULL");
-    if ((uintptr_t)h % _Alignof(struct naru_handle) || h->magic != MAGIC)
+    if ((uintptr_t)h % _Alignof(struct naru_handle) || h->magic != NARU__MAGIC)
         return naru__fail_static(-EINVAL, "the pointer is not an open naru handle");
     if (!naru__is_owner(h))
         return naru__fail(
@@ -469,6 +468,8 @@ static int make_epoll(struct naru_handle *h)
 
 int naru__handle_fd(struct naru_handle *h)
 {
+    if (h->kernels)
+        return naru__fail(-EOPNOTSUPP, "%s has no descriptor: %s", h->name, h->kernels);
     if (!h->ops->watch)
         return naru__fail(-EOPNOTSUPP, "%s has nothing to wait for", h->name);
     pthread_mutex_lock(&h->arm);
@@ -495,6 +496,8 @@ int naru__handle_want(struct naru_handle *h, int events)
 
 int naru__handle_cancel(struct naru_handle *h)
 {
+    if (h->kernels)
+        return naru__fail_static(-EOPNOTSUPP, h->kernels);
     atomic_store(&h->cancelled, 1);
     if ((atomic_load(&h->deaf[0]) || atomic_load(&h->deaf[1])) && take_cancel(h))
         return naru__fail_static(-EOPNOTSUPP,
@@ -532,7 +535,7 @@ void naru__handle_stats(struct naru_handle *h, struct naru_stats *ret_stats)
 /* A forked child takes the handle: what the parent's copy waits with stays the parent's. */
 int naru__handle_adopt(struct naru_handle *h)
 {
-    if (h->magic != MAGIC)
+    if (h->magic != NARU__MAGIC)
         return naru__fail_static(-EINVAL, "the pointer is not an open naru handle");
     if (!h->ops->adopt)
         return naru__fail(-EOPNOTSUPP,

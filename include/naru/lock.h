@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/* naru/lock.h - locks between processes, each of which outlives its holder.
+ *
+ *   struct naru_semaphore_options o = {sizeof o, .value = 4};
+ *   naru_semaphore *s;
+ *   naru_semaphore_open("shm:gpu", &o, &s);
+ *   naru_semaphore_acquire(s, 1, NARU_FOREVER);      // one of four
+ *   ...                                              // killed here: it comes back by itself
+ *   naru_semaphore_release(s, 1);
+ *
+ * A semaphore is one of two kinds, chosen when it is made. Owned permits belong to the handle that
+ * acquired them: closing it, and the death of its process, give them back, exactly those that it
+ * had, within 100 ms of the kernel's report of the death, and at once to whoever opens it next.
+ * Plain ones belong to nobody: what one process posts another waits for, as with POSIX's.
+ *
+ *   URL                         what it is
+ *   shm:name, shm:/dir          as fast as a futex; both kinds; until naru_remove
+ *   a place in a region         the same (naru_semaphore_at), as long as the region lasts
+ *   posix-sem:/name             what sem_open opens; plain. Neither a descriptor nor naru_cancel
+ *   sysv-sem:/path#id, 0xKEY    what semget finds, its first semaphore. Owned: with SEM_UNDO
+ *
+ * Death is what the kernel says, never a guess: a process that is stopped keeps what it has, and
+ * others wait for it until their time passes; the sentence names it. What hangs for ever can lose
+ * its permits by name (naru_semaphore_revoke); its release is -EPERM then, and no surplus.
+ *
+ * Any number of threads may use one handle; it is the owner, not the thread. A lock in memory that
+ * a hostile process may write protects nobody: naru checks what it reads there, and answers
+ * -EPROTO. */
+#ifndef NARU_LOCK_H
+#define NARU_LOCK_H
+
+#include <naru/common.h>
+#include <naru/region.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct naru_semaphore naru_semaphore;
+
+enum naru_semaphore_kind {
+    NARU_OWNED, /* acquire and release */
+    NARU_PLAIN  /* post and wait */
+};
+
+/* .flags besides NARU_EXCLUSIVE, NARU_EXISTING, NARU_SPIN and NARU_SLEEP */
+#define NARU_FAIR 2048u /* who came first is served first, at the price of a wake-up each time; else
+                         * whoever is awake may be, and nobody is overtaken for ever */
+
+struct naru_semaphore_options {
+    size_t size;           /* sizeof(struct naru_semaphore_options) */
+    int kind;              /* NARU_OWNED, NARU_PLAIN; one that is there keeps its own */
+    unsigned value;        /* permits at creation: owned 1 ... 1048575, plain 0 ... 2147483647. 0,
+                            * opening: as it is */
+    unsigned flags;
+    mode_t mode;           /* of what this call creates, 0: 0600 */
+    unsigned participants; /* handles at once, of a new one: up to 4095; 0: 1024, in a region 64 */
+};
+
+/* naru_semaphore_open - opens a semaphore by its name, or makes it
+ *
+ * The first opener creates; what a later one gives besides 0 must agree.
+ *
+ * ret_semaphore: owned by the caller, naru_semaphore_close.
+ * Returns: 0.
+ * Errors: -EEXIST it is there with another noun, kind, value, mode or without NARU_FAIR (both are
+ * named), or NARU_EXCLUSIVE was given; -ENOENT NARU_EXISTING; -ENOSPC it has as many participants
+ * as it can have, or there is no room; -EACCES owner and mode; -EPROTO another version's, or
+ * damaged; -EOPNOTSUPP the kind is no semaphore, or cannot what an option asks for; the common
+ * ones.
+ * Thread: any. Fork: works. Blocks: never. */
+NARU_API int naru_semaphore_open(const char *url, const struct naru_semaphore_options *options,
+                                 naru_semaphore **ret_semaphore);
+
+/* naru_lock_bytes - how much room a lock in a region takes
+ *
+ * participants: as in the options, 0: 64.
+ *
+ * Returns: bytes.
+ * Thread: any. Fork: works. Blocks: never. */
+NARU_API size_t naru_lock_bytes(unsigned participants);
+
+/* naru_semaphore_at - opens, or makes, the semaphore at that place of a region
+ *
+ * offset: a multiple of 128, where naru_lock_bytes() are left. Zeroes there become a new one; of
+ * several processes that do this at once one makes it. It lies there as long as the region does.
+ * Close it before the region. .mode does not count: who may write the region may use it.
+ *
+ * ret_semaphore: owned by the caller, naru_semaphore_close.
+ * Returns: 0.
+ * Errors: -EPROTO something else lies there; -ENOSPC it does not fit; -EPERM the region was opened
+ * for reading; -EOPNOTSUPP a region of sysv-shm, of whose users the kernel cannot say who lives;
+ * else as naru_semaphore_open.
+ * Thread: any. Fork: works. Blocks: while another makes it. */
+NARU_API int naru_semaphore_at(naru_region *region, size_t offset,
+                               const struct naru_semaphore_options *options,
+                               naru_semaphore **ret_semaphore);
+
+/* naru_semaphore_acquire - takes n permits at once, which this handle then owns
+ *
+ * All of them or none; a large request is not starved by small ones.
+ *
+ * Returns: 0.
+ * Errors: -EAGAIN, -ETIMEDOUT so many were not free (after a wait the sentence names the owners);
+ * -ECANCELED; -EIDRM it was removed; -EINVAL n is 0 or more than there are; -EOPNOTSUPP it is a
+ * plain one; -EPROTO its memory is damaged; the common ones.
+ * Thread: any. Fork: -ECHILD. Blocks: up to timeout. */
+NARU_API int naru_semaphore_acquire(naru_semaphore *semaphore, unsigned n, int64_t timeout);
+
+/* naru_semaphore_release - gives n permits back
+ *
+ * Returns: 0.
+ * Errors: -EPERM this handle owns fewer, or they were revoked; nothing is given back then; else as
+ * naru_semaphore_acquire.
+ * Thread: any. Fork: -ECHILD. Blocks: never. */
+NARU_API int naru_semaphore_release(naru_semaphore *semaphore, unsigned n);
+
+/* naru_semaphore_post - adds n to a plain semaphore
+ *
+ * Returns: 0.
+ * Errors: -EOVERFLOW it would be more than 2147483647; -EOPNOTSUPP it has owned permits, or it is
+ * posix-sem: and n is not 1; -EIDRM; the common ones.
+ * Thread: any. Fork: -ECHILD. Blocks: never. */
+NARU_API int naru_semaphore_post(naru_semaphore *semaphore, unsigned n);
+
+/* naru_semaphore_wait - takes n from a plain semaphore, waiting until it has so many
+ *
+ * Returns: 0.
+ * Errors: -EAGAIN, -ETIMEDOUT; -ECANCELED; -EIDRM; -EINVAL n is 0 or more than 1048575;
+ * -EOPNOTSUPP as naru_semaphore_post; the common ones.
+ * Thread: any. Fork: -ECHILD. Blocks: up to timeout. */
+NARU_API int naru_semaphore_wait(naru_semaphore *semaphore, unsigned n, int64_t timeout);
+
+/* naru_semaphore_value - how many are free at this moment
+ *
+ * ret_value: the number, which others change all the time.
+ *
+ * Returns: 0.
+ * Errors: the common ones.
+ * Thread: any. Fork: -ECHILD. Blocks: never. */
+NARU_API int naru_semaphore_value(naru_semaphore *semaphore, unsigned *ret_value);
+
+/* naru_semaphore_owned - how many this handle owns
+ *
+ * Returns: the number, 0 of a plain one; or a negative errno.
+ * Errors: the common ones.
+ * Thread: any. Fork: -ECHILD. Blocks: never. */
+NARU_API int naru_semaphore_owned(naru_semaphore *semaphore);
+
+/* naru_semaphore_revoke - takes all permits from a process that hangs
+ *
+ * From every handle that process pid has of it. What it was about to take or release it does not,
+ * however far it had come; its next release is -EPERM, its next acquire begins anew.
+ *
+ * ret_n: how many came back.
+ * Returns: 0.
+ * Errors: -ESRCH that process does not take part; -ENOENT; -EOPNOTSUPP it is plain, or not shm:;
+ * -EBUSY another revokes, and does not go on; the common ones.
+ * Thread: any. Fork: works. Blocks: for moments. */
+NARU_API int naru_semaphore_revoke(const char *url, pid_t pid, unsigned *ret_n);
+
+/* naru_semaphore_close - closes it; what the handle owns is given back
+ *
+ * NULL: nothing happens. In a forked child the copy is freed and nothing is given back.
+ *
+ * Returns: NULL.
+ * Thread: none other inside. Fork: works. Blocks: never. */
+NARU_API naru_semaphore *naru_semaphore_close(naru_semaphore *semaphore);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/* lock.h - permits in shared memory: a count, who owns how many, and who waits.
+ *
+ * Semaphores, mutexes and rwlocks are permits: a mutex has one; a reader takes one, a writer all.
+ * The memory is that of an object (shm/object.h), in a directory of its own or in a region: the
+ * count is in state.kind, a participant's record in its member's kind[].
+ *
+ * One word holds the count and who changed it last: participant and ticket. Taking and giving back
+ * is: say in the record what will be owned, under the next ticket; exchange the word; say that it
+ * was done. So a death leaves one question, whether the exchange took place, and that is decided by
+ * what anybody can see: the word has that participant and ticket, or `seen` in the record has the
+ * ticket, for whoever replaces a word of another's first notes there that it was (naru__permits_
+ * note). Alone that costs nothing: the word is one's own.
+ *
+ * Settling takes everything from one participant, dead or alive: first the exchanges that it may
+ * have begun are made to fail (`settle` in its record, then another word), then what it owns is
+ * found out and planned, then given back as an operation of its own, with the next ticket. Whoever
+ * comes after a settler that died goes on where that was. */
+#ifndef NARU_SHM_LOCK_H
+#define NARU_SHM_LOCK_H
+
+#include "shm/object.h"
+
+#include <stdbool.h>
+
+enum {
+    NARU_LOCK_VERSION = 1,
+    NARU_LOCK_NOBODY = 4095,          /* no participant's number */
+    NARU_LOCK_MEMBERS_MAX = 4095,     /* so that each has one */
+    NARU_PERMITS_OWNED_MAX = 0xfffff, /* 1 048 575 */
+    NARU_PERMITS_PLAIN_MAX = 0x7fffffff
+};
+
+/* naru_object_meta.option of locks */
+enum { NARU_LOCK_KIND, NARU_LOCK_VALUE, NARU_LOCK_FAIR };
+
+/* The word. Of an owned one: flags 4 bits, count 20, participant 12, ticket 28; of a plain one:
+ * flags 4, count 32. */
+enum {
+    NARU_LOCK_WAITED = 1, /* somebody sleeps for it: whoever gives back looks whom to wake */
+    NARU_LOCK_QUEUED = 2, /* only the first in the queue may take */
+    NARU_LOCK_DIRTY = 4,  /* an exclusive owner has died, and nobody has recovered what it guards */
+    NARU_LOCK_LOST = 8,   /* ... and it was given up */
+    NARU_LOCK_FLAGS = 15,
+    NARU_LOCK_COUNT_SHIFT = 4,
+    NARU_LOCK_MEMBER_SHIFT = 24,
+    NARU_LOCK_TICKET_SHIFT = 36
+};
+#define NARU_LOCK_TICKET_MASK ((UINT64_C(1) << 28) - 1)
+
+/* In naru_object_state.kind. */
+struct naru_lock_state {
+    _Atomic uint64_t word;
+    uint8_t line[120];
+    _Atomic uint64_t queue;   /* numbers that were handed out to waiters */
+    _Atomic uint64_t checked; /* when somebody looked for the dead, ns */
+    _Atomic uint64_t fences;  /* tickets of NOBODY */
+    _Atomic uint64_t dead;    /* DIRTY: the pid of who died */
+    uint8_t more[96];
+    _Atomic uint64_t waiting[64];  /* a bit a participant: its `want` is not 0 */
+    _Atomic uint64_t watching[64]; /* ... its descriptor is to be told */
+};
+
+/* In naru_object_member.kind; outlives the participant, so that no ticket is used twice. */
+enum {
+    NARU_LOCK_INTENT = 2, /* ticket << 20 | owned afterwards: of the operation that is on */
+    NARU_LOCK_OWNED,      /* the same of the last that was done */
+    NARU_LOCK_SEEN,       /* a ticket: the word had it, and was replaced. Others write it */
+    NARU_LOCK_SETTLE,     /* ticket << 36 | permits << 4 | enum naru_lock_settle, by settlers */
+    NARU_LOCK_WANT,       /* asleep << 63 | number in the queue << 20 | permits; 0: does not wait */
+    NARU_LOCK_SINCE       /* it waits, or owns: ns of the monotonic clock */
+};
+
+enum naru_lock_settle {
+    NARU_SETTLE_NONE,
+    NARU_SETTLE_FENCED,  /* it succeeds with nothing any more, once the word has changed */
+    NARU_SETTLE_PLANNED, /* so many are given back with that ticket */
+    NARU_SETTLE_DONE     /* they were; the participant, if it lives, has not noticed */
+};
+
+_Static_assert(sizeof(struct naru_lock_state) == 1280, "the same for 32 and 64 bits");
+_Static_assert(sizeof(struct naru_lock_state) <= 496 * 8, "fits into naru_object_state.kind");
+
+#define NARU_LOCK_ASLEEP (UINT64_C(1) << 63)
+
+/* As this process sees it. */
+struct naru_permits {
+    struct naru_lock_state *state;
+    struct naru_object_member *members;
+    _Atomic uint32_t records; /* of members that have memory; it only grows */
+    uint32_t me;
+    uint64_t max;
+    bool plain;
+};
+
+/* What this room's functions answer besides 0; never handed to a caller of naru's. */
+enum {
+    NARU_PERMITS_FEW = 1, /* not so many are there, or others are first */
+    NARU_PERMITS_SETTLED, /* this participant was settled: naru__permits_begin */
+    NARU_PERMITS_RECORDS, /* `records` is too small */
+    NARU_PERMITS_DAMAGED  /* what stands there cannot be */
+};
+
+static inline uint64_t naru__permits_count(const struct naru_permits *p, uint64_t word)
+{
+    return word >> NARU_LOCK_COUNT_SHIFT & (p->plain ? UINT64_C(0xffffffff) : UINT64_C(0xfffff));
+}
+static inline uint32_t naru__permits_member(uint64_t word)
+{
+    return (uint32_t)(word >> NARU_LOCK_MEMBER_SHIFT & 0xfff);
+}
+static inline uint64_t naru__permits_ticket(uint64_t word)
+{
+    return word >> NARU_LOCK_TICKET_SHIFT;
+}
+static inline uint64_t naru__permits_word(uint64_t count, uint64_t member, uint64_t ticket,
+                                          uint64_t flags)
+{
+    return (ticket & NARU_LOCK_TICKET_MASK) << NARU_LOCK_TICKET_SHIFT |
+           member << NARU_LOCK_MEMBER_SHIFT | count << NARU_LOCK_COUNT_SHIFT | flags;
+}
+/* How many this participant owns, as it says itself. */
+static inline uint64_t naru__permits_owned(const struct naru_permits *p)
+{
+    /* relaxed: this participant alone writes it */
+    return atomic_load_explicit(&p->members[p->me].kind[NARU_LOCK_OWNED], memory_order_relaxed) &
+           0xfffff;
+}
+
+/* Of a new object. */
+void naru__permits_init(struct naru_lock_state *, uint64_t value, bool plain);
+/* A participant begins, or goes on after it was settled: it owns nothing. Its record is its own. */
+void naru__permits_begin(struct naru_permits *);
+bool naru__permits_settled(const struct naru_permits *);
+
+/* Takes n, or gives back n that are owned (plain: any). first: this one is first in the queue. One
+ * thread of a participant at a time, unless plain. ret_word: what the word was then. */
+int naru__permits_take(struct naru_permits *, uint64_t n, bool first, uint64_t *ret_word);
+int naru__permits_give(struct naru_permits *, uint64_t n, uint64_t *ret_word);
+/* The same where this participant was the last to change the word, and nothing stands in the way:
+ * false: nothing was done. n: how many are taken; below 0: given back, and owned. */
+static inline bool naru__permits_fast(struct naru_permits *p, int64_t n, uint64_t *ret_word)
+{
+    _Atomic uint64_t *record = p->members[p->me].kind;
+    /* orders as in lock.c: look(), change() */
+    uint64_t was = atomic_load_explicit(&p->state->word, memory_order_acquire);
+    uint64_t settle = atomic_load_explicit(&record[NARU_LOCK_SETTLE], memory_order_acquire);
+    uint64_t owned = atomic_load_explicit(&record[NARU_LOCK_OWNED], memory_order_relaxed);
+    int64_t left = (int64_t)(was >> NARU_LOCK_COUNT_SHIFT & 0xfffff) - n;
+    int64_t owns = (int64_t)(owned & 0xfffff) + n;
+    *ret_word = was;
+    if (__builtin_expect(settle != 0 || naru__permits_member(was) != p->me ||
+                             naru__permits_ticket(was) != owned >> 20 || left < 0 || owns < 0 ||
+                             (uint64_t)left > p->max || (uint64_t)owns > p->max ||
+                             (n > 0 && (was & NARU_LOCK_QUEUED)),
+                         0))
+        return false;
+    uint64_t intent = (((owned >> 20) + 1) & NARU_LOCK_TICKET_MASK) << 20 | (uint64_t)owns;
+    uint64_t to =
+        was + (UINT64_C(1) << NARU_LOCK_TICKET_SHIFT) - ((uint64_t)n << NARU_LOCK_COUNT_SHIFT);
+    atomic_store_explicit(&record[NARU_LOCK_INTENT], intent, memory_order_release);
+    if (__builtin_expect(!atomic_compare_exchange_strong(&p->state->word, &was, to), 0))
+        return false;
+    atomic_store_explicit(&record[NARU_LOCK_OWNED], intent, memory_order_release);
+    return true;
+}
+/* Sets and clears flags of the word; *ret_word: what it was before. */
+void naru__permits_flag(struct naru_permits *, uint64_t set, uint64_t clear, uint64_t *ret_word);
+
+/* Takes everything from participant m; one settler at a time. `flag`: set in the word if m owned
+ * exclusively (all there are). ret_n: how many came back. */
+int naru__permits_settle(struct naru_permits *, uint32_t m, uint64_t flag, uint64_t *ret_n);
+/* ... who is dead: its record is as a new one's. */
+void naru__permits_forget(struct naru_permits *, uint32_t m);
+
+#endif
