@@ -54,7 +54,7 @@ rows() {
 
 @test "throughput and latency are measured, and absent where nobody measured them" {
     rows 'map(select(.mb_s)) | length >= 8 and all(.mb_s > 1)'
-    rows 'map(select(.p50_ns)) | length >= 5 and all(.p50_ns > 100)'
+    rows 'map(select(.p50_ns)) | length >= 5 and all(.p50_ns > 0)'
     rows 'all([.[] | select(. == null)] | length == 0)'
 }
 
