@@ -283,7 +283,8 @@ const struct adapter bench_in_place_shm = {.name = "naru shm connection, in plac
                                            .send = in_place_send,
                                            .recv = in_place_recv,
                                            .detach = shm_detach,
-                                           .min_size = 16};
+                                           .min_size = 16,
+                                           .modes = 1u << BENCH_LATENCY};
 const struct adapter bench_sleeping_shm = {.name = "naru shm connection, NARU_SLEEP",
                                            .url = "shm:",
                                            .reference = "bare futex",

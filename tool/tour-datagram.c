@@ -316,7 +316,7 @@ const struct scene datagram_scenes[] = {
     QUEUE("udp://127.0.0.1:0", "a plain socket writes", -1, plain_sender),
     QUEUE("udp://127.0.0.1:0", "a plain socket reads", -1, plain_receiver),
     QUEUE("udp://127.0.0.1:0", "receiver killed", 1, dies),
-    SCENE("udp://239.255.77.1%lo:50077", NARU_NOUN_TOPIC, "one-way", "1 publisher, 2 subscribers",
+    SCENE("udp://239.255.77.1%lo:%p", NARU_NOUN_TOPIC, "one-way", "1 publisher, 2 subscribers",
           3, -1, start_topic, next_topic),
     {0},
 };

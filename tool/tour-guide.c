@@ -318,8 +318,13 @@ static void name_url(const struct tour *tour, const struct scene *scene, struct 
 {
     const char *place = strstr(scene->url, "%s"); /* the tour's directory stands there */
     const char *name = tour->directory;
+    char port[16];
     if (place && place[2] == '-') /* a name without a directory */
         name = strrchr(name, '/') + 1;
+    if (!place && (place = strstr(scene->url, "%p"))) { /* a port that no other tour has */
+        snprintf(port, sizeof port, "%d", 20000 + (int)getpid() % 12000);
+        name = port;
+    }
     snprintf(row->url, sizeof row->url, "%.*s%s%s",
              (int)(place ? place - scene->url : (long)strlen(scene->url)), scene->url,
              place ? name : "", place ? place + 2 : "");

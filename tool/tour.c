@@ -16,10 +16,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const struct scene *const all_scenes[] = {pipe_scenes,   fifo_scenes,     mq_scenes,
-                                                 socket_scenes, datagram_scenes, shm_scenes,
-                                                 region_scenes};
-static const struct role *const all_roles[] = {pipe_roles, fifo_roles, mq_roles, socket_roles,
+static const struct scene *const all_scenes[] = {
+    pipe_scenes, fifo_scenes, mq_scenes, socket_scenes, datagram_scenes, shm_scenes, region_scenes};
+static const struct role *const all_roles[] = {pipe_roles,     fifo_roles,   mq_roles, socket_roles,
                                                datagram_roles, region_roles, shm_roles};
 
 enum {
@@ -49,10 +48,11 @@ static const char *unit_of(const struct row *row)
     return row->scene->unit ? row->scene->unit : stream ? row->kind->unit : "message";
 }
 
-/* The URL without the tour's own directory. */
+/* The URL without the tour's own directory, or port. */
 static const char *short_url(const struct row *row, char *buf, size_t n)
 {
     const char *form = row->scene->url, *place = strstr(form, "%s");
+    place = place ? place : strstr(form, "%p");
     snprintf(buf, n, "%.*s%s%s", (int)(place ? place - form : (long)strlen(form)), form,
              place ? "..." : "", place ? place + 2 : "");
     return buf;

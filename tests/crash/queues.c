@@ -213,7 +213,7 @@ static void former(struct world *w)
     }
     if (w->state == FULL)
         id = fill_up(w, c, id, 100);
-    else if (w->state < sizeof n_of / sizeof *n_of)
+    else if ((size_t)w->state < sizeof n_of / sizeof *n_of)
         id = fill_up(w, c, id, n_of[w->state]);
     for (int i = 0; w->state == WRAPPED && i < 40; i++) {
         id = fill_up(w, c, id, i < 5 ? 2 : 1);
