@@ -3,6 +3,7 @@
  * ThreadSanitizer sees no race between two; and memory that holds anything, for AddressSanitizer.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -250,7 +251,8 @@ static void cursors(void **state)
 }
 
 static _Atomic bool flipping;
-static _Atomic unsigned long flips_allowed; /* so that neither thread outruns the other */
+/* So that neither thread outruns the other, whatever the scheduler does. */
+static _Atomic unsigned long flips_allowed, flips_done;
 
 __attribute__((no_sanitize("thread"))) static void *flip(void *unused)
 {
@@ -266,6 +268,7 @@ __attribute__((no_sanitize("thread"))) static void *flip(void *unused)
         z = z * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
         size_t at = NARU_RING_SLOTS_AT + (size_t)((z >> 20) % (r.header.file - NARU_RING_SLOTS_AT));
         bytes[at] ^= (uint8_t)(z >> 56);
+        atomic_store_explicit(&flips_done, flips, memory_order_relaxed);
     }
     return unused;
 }
@@ -279,10 +282,13 @@ static void flipped(void **state)
     (void)state;
     make_ring(16384);
     atomic_store(&flips_allowed, 0);
+    atomic_store(&flips_done, 0);
     atomic_store(&flipping, true);
     pthread_create(&thread, NULL, flip, NULL);
     for (unsigned long i = 0; i < n; i++) {
         atomic_store_explicit(&flips_allowed, 4 * i, memory_order_relaxed);
+        while (atomic_load_explicit(&flips_done, memory_order_relaxed) + 400 < 4 * i)
+            sched_yield();
         for (int k = 0; i % 40 == 0 && k < 40; k++) /* they lie there for a while */
             (void)send_one(pseudo_random());
         int seen = naru__ring_look(&r.rx);
