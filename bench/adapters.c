@@ -2,6 +2,7 @@
 /* adapters.c - naru beside the raw system calls of the same kind. A further kind is a few functions
  * and a row of the table at the end. */
 #include "bench/adapters.h"
+#include "bench/peers/peers.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -344,6 +345,14 @@ const struct adapter *const bench_adapters[] = {
     &bench_sleeping_shm,
     &bench_bare_eventfd,
     &bench_polled_shm,
+#ifdef NARU_BENCH_PEERS
+    &bench_zmq,
+    &bench_nng,
+    &bench_iceoryx,
+    &bench_iceoryx_in_place,
+    &bench_iceoryx_asleep,
+    &bench_boost,
+#endif
     /* regions */
     &bench_raw_memfd,
     &bench_naru_region,
