@@ -40,7 +40,7 @@ static struct jobs {
     struct job job[JOBS_MAX];
 } * jobs;
 
-static int64_t deadline;
+static int64_t started, deadline;
 
 static bool wanted(enum mode mode, const struct scenario *s)
 {
@@ -140,14 +140,44 @@ static void each_cleaner(struct world *w, struct job *job)
     }
 }
 
+/* The first run, which also says which points there are. */
 static void images(struct world *w, struct job *job)
 {
     w->seed = options.seed * 8;
-    /* the first run also says which points there are */
     job->scenario->no_images ? record_points(w, job) : run_images(w, job, NULL);
-    uint64_t most = options.all ? 8 * job->tally.total[IMAGES] : quota(IMAGES), before = 0;
-    for (uint64_t i = 1; wanted(IMAGES, job->scenario) && !stopped(job, IMAGES) &&
-                         job->tally.total[IMAGES] < most && job->tally.total[IMAGES] > before;
+}
+
+/* The same once more, with other seeds. An image of names costs four times one of memory alone: it
+ * is made once, and the others fill up the number, if there are any. */
+static bool is_repeated(const struct scenario *s)
+{
+    bool cheap = false;
+    for (unsigned i = 0; i < jobs->n; i++)
+        cheap |= wanted(IMAGES, jobs->job[i].scenario) && !jobs->job[i].scenario->names;
+    return wanted(IMAGES, s) && (options.all || !cheap || !s->names);
+}
+
+static uint64_t images_left(void)
+{
+    unsigned long all = options.points ? options.points : usual[IMAGES];
+    uint64_t once = 0;
+    unsigned with = 0;
+    for (unsigned i = 0; i < jobs->n; i++) {
+        if (is_repeated(jobs->job[i].scenario))
+            with++;
+        else
+            once += jobs->job[i].tally.total[IMAGES];
+    }
+    return with && all > once ? (all - once + with - 1) / with : 0;
+}
+
+static void more_images(struct world *w, struct job *job)
+{
+    if (!is_repeated(job->scenario))
+        return;
+    uint64_t most = options.all ? 8 * job->tally.total[IMAGES] : images_left(), before = 0;
+    for (uint64_t i = 1; !stopped(job, IMAGES) && job->tally.total[IMAGES] < most &&
+                         job->tally.total[IMAGES] > before;
          i++) {
         before = job->tally.total[IMAGES];
         w->seed = options.seed * 8 + i % 8;
@@ -155,8 +185,9 @@ static void images(struct world *w, struct job *job)
     }
 }
 
-static void run_mode(struct world *w, struct job *job, enum mode mode)
+static void run_phase(struct world *w, struct job *job, int phase)
 {
+    enum mode mode = phase == MODES ? IMAGES : (enum mode)phase;
     w->scenario = job->scenario;
     w->operation = job->operation;
     w->state = job->state;
@@ -164,10 +195,12 @@ static void run_mode(struct world *w, struct job *job, enum mode mode)
     code_choose(job->scenario->rooms);
     if (options.first && stopped(job, mode))
         return;
-    if (mode == IMAGES)
+    if (phase == IMAGES)
         images(w, job);
     else if (!wanted(mode, job->scenario))
         return;
+    else if (phase == MODES)
+        more_images(w, job);
     else if (mode == KILLS && record_calls(w, job))
         each_point(w, job, KILLS, run_kill);
     else if (mode == PAUSES)
@@ -186,21 +219,23 @@ static void pin(long core)
     sched_setaffinity(0, sizeof set, &set);
 }
 
-/* What part of the budget is used up when a mode ends, and a job within it. */
-static const double share[MODES + 1] = {0, 0.35, 0.65, 0.8, 1};
+/* A phase is a mode, and in the end the images that are made again. What part of the budget is used
+ * up when a phase ends; one that took longer takes of all that follow. */
+static const double share[MODES + 2] = {0, 0.25, 0.5, 0.65, 0.8, 1};
 
 static void drive(long core, long cores)
 {
     pin(core);
     shm_own();
     struct world *w = world_new();
-    int64_t begin = clock_now(), whole = deadline - begin;
-    for (int mode = 0; mode < MODES; mode++) {
+    int64_t end = deadline;
+    for (int phase = 0; phase <= MODES; phase++) {
+        int64_t begin = clock_now();
+        double time =
+            (double)(end - begin) * (share[phase + 1] - share[phase]) / (1 - share[phase]);
         for (unsigned i = (unsigned)core; i < jobs->n; i += (unsigned)cores) {
-            double part = (i + 1.0) / jobs->n;
-            deadline = begin + (int64_t)((double)whole * (share[mode] * (1 - part) +
-                                                          share[mode + 1] * part));
-            run_mode(w, &jobs->job[i], (enum mode)mode);
+            deadline = begin + (int64_t)(time * (i + 1.0) / jobs->n);
+            run_phase(w, &jobs->job[i], phase);
         }
     }
     fflush(stdout);
@@ -312,8 +347,6 @@ static void write_json(int argc, char **argv, unsigned all, unsigned missed)
 {
     FILE *f = fopen(options.json, "w");
     struct tally t = sum(NULL, -1);
-    double p50, p99, max;
-    size_t n = report_delays(&p50, &p99, &max);
     if (!f) {
         perror(options.json);
         exit(2);
@@ -321,15 +354,15 @@ static void write_json(int argc, char **argv, unsigned all, unsigned missed)
     fprintf(f, "{\n  \"command\": \"");
     for (int i = 0; i < argc; i++)
         fprintf(f, "%s%s", i ? " " : "", i ? argv[i] : "crash");
-    fprintf(f, "\",\n  \"commit\": \"%s\",\n  \"seed\": %llu,\n",
-            getenv("COMMIT") ? getenv("COMMIT") : "", (unsigned long long)options.seed);
+    fprintf(f, "\",\n  \"commit\": \"%s\",\n  \"seed\": %llu,\n  \"seconds\": %lld,\n",
+            getenv("COMMIT") ? getenv("COMMIT") : "", (unsigned long long)options.seed,
+            (long long)((clock_now() - started) / 1000000000));
     for (int m = 0; m < MODES; m++)
         fprintf(f, "  \"%s\": {\"distinct\": %llu, \"total\": %llu, \"failures\": %llu},\n",
                 mode_names[m], (unsigned long long)t.distinct[m], (unsigned long long)t.total[m],
                 (unsigned long long)t.failures[m]);
     fprintf(f, "  \"copies\": %llu,\n", (unsigned long long)t.copies);
-    fprintf(f, "  \"going_on_us\": {\"n\": %zu, \"p50\": %.0f, \"p99\": %.0f, \"max\": %.0f},\n", n,
-            p50, p99, max);
+    write_delays(f);
     fprintf(f, "  \"instructions\": {\"all\": %u, \"unreached\": %u},\n  \"operations\": [", all,
             missed);
     const char *comma = "";
@@ -374,15 +407,12 @@ static int sweep(int argc, char **argv)
                 bad += !print_operation(++n, scenarios[i], o);
     printf("%sok %d - the drivers ended well\n1..%d\n", ran ? "" : "not ", n + 1, n + 1);
     struct tally t = sum(NULL, -1);
-    double p50, p99, max;
     unsigned all, missed;
     for (int m = 0; m < MODES; m++)
         printf("# %s: %llu distinct points, %llu in all, %llu missed, %llu failures\n",
                mode_names[m], (unsigned long long)t.distinct[m], (unsigned long long)t.total[m],
                (unsigned long long)t.missed[m], (unsigned long long)t.failures[m]);
-    size_t delays = report_delays(&p50, &p99, &max);
-    printf("# survivors went on after p50 %.0f, p99 %.0f, max %.0f us (%zu)\n", p50, p99, max,
-           delays);
+    print_delays();
     if (!options.first) {
         code_unreached(&all, &missed,
                        options.all || (options.scenario && !strchr(options.scenario, ',')) ? stdout
@@ -569,7 +599,8 @@ int main(int argc, char **argv)
     }
     report_begin();
     jobs = rig_memory(sizeof *jobs);
-    deadline = clock_now() + (int64_t)options.budget * 1000000000;
+    started = clock_now();
+    deadline = started + (int64_t)options.budget * 1000000000;
     char(*text)[300] = rig_memory(N_SCENARIOS * sizeof *text);
     ask_missing(text);
     if (options.replay)

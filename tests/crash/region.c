@@ -1,29 +1,38 @@
 /* SPDX-License-Identifier: MIT */
-/* region.c - regions with a name: made, opened, grown, closed, removed.
+/* region.c - regions with a name: made, opened, grown, closed, removed, and swept up after.
  *
  * The subject dies at it. Whoever opens the name then finds a whole region or none: of the size
  * that it was made with, or of the one that it was grown to, with the bytes that were written, and
- * every byte of it is memory. Who had it open before goes on to use it. */
+ * every byte of it is memory. Who had it open before goes on to use it, at the same address. While
+ * the subject sleeps nobody sweeps what it is making or removing. */
 #include "rig.h"
 
 #include <errno.h>
 #include <naru/naru.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define URL "shm:region"
-enum { SMALL = 20000, LARGE = 90000, MOST = 200000 };
+#define OTHER "shm:other"
+enum { SMALL = 5000, MIDDLE = 9000, LARGE = 18000, MOST = 40000 };
 
-enum { CREATE, OPEN, GROW, CLOSE, REMOVE };
-static const char *const operations[] = {"create", "open", "grow", "close", "remove", NULL};
+enum { CREATE, OPEN, GROW, CLOSE, REMOVE, COLLECT };
+static const char *const operations[] = {"create", "open",    "grow", "close",
+                                         "remove", "collect", NULL};
 
-/* stale: one who had it open has died. contended: another has it open, and works in it. */
-enum { ABSENT, PRESENT, STALE, CONTENDED };
-static const char *const states[] = {"absent", "present", "stale", "contended", NULL};
-static const char *const rooms[] = {"/src/region/", "/src/object/", "/src/api/region.c", NULL};
+/* stale: one who had it open has died. littered: so have a maker and a remover, of others. grown:
+ * it was already, once. contended: another has it open, and works in it. */
+enum { ABSENT, PRESENT, STALE, LITTERED, GROWN_BEFORE, CONTENDED };
+static const char *const states[] = {"absent", "present",   "stale", "littered",
+                                     "grown",  "contended", NULL};
+static const char *const rooms[] = {
+    "/src/region/file.c",  "/src/region/region.c", "/src/region/shm.c",  "/src/object/object.c",
+    "/src/object/names.c", "/src/api/region.c",    "/src/api/collect.c", NULL};
 
 enum { MADE, REMOVED, GROWN }; /* in the log's own words: the subject's call has said so */
 
@@ -39,6 +48,25 @@ static naru_region *make(struct world *w)
     return r;
 }
 
+/* What a maker and a remover leave that were killed just before their last step. */
+static void litter(struct world *w)
+{
+    static const char *const left[] = {".new-0123456789abcdef", ".dead-0123456789abcdef"};
+    char own[64], from[96], to[96];
+    snprintf(own, sizeof own, "/dev/shm/naru-%u", geteuid());
+    snprintf(from, sizeof from, "%s/%s", own, strchr(OTHER, ':') + 1);
+    for (int i = 0; i < 2; i++) {
+        naru_region *r;
+        snprintf(to, sizeof to, "%s/%s", own, left[i]);
+        if (naru_region_create(OTHER, SMALL, &sizes, &r) < 0 || rename(from, to) != 0)
+            failed(w, "no litter: %s", naru_why());
+        naru_region_close(r);
+    }
+    snprintf(to, sizeof to, "%s/.new-empty", own);
+    if (mkdir(to, 0700) != 0)
+        failed(w, "no litter: %s", strerror(errno));
+}
+
 static void prepare(struct world *w)
 {
     if (w->state == ABSENT)
@@ -47,6 +75,10 @@ static void prepare(struct world *w)
     if (pid == 0) {
         naru_region *r = make(w);
         naru_region_write(r, 0, mark, sizeof mark);
+        if (w->state == LITTERED)
+            litter(w);
+        if (w->state == GROWN_BEFORE && naru_region_grow(r, MIDDLE) < 0)
+            failed(w, "growing it at first: %s", naru_why());
         if (w->state == STALE)
             kill(getpid(), SIGKILL);
         naru_region_close(r);
@@ -81,6 +113,11 @@ static void operate(struct world *w)
         w->log->own[GROWN] = 1;
     if (w->operation == REMOVE && naru_remove(URL) == 0)
         w->log->own[REMOVED] = 1;
+    struct naru_collected c = {.size = sizeof c};
+    if (w->operation == COLLECT && w->state != ABSENT && naru_collect(URL, 0, &c) < 0)
+        failed(w, "cleaning up after members: %s", naru_why());
+    if (w->operation == COLLECT && naru_collect("shm:", 0, &c) < 0)
+        failed(w, "sweeping: %s", naru_why());
     if (w->operation == CLOSE)
         r = NULL, naru_region_close(w->object);
     w->object = r;
@@ -92,7 +129,8 @@ static void use(struct world *w, naru_region *r)
     char got[sizeof mark] = "";
     size_t size = naru_region_size(r);
     bool grown = w->log->own[GROWN];
-    if (size != SMALL && (w->operation != GROW || size != LARGE))
+    if (size != (w->state == GROWN_BEFORE ? MIDDLE : SMALL) &&
+        (w->operation != GROW || size != LARGE))
         failed(w, "it has %zu bytes", size);
     if (grown && size != LARGE && naru_region_size(r) != LARGE)
         failed(w, "it had grown, and has %zu bytes", size);
@@ -107,13 +145,39 @@ static void use(struct world *w, naru_region *r)
         failed(w, "writing gave %s", naru_why());
 }
 
+/* One's own, whose removal sweeps: what a sleeper is at is still there when it wakes. */
+static void make_and_remove(struct world *w, int who)
+{
+    char url[32];
+    naru_region *r;
+    snprintf(url, sizeof url, "shm:survivor-%d", who);
+    if (naru_region_create(url, SMALL, &sizes, &r) < 0)
+        failed(w, "meanwhile another one could not be made: %s", naru_why());
+    naru_region_close(r);
+    if (naru_remove(url) < 0)
+        failed(w, "meanwhile another one could not be removed: %s", naru_why());
+}
+
 static void survive(struct world *w, int who, enum fate fate)
 {
     bool made = w->log->own[MADE], removed = w->log->own[REMOVED];
+    /* whoever opens what a sleeper is removing waits for 2 s, and is told of it: tests/object.c */
+    bool held_up = fate == PAUSED && w->operation == REMOVE;
     naru_region *r = w->object;
+    const void *data = r ? naru_region_data(r) : NULL;
     if (r && who != 0)
         use(w, r);
-    if (fate != LIVES || who != 0) {
+    if (fate == PAUSED)
+        make_and_remove(w, who);
+    if (fate == LIVES && w->operation == REMOVE && !removed)
+        failed(w, "it was not removed by the one who woke again");
+    if (fate == LIVES && w->operation == GROW && !w->log->own[GROWN])
+        failed(w, "it was not grown by the one who woke again");
+    if (fate == LIVES && w->operation == CREATE && !made)
+        failed(w, "it was not made by the one who woke again");
+    if (r && naru_region_data(r) != data)
+        failed(w, "it has moved");
+    if (!held_up && (fate != LIVES || who != 0)) {
         naru_region *other = NULL;
         int code = naru_region_open(URL, NARU_READ | NARU_WRITE, NULL, &other);
         if (code == 0)
@@ -156,8 +220,6 @@ const struct scenario region_scenario = {
     .states = states,
     .rooms = rooms,
     .participants = 3,
-    .no_images = true, /* whose locks would be those of the living */
-    .no_pauses = true, /* a remover that was stopped holds the next opener up, who says so */
     .names = true,
     .prepare = prepare,
     .attach = attach,

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DELAYS_MAX = 1 << 17, PRINTED_MAX = 3 };
+enum { DELAYS_MAX = 1 << 19, PRINTED_MAX = 3 };
 
 static struct shared {
     _Atomic uint32_t n;
@@ -30,18 +30,52 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-size_t report_delays(double *ret_p50, double *ret_p99, double *ret_max)
+struct delays report_delays(void)
 {
-    size_t n = delays->n < DELAYS_MAX ? delays->n : DELAYS_MAX;
+    struct delays d = {.n = delays->n < DELAYS_MAX ? delays->n : DELAYS_MAX};
     uint32_t *list = (uint32_t *)delays->microseconds;
-    *ret_p50 = *ret_p99 = *ret_max = 0;
-    if (n == 0)
-        return 0;
-    qsort(list, n, sizeof *list, by_size);
-    *ret_p50 = list[n / 2];
-    *ret_p99 = list[n * 99 / 100];
-    *ret_max = list[n - 1];
-    return n;
+    if (d.n == 0)
+        return d;
+    qsort(list, d.n, sizeof *list, by_size);
+    d.p50 = list[d.n / 2];
+    d.p90 = list[d.n * 9 / 10];
+    d.p99 = list[d.n * 99 / 100];
+    d.p999 = list[d.n * 999 / 1000];
+    d.max = list[d.n - 1];
+    for (size_t i = 0; i < d.n; i++) {
+        int k = 0;
+        while (k < DELAY_CLASSES - 1 && list[i] >> k)
+            k++;
+        d.below[k]++;
+    }
+    return d;
+}
+
+void print_delays(void)
+{
+    struct delays d = report_delays();
+    printf("# survivors went on after p50 %u, p90 %u, p99 %u, p99.9 %u, max %u us (%zu)\n", d.p50,
+           d.p90, d.p99, d.p999, d.max, d.n);
+    for (int k = 0; k < DELAY_CLASSES; k++)
+        if (d.below[k])
+            printf("#   below %7u us: %6zu, %5.1f %%\n", 1u << k, d.below[k],
+                   100.0 * (double)d.below[k] / (double)d.n);
+}
+
+void write_delays(FILE *f)
+{
+    struct delays d = report_delays();
+    const char *comma = "";
+    fprintf(f,
+            "  \"going_on_us\": {\"n\": %zu, \"p50\": %u, \"p90\": %u, \"p99\": %u, "
+            "\"p99.9\": %u, \"max\": %u,\n    \"below\": {",
+            d.n, d.p50, d.p90, d.p99, d.p999, d.max);
+    for (int k = 0; k < DELAY_CLASSES; k++)
+        if (d.below[k]) {
+            fprintf(f, "%s\"%u\": %zu", comma, 1u << k, d.below[k]);
+            comma = ", ";
+        }
+    fprintf(f, "}},\n");
 }
 
 void report_failure(struct world *w, struct job *job, enum mode mode, struct point point,

@@ -253,7 +253,15 @@ void report_begin(void); /* before the drivers are forked */
 void report_failure(struct world *, struct job *, enum mode, struct point,
                     const struct point *second);
 void report_delay(int64_t ns);
-/* How many delays, and three of their quantiles in microseconds. */
-size_t report_delays(double *ret_p50, double *ret_p99, double *ret_max);
+/* How long survivors were held up. below[k]: how many less than 2^k microseconds, and not less than
+ * half of it; the last class has all longer ones, too. */
+enum { DELAY_CLASSES = 24 };
+struct delays {
+    size_t n, below[DELAY_CLASSES];
+    unsigned p50, p90, p99, p999, max;
+};
+struct delays report_delays(void);
+void print_delays(void);
+void write_delays(FILE *);
 
 #endif
