@@ -19,13 +19,19 @@
  *   posix-sem:/name             what sem_open opens; plain. Neither a descriptor nor naru_cancel
  *   sysv-sem:/path#id, 0xKEY    what semget finds, its first semaphore. Owned: with SEM_UNDO
  *
+ * A mutex is had by one, a rwlock by any number of readers or one writer; both are shm: or lie in a
+ * region, too. If a mutex's owner or a writer dies, what it guarded may be half changed: so every
+ * next owner is told, by -EOWNERDEAD, until one has made it whole and recovers the lock, or gives
+ * it up. A reader that dies just reads no more.
+ *
  * Death is what the kernel says, never a guess: a process that is stopped keeps what it has, and
  * others wait for it until their time passes; the sentence names it. What hangs for ever can lose
  * its permits by name (naru_semaphore_revoke); its release is -EPERM then, and no surplus.
  *
- * Any number of threads may use one handle; it is the owner, not the thread. A lock in memory that
- * a hostile process may write protects nobody: naru checks what it reads there, and answers
- * -EPROTO. */
+ * Any number of threads may use one handle. As regards death and closing the handle is the owner;
+ * of a mutex and a rwlock the thread besides: threads of one handle keep each other out, and only
+ * who has it unlocks it. A lock in memory that a hostile process may write protects nobody: naru
+ * checks what it reads there, and answers -EPROTO. */
 #ifndef NARU_LOCK_H
 #define NARU_LOCK_H
 
@@ -37,6 +43,8 @@ extern "C" {
 #endif
 
 typedef struct naru_semaphore naru_semaphore;
+typedef struct naru_mutex naru_mutex;
+typedef struct naru_rwlock naru_rwlock;
 
 enum naru_semaphore_kind {
     NARU_OWNED, /* acquire and release */
@@ -44,14 +52,18 @@ enum naru_semaphore_kind {
 };
 
 /* .flags besides NARU_EXCLUSIVE, NARU_EXISTING, NARU_SPIN and NARU_SLEEP */
-#define NARU_FAIR 2048u /* who came first is served first, at the price of a wake-up each time; else
-                         * whoever is awake may be, and nobody is overtaken for ever */
+#define NARU_FAIR                                                                                  \
+    2048u /* who came first is served first, at the price of a wake-up each time; else             \
+           * whoever is awake may be, and nobody is overtaken for ever */
+#define NARU_PRIO_INHERIT                                                                          \
+    4096u /* mutexes: while others wait, its owner runs at the highest of                          \
+           * their priorities; for real-time threads */
 
 struct naru_semaphore_options {
-    size_t size;           /* sizeof(struct naru_semaphore_options) */
-    int kind;              /* NARU_OWNED, NARU_PLAIN; one that is there keeps its own */
-    unsigned value;        /* permits at creation: owned 1 ... 1048575, plain 0 ... 2147483647. 0,
-                            * opening: as it is */
+    size_t size;    /* sizeof(struct naru_semaphore_options) */
+    int kind;       /* NARU_OWNED, NARU_PLAIN; one that is there keeps its own */
+    unsigned value; /* permits at creation: owned 1 ... 1048575, plain 0 ... 2147483647. 0,
+                     * opening: as it is */
     unsigned flags;
     mode_t mode;           /* of what this call creates, 0: 0600 */
     unsigned participants; /* handles at once, of a new one: up to 4095; 0: 1024, in a region 64 */
@@ -166,6 +178,189 @@ NARU_API int naru_semaphore_revoke(const char *url, pid_t pid, unsigned *ret_n);
  * Returns: NULL.
  * Thread: none other inside. Fork: works. Blocks: never. */
 NARU_API naru_semaphore *naru_semaphore_close(naru_semaphore *semaphore);
+
+/* ---- mutexes ---- */
+
+struct naru_mutex_options {
+    size_t size;           /* sizeof(struct naru_mutex_options) */
+    unsigned flags;        /* NARU_FAIR or NARU_PRIO_INHERIT; one that is there keeps its own */
+    mode_t mode;           /* of what this call creates, 0: 0600 */
+    unsigned participants; /* as of semaphores */
+};
+
+/* naru_mutex_open - opens a mutex by its name, or makes it
+ *
+ * The first opener creates; what a later one gives besides 0 must agree.
+ *
+ * With NARU_PRIO_INHERIT who waits does so in the kernel (FUTEX_LOCK_PI) and lends the owner its
+ * priority; all who take part are in one pid namespace, and naru_cancel is noticed within 50 ms.
+ *
+ * ret_mutex: owned by the caller, naru_mutex_close.
+ * Returns: 0.
+ * Errors: -EEXIST it is there with another noun, mode, or without a flag asked for (both are
+ * named), or NARU_EXCLUSIVE was given; -ENOENT NARU_EXISTING; -ENOSPC it has as many participants
+ * as it can have, or there is no room; -EACCES owner and mode; -EPROTO another version's, or
+ * damaged; -EOPNOTSUPP the kind has no mutexes, or priorities cannot be lent here; the common ones.
+ * Thread: any. Fork: works. Blocks: never. */
+NARU_API int naru_mutex_open(const char *url, const struct naru_mutex_options *options,
+                             naru_mutex **ret_mutex);
+
+/* naru_mutex_at - opens, or makes, the mutex at that place of a region
+ *
+ * As naru_semaphore_at: offset is a multiple of 128, where naru_lock_bytes() are left.
+ *
+ * ret_mutex: owned by the caller, naru_mutex_close.
+ * Returns: 0.
+ * Errors: as naru_semaphore_at and naru_mutex_open.
+ * Thread: any. Fork: works. Blocks: while another makes it. */
+NARU_API int naru_mutex_at(naru_region *region, size_t offset,
+                           const struct naru_mutex_options *options, naru_mutex **ret_mutex);
+
+/* naru_mutex_lock - waits until this thread alone has it
+ *
+ * With NARU_NOWAIT it is a try. -EOWNERDEAD: this thread has it, and the owner before died holding
+ * it; naru_mutex_dead says who. Every next owner is told the same until naru_mutex_recover or
+ * naru_mutex_give_up.
+ *
+ * Returns: 0.
+ * Errors: -EOWNERDEAD the same as 0, but for that; -EAGAIN, -ETIMEDOUT another has it (after a wait
+ * the sentence names the process); -EDEADLK this thread has it already; -ENOTRECOVERABLE it was
+ * given up; -ECANCELED; -EIDRM it was removed; -EPROTO its memory is damaged; the common ones.
+ * Thread: any. Fork: -ECHILD. Blocks: up to timeout. */
+NARU_API int naru_mutex_lock(naru_mutex *mutex, int64_t timeout);
+
+/* naru_mutex_unlock - lets the next one have it
+ *
+ * Returns: 0.
+ * Errors: -EPERM another thread has it, or nobody; -EIDRM; -EPROTO; the common ones.
+ * Thread: the one that has it. Fork: -ECHILD. Blocks: never. */
+NARU_API int naru_mutex_unlock(naru_mutex *mutex);
+
+/* naru_mutex_recover - what it guards is whole again: the next owner is told of no death
+ *
+ * It stays locked.
+ *
+ * Returns: 0.
+ * Errors: -EPERM this thread does not have it; -EINVAL nobody has died holding it; -EIDRM; the
+ * common ones.
+ * Thread: the one that has it. Fork: -ECHILD. Blocks: never. */
+NARU_API int naru_mutex_recover(naru_mutex *mutex);
+
+/* naru_mutex_give_up - what it guards cannot be made whole: unlocks it for good
+ *
+ * Everybody, those who wait too, gets -ENOTRECOVERABLE from now on; naru_remove, or zeroes in a
+ * region, make room for a new one.
+ *
+ * Returns: 0.
+ * Errors: as naru_mutex_recover.
+ * Thread: the one that has it. Fork: -ECHILD. Blocks: never. */
+NARU_API int naru_mutex_give_up(naru_mutex *mutex);
+
+/* naru_mutex_dead - who died holding it, and was not recovered from
+ *
+ * ret_pid: that process, in its own pid namespace.
+ *
+ * Returns: 1, or 0: nobody, and ret_pid is left alone.
+ * Errors: -EIDRM; the common ones.
+ * Thread: any. Fork: -ECHILD. Blocks: never. */
+NARU_API int naru_mutex_dead(naru_mutex *mutex, pid_t *ret_pid);
+
+/* naru_mutex_close - closes it, and unlocks it if this handle has it
+ *
+ * NULL: nothing happens. In a forked child the copy is freed and nothing is unlocked.
+ *
+ * Returns: NULL.
+ * Thread: none other inside. Fork: works. Blocks: never. */
+NARU_API naru_mutex *naru_mutex_close(naru_mutex *mutex);
+
+/* ---- rwlocks ---- */
+
+struct naru_rwlock_options {
+    size_t size;           /* sizeof(struct naru_rwlock_options) */
+    unsigned flags;        /* NARU_FAIR: as of semaphores */
+    mode_t mode;           /* of what this call creates, 0: 0600 */
+    unsigned participants; /* as of semaphores */
+};
+
+/* naru_rwlock_open - opens a lock for readers and writers by its name, or makes it
+ *
+ * ret_rwlock: owned by the caller, naru_rwlock_close.
+ * Returns: 0.
+ * Errors: as naru_mutex_open; -EOPNOTSUPP NARU_PRIO_INHERIT, for the kernel lends a priority to one
+ * owner, and readers are many.
+ * Thread: any. Fork: works. Blocks: never. */
+NARU_API int naru_rwlock_open(const char *url, const struct naru_rwlock_options *options,
+                              naru_rwlock **ret_rwlock);
+
+/* naru_rwlock_at - opens, or makes, the rwlock at that place of a region
+ *
+ * As naru_semaphore_at: offset is a multiple of 128, where naru_lock_bytes() are left.
+ *
+ * ret_rwlock: owned by the caller, naru_rwlock_close.
+ * Returns: 0.
+ * Errors: as naru_semaphore_at and naru_rwlock_open.
+ * Thread: any. Fork: works. Blocks: while another makes it. */
+NARU_API int naru_rwlock_at(naru_region *region, size_t offset,
+                            const struct naru_rwlock_options *options, naru_rwlock **ret_rwlock);
+
+/* naru_rwlock_read - waits until no other writes, and none waits to write that came before
+ *
+ * A writer that waits goes before readers that come later. A thread reads once at a time.
+ * -EOWNERDEAD: this thread reads, and a writer has died; what is guarded may be half changed. Who
+ * takes the lock for writing recovers it.
+ *
+ * Returns: 0.
+ * Errors: as naru_mutex_lock; -ENOMEM more threads than ever read by one handle; -EDEADLK this
+ * thread reads or writes already.
+ * Thread: any. Fork: -ECHILD. Blocks: up to timeout. */
+NARU_API int naru_rwlock_read(naru_rwlock *rwlock, int64_t timeout);
+
+/* naru_rwlock_write - waits until this thread alone has it
+ *
+ * Returns: 0.
+ * Errors: as naru_mutex_lock; -EDEADLK this thread reads or writes already.
+ * Thread: any. Fork: -ECHILD. Blocks: up to timeout. */
+NARU_API int naru_rwlock_write(naru_rwlock *rwlock, int64_t timeout);
+
+/* naru_rwlock_unlock - this thread reads, or writes, no more
+ *
+ * Returns: 0.
+ * Errors: -EPERM it does neither; else as naru_mutex_unlock.
+ * Thread: the one that has it. Fork: -ECHILD. Blocks: never. */
+NARU_API int naru_rwlock_unlock(naru_rwlock *rwlock);
+
+/* naru_rwlock_recover - what it guards is whole again: the next are told of no death
+ *
+ * It stays locked.
+ *
+ * Returns: 0.
+ * Errors: -EPERM this thread does not write; -EINVAL no writer has died; -EIDRM; the common ones.
+ * Thread: the one that writes. Fork: -ECHILD. Blocks: never. */
+NARU_API int naru_rwlock_recover(naru_rwlock *rwlock);
+
+/* naru_rwlock_give_up - what it guards cannot be made whole: as naru_mutex_give_up
+ *
+ * Returns: 0.
+ * Errors: as naru_rwlock_recover.
+ * Thread: the one that writes. Fork: -ECHILD. Blocks: never. */
+NARU_API int naru_rwlock_give_up(naru_rwlock *rwlock);
+
+/* naru_rwlock_dead - who died writing, and was not recovered from
+ *
+ * ret_pid: that process, in its own pid namespace.
+ *
+ * Returns: 1, or 0: nobody, and ret_pid is left alone.
+ * Errors: -EIDRM; the common ones.
+ * Thread: any. Fork: -ECHILD. Blocks: never. */
+NARU_API int naru_rwlock_dead(naru_rwlock *rwlock, pid_t *ret_pid);
+
+/* naru_rwlock_close - closes it; this handle's threads have it no more
+ *
+ * NULL: nothing happens. In a forked child the copy is freed and nothing is unlocked.
+ *
+ * Returns: NULL.
+ * Thread: none other inside. Fork: works. Blocks: never. */
+NARU_API naru_rwlock *naru_rwlock_close(naru_rwlock *rwlock);
 
 #ifdef __cplusplus
 }

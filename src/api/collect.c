@@ -57,9 +57,12 @@ static int collect_object(const struct naru_url *url, const struct naru_object_m
                                           .flags = NARU_EXISTING};
     struct naru_object o;
     bool lanes = meta->what == NARU_OBJECT_QUEUE || meta->what == NARU_OBJECT_TOPIC;
-    naru_object_clean *clean = lanes                                 ? naru__lanes_clean
-                               : meta->what == NARU_OBJECT_SEMAPHORE ? naru__lock_clean
-                                                                     : NULL;
+    naru_object_clean *clean = lanes ? naru__lanes_clean
+                               : meta->what == NARU_OBJECT_SEMAPHORE ||
+                                       meta->what == NARU_OBJECT_MUTEX ||
+                                       meta->what == NARU_OBJECT_RWLOCK
+                                   ? naru__lock_clean
+                                   : NULL;
     int r = naru__object_open(url, &want, &o);
     if (r < 0)
         return r;

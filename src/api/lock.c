@@ -49,15 +49,11 @@ static int check_options(const struct naru_semaphore_options *o)
     int r = naru__check_options(o, sizeof *o, "naru_semaphore_options");
     if (r < 0 || !o)
         return r;
-    if (o->flags & ~flags)
-        return naru__fail(-EINVAL, "naru_semaphore_options.flags has 0x%x, which it does not know",
-                          o->flags & ~flags);
     if (o->kind != NARU_OWNED && o->kind != NARU_PLAIN)
         return naru__fail(-EINVAL, "naru_semaphore_options.kind is %d: NARU_OWNED or NARU_PLAIN",
                           o->kind);
-    if (o->mode & ~(mode_t)07777)
-        return naru__fail(-EINVAL, "naru_semaphore_options.mode is %#o", o->mode);
-    return naru__check_waiting(o->flags);
+    return naru__lock_common("naru_semaphore_options",
+                             &(struct naru_lock_common){o->flags, flags, o->mode, o->participants});
 }
 
 int naru_semaphore_open(const char *text, const struct naru_semaphore_options *options,
@@ -76,7 +72,34 @@ size_t naru_lock_bytes(unsigned participants)
     return (size_t)naru__object_bytes(participants ? participants : 64);
 }
 
-static int place_of(const naru_region *r, size_t offset, struct naru_lock_place *ret_place)
+int naru__lock_url(const char *text, const char *noun, struct naru_url *ret_url)
+{
+    int r = naru__url_parse(text, ret_url);
+    const struct naru_url_form *form = r < 0 ? NULL : naru__url_form(ret_url->scheme);
+    if (!form)
+        return r < 0 ? r : -EINVAL;
+    r = naru__cell_check(form, NARU_NOUN_LOCK, text);
+    if (r == 0 && strcmp(ret_url->scheme, naru__shm_semaphore.scheme) != 0)
+        r = naru__fail(-EOPNOTSUPP,
+                       "%s: %s: are semaphores alone; a %s is shm:name, or in a region", text,
+                       ret_url->scheme, noun);
+    return r;
+}
+
+int naru__lock_common(const char *name, const struct naru_lock_common *o)
+{
+    if (o->flags & ~o->known)
+        return naru__fail(-EINVAL, "%s.flags has 0x%x, which it does not know", name,
+                          o->flags & ~o->known);
+    if (o->mode & ~(mode_t)07777)
+        return naru__fail(-EINVAL, "%s.mode is %#o", name, o->mode);
+    if (o->participants > NARU_LOCK_MEMBERS_MAX)
+        return naru__fail(-EINVAL, "%s.participants is %u, and the most is %d", name,
+                          o->participants, NARU_LOCK_MEMBERS_MAX);
+    return naru__check_waiting(o->flags);
+}
+
+int naru__lock_place_of(const naru_region *r, size_t offset, struct naru_lock_place *ret_place)
 {
     int code = naru__enter(r, NARU__REGION);
     if (code < 0)
@@ -106,7 +129,7 @@ int naru_semaphore_at(naru_region *region, size_t offset,
     struct naru_lock_place at;
     int r = check_options(options);
     if (r == 0)
-        r = place_of(region, offset, &at);
+        r = naru__lock_place_of(region, offset, &at);
     return r < 0 ? r
                  : naru__semaphore_place(&at, NARU_OPTIONS(naru_semaphore_options, options), ret_s);
 }

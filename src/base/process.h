@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* process.h - which process is this? Told by a page that the kernel wipes in every forked child,
- * so that asking costs one load instead of a system call. */
+ * so that asking costs one load instead of a system call. And which of its threads? */
 #ifndef NARU_BASE_PROCESS_H
 #define NARU_BASE_PROCESS_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 
@@ -20,6 +21,21 @@ static inline uint64_t naru__process(void)
     /* relaxed: as in naru__process_slow */
     uint64_t generation = page ? atomic_load_explicit(page, memory_order_relaxed) : 0;
     return __builtin_expect(generation != 0, 1) ? generation : naru__process_slow();
+}
+
+/* This thread's number: no other that runs in this process has it. */
+static inline uintptr_t naru__thread(void)
+{
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_thread_pointer)
+#define NARU__THREAD_POINTER
+#endif
+#endif
+#ifdef NARU__THREAD_POINTER /* a register, and no call */
+    return (uintptr_t)__builtin_thread_pointer();
+#else
+    return (uintptr_t)pthread_self();
+#endif
 }
 
 #endif

@@ -43,7 +43,7 @@ static const uint64_t number_mask = (UINT64_C(1) << 43) - 1;
 bool naru__lock_guard_slow(struct naru_lock *l)
 {
     struct naru_lock_guard *g = &l->guard;
-    uintptr_t self = (uintptr_t)pthread_self(), none = 0;
+    uintptr_t self = naru__thread(), none = 0;
     if (atomic_load(&g->user) == 0 && atomic_compare_exchange_strong(&g->user, &none, self))
         return naru__lock_enter(l);
     pthread_mutex_lock(&g->mutex);
@@ -73,7 +73,19 @@ static int damaged(const struct naru_lock *l)
                       l->handle.name, atomic_load(&l->permits.state->word), l->permits.max);
 }
 
-/* Who owns: ", and process 12 (make) owns 3 of 4". */
+/* "owns 3", "has it" */
+static void what_is_owned(const struct naru_lock *l, uint64_t owned, char text[32])
+{
+    uint32_t what = l->object.meta.what;
+    if (what == NARU_OBJECT_MUTEX)
+        snprintf(text, 32, "has it");
+    else if (what == NARU_OBJECT_RWLOCK)
+        snprintf(text, 32, owned == l->permits.max ? "writes" : "reads");
+    else
+        snprintf(text, 32, "owns %" PRIu64, owned);
+}
+
+/* Who owns: "; process 12 (make) owns 3". */
 static void owners(const struct naru_lock *l, char *text, size_t size)
 {
     const struct naru_permits *p = &l->permits;
@@ -81,18 +93,19 @@ static void owners(const struct naru_lock *l, char *text, size_t size)
     text[0] = '\0';
     uint32_t records = naru__object_members(&l->object);
     for (uint32_t i = 0; !p->plain && i < records && n < size; i++) {
-        char program[32] = "";
+        char program[32] = "", has[32];
         uint64_t owned = atomic_load(&p->members[i].kind[NARU_LOCK_OWNED]) & 0xfffff;
         uint32_t pid = atomic_load(&p->members[i].pid);
         if (owned == 0)
             continue;
         if (n > size / 2) {
-            n += (size_t)snprintf(text + n, size - n, ", others own more");
+            n += (size_t)snprintf(text + n, size - n, ", and more do");
             break;
         }
         naru__os_program_of((pid_t)pid, program, sizeof program);
-        n += (size_t)snprintf(text + n, size - n, "%s process %" PRIu32 " (%s) owns %" PRIu64,
-                              n ? "," : ";", pid, program, owned);
+        what_is_owned(l, owned, has);
+        n += (size_t)snprintf(text + n, size - n, "%s process %" PRIu32 " (%s) %s", n ? "," : ";",
+                              pid, program, has);
     }
 }
 
@@ -100,11 +113,24 @@ static int timed_out(const struct naru_lock *l, uint64_t n)
 {
     char who[320];
     owners(l, who, sizeof who);
+    if (l->object.meta.what != NARU_OBJECT_SEMAPHORE)
+        return naru__fail(-ETIMEDOUT, "%s: the time given passed%s", l->handle.name, who);
     return naru__fail(
         -ETIMEDOUT,
         "%s: the time given passed; %" PRIu64 " asked for, %" PRIu64 " of %" PRIu64 " free%s",
         l->handle.name, n, naru__permits_count(&l->permits, atomic_load(&l->permits.state->word)),
         l->permits.max, who);
+}
+
+static int lost(const struct naru_lock *l)
+{
+    const struct naru_lock_state *s = l->permits.state;
+    return l->object.meta.what == NARU_OBJECT_SEMAPHORE
+               ? damaged(l)
+               : naru__fail(-ENOTRECOVERABLE,
+                            "%s was given up after process %" PRIu64
+                            " had died holding it: remove it, and begin anew",
+                            l->handle.name, atomic_load(&s->dead));
 }
 
 /* ---- bits ---- */
@@ -140,6 +166,7 @@ struct turn {
     uint64_t number; /* 0: nobody waits */
     uint64_t want;
     uint32_t member;
+    bool several; /* somebody in the queue wants more than one */
 };
 
 static uint64_t number_of(uint64_t want)
@@ -159,8 +186,11 @@ static struct turn first_in(const struct naru_permits *p, uint64_t but)
                 break;
             uint64_t want = atomic_load(&p->members[m].kind[NARU_LOCK_WANT]);
             uint64_t number = number_of(want);
-            if (number && number != but && (first.number == 0 || number < first.number))
-                first = (struct turn){number, want, m};
+            if (number == 0 || number == but)
+                continue;
+            first.several |= (want & 0xfffff) > 1;
+            if (first.number == 0 || number < first.number)
+                first = (struct turn){number, want, m, first.several};
         }
     }
     return first;
@@ -189,6 +219,24 @@ static void tell_watchers(struct naru_lock *l)
 static void see_records(struct naru_lock *l)
 {
     l->permits.records = naru__object_members(&l->object);
+}
+
+/* Somebody has left the queue: if nobody is left there, the word says so. Somebody may come between
+ * the look and that: so look once more, and put it back. */
+static void queue_flags(struct naru_lock *l)
+{
+    struct naru_permits *p = &l->permits;
+    uint64_t word;
+    see_records(l);
+    struct turn next = first_in(p, 0);
+    if (next.number == 0) {
+        uint64_t clear = NARU_LOCK_QUEUED | (any_bit(p->state->watching) ? 0 : NARU_LOCK_WAITED);
+        naru__permits_flag(p, 0, clear, &word);
+        if (any_bit(p->state->waiting) || any_bit(p->state->watching))
+            naru__permits_flag(p, NARU_LOCK_WAITED, 0, &word);
+    } else if (!l->fair && !next.several) {
+        naru__permits_flag(p, 0, NARU_LOCK_QUEUED, &word);
+    }
 }
 
 void naru__lock_wake(struct naru_lock *l)
@@ -266,7 +314,6 @@ int naru__lock_clean(struct naru_object *o, uint32_t m)
     bool exclusive = o->meta.what != NARU_OBJECT_SEMAPHORE;
     p.me = NARU_LOCK_NOBODY;
     if (!p.plain) {
-        atomic_store(&s->dead, atomic_load(&o->members[m].pid));
         int r = settle(o, &p, m, exclusive ? NARU_LOCK_DIRTY : 0, &n);
         if (r < 0)
             return r;
@@ -276,12 +323,13 @@ int naru__lock_clean(struct naru_object *o, uint32_t m)
     (void)take_bit(s->waiting, m);
     (void)take_bit(s->watching, m);
     naru__object_no_doorbell(o, m);
-    struct naru_lock view = {.object = *o, .permits = p};
+    struct naru_lock view = {.object = *o, .permits = p, .fair = o->meta.option[NARU_LOCK_FAIR]};
+    queue_flags(&view); /* it may have been the one for whom others had to queue */
     naru__lock_wake(&view);
     return 0;
 }
 
-static int look_for_dead(struct naru_lock *l)
+int naru__lock_look_for_dead(struct naru_lock *l)
 {
     struct naru_lock_state *s = l->permits.state;
     uint64_t now = (uint64_t)naru__now();
@@ -328,6 +376,8 @@ static int try_take(struct naru_lock *l, uint64_t n, bool first)
             r = resettle(l);
             if (r < 0)
                 return r;
+        } else if (r == NARU_PERMITS_LOST) {
+            return lost(l);
         } else if (r == NARU_PERMITS_RECORDS && tries < SETTLED_IN_A_ROW) {
             mutex = !plain && naru__lock_enter(l);
             see_records(l);
@@ -406,7 +456,7 @@ static int sleep_once(struct naru_lock *l, struct naru_wait *w, struct waiting *
         if (slept < 0)
             r = slept;
         else if (naru__now() - now >= (TICK_MS - 10) * NARU_MS) {
-            slept = look_for_dead(l);
+            slept = naru__lock_look_for_dead(l);
             suspect(l, q);
             if (slept < 0)
                 r = slept;
@@ -416,24 +466,12 @@ static int sleep_once(struct naru_lock *l, struct naru_wait *w, struct waiting *
     return r;
 }
 
-/* Leaves the queue: if nobody is left there, the word says so. Somebody may come between the look
- * and that: so look once more, and put it back. */
 static void leave_queue(struct naru_lock *l)
 {
     struct naru_permits *p = &l->permits;
-    uint64_t word;
     atomic_store(&p->members[p->me].kind[NARU_LOCK_WANT], 0);
     (void)take_bit(p->state->waiting, p->me);
-    see_records(l);
-    struct turn next = first_in(p, 0);
-    if (next.number == 0) {
-        uint64_t clear = NARU_LOCK_QUEUED | (any_bit(p->state->watching) ? 0 : NARU_LOCK_WAITED);
-        naru__permits_flag(p, 0, clear, &word);
-        if (any_bit(p->state->waiting) || any_bit(p->state->watching))
-            naru__permits_flag(p, NARU_LOCK_WAITED, 0, &word);
-    } else if (!l->fair && (next.want & 0xfffff) == 1) {
-        naru__permits_flag(p, 0, NARU_LOCK_QUEUED, &word);
-    }
+    queue_flags(l);
     naru__lock_wake(l);
 }
 
@@ -488,7 +526,7 @@ int naru__lock_take_slow(struct naru_lock *l, uint64_t n, int64_t timeout)
             return r;
         if (timeout == NARU_NOWAIT && !looked) { /* what the dead owned may be there now */
             looked = true;
-            r = look_for_dead(l);
+            r = naru__lock_look_for_dead(l);
             if (r < 0)
                 return r;
             continue;
@@ -576,7 +614,7 @@ static int lock_watch(struct naru_handle *h, int events, struct naru_watch *ret_
                                        naru__lock_clean); /* may be what this one waits for */
         }
     } else if (!l->object.in_region && !alone(l)) {
-        (void)look_for_dead(l);
+        (void)naru__lock_look_for_dead(l);
         ret_watch->again = naru__now() + TICK_MS * NARU_MS;
     }
     ret_watch->n = n;
@@ -586,8 +624,10 @@ static int lock_watch(struct naru_handle *h, int events, struct naru_watch *ret_
 static bool lock_ready(struct naru_handle *h, int events)
 {
     struct naru_lock *l = (struct naru_lock *)h;
-    (void)events;
-    return naru__object_removed(&l->object) || possible(l, 1);
+    uint64_t word = atomic_load(&l->permits.state->word);
+    return naru__object_removed(&l->object) || word & NARU_LOCK_LOST ||
+           (events & NARU_IN && possible(l, 1)) ||
+           (events & NARU_OUT && possible(l, l->permits.max));
 }
 
 static const struct naru_handle_ops handle_ops = {
@@ -620,6 +660,8 @@ static int agree(const struct naru_object *o, void *arg)
         return naru__fail(-EPROTO, "%s: its meta is damaged", o->url);
     if (want->plain && option[NARU_LOCK_KIND] != NARU__LOCK_PLAIN)
         return naru__fail(-EEXIST, "%s has owned permits, and a plain one is asked for", o->url);
+    if (want->what != NARU_OBJECT_SEMAPHORE && value != want->value)
+        return naru__fail(-EPROTO, "%s: its meta is damaged", o->url);
     if (want->value && want->value != value)
         return naru__fail(-EEXIST,
                           "%s was made with %" PRIu64 " permits, and %" PRIu64
@@ -627,6 +669,9 @@ static int agree(const struct naru_object *o, void *arg)
                           o->url, value, want->value);
     if (want->fair && !option[NARU_LOCK_FAIR])
         return naru__fail(-EEXIST, "%s was made without NARU_FAIR, which is asked for", o->url);
+    if (want->inherit && !option[NARU_LOCK_INHERIT])
+        return naru__fail(-EEXIST, "%s was made without NARU_PRIO_INHERIT, which is asked for",
+                          o->url);
     return 0;
 }
 
@@ -641,7 +686,8 @@ static void want_object(const struct naru_lock_want *w, uint32_t members,
         .mode = w->mode,
         .option = {[NARU_LOCK_KIND] = w->plain ? NARU__LOCK_PLAIN : NARU__LOCK_OWNED,
                    [NARU_LOCK_VALUE] = w->value,
-                   [NARU_LOCK_FAIR] = w->fair},
+                   [NARU_LOCK_FAIR] = w->fair,
+                   [NARU_LOCK_INHERIT] = w->inherit ? naru__os_pid_namespace() : 0},
         .make = make,
         .agree = agree,
         .arg = (void *)(uintptr_t)w};
@@ -652,7 +698,8 @@ static int new_lock(const char *name, const struct naru_lock_want *w, struct nar
     struct naru_lock *l = naru__alloc(w->size);
     if (!l)
         return -ENOMEM;
-    int r = naru__handle_init(&l->handle, w->noun, &handle_ops, name, NARU_IN);
+    int r = naru__handle_init(&l->handle, w->noun, &handle_ops, name,
+                              w->noun == NARU__RWLOCK ? NARU_IN | NARU_OUT : NARU_IN);
     if (r < 0) {
         free(l);
         return r;
@@ -665,7 +712,7 @@ static int new_lock(const char *name, const struct naru_lock_want *w, struct nar
     return 0;
 }
 
-static void ring_all(struct naru_lock *l)
+void naru__lock_ring_all(struct naru_lock *l)
 {
     for (uint32_t w = 0; w < 64; w++) {
         uint64_t bits = atomic_load(&l->permits.state->waiting[w]);
@@ -690,7 +737,8 @@ static int join(struct naru_lock *l)
     l->fair = l->object.meta.option[NARU_LOCK_FAIR];
     atomic_store(&l->guard.user, atomic_load(&m->registered) ? 0 : 1);
     naru__object_appear(&l->object, 1);
-    ring_all(l); /* who sleeps alone, without looking for the dead, is not alone any more */
+    naru__lock_ring_all(
+        l); /* who sleeps alone, without looking for the dead, is not alone any more */
     return naru__object_removed(&l->object) ? -EAGAIN : 0;
 }
 

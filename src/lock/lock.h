@@ -34,6 +34,7 @@ struct naru_lock_want {
     enum naru_object_what what;
     enum naru_handle_noun noun;
     bool plain, fair;
+    bool inherit;   /* a mutex: priority inheritance */
     uint64_t value; /* permits, 0: as it is */
     unsigned flags;
     mode_t mode;
@@ -74,7 +75,7 @@ bool naru__lock_guard_slow(struct naru_lock *);
 static inline bool naru__lock_enter(struct naru_lock *l)
 {
     struct naru_lock_guard *g = &l->guard;
-    uintptr_t self = (uintptr_t)pthread_self();
+    uintptr_t self = naru__thread();
     /* relaxed: only a thread itself writes its own name there; the rest is guard_slow()'s */
     if (__builtin_expect(atomic_load_explicit(&g->user, memory_order_relaxed) == self, 1)) {
         atomic_store_explicit(&g->busy, 1, memory_order_relaxed);
@@ -109,6 +110,9 @@ static inline int naru__lock_take(struct naru_lock *l, uint64_t n, int64_t timeo
 
 /* Somebody may have to be woken: `word` is from before the change. */
 void naru__lock_wake(struct naru_lock *);
+/* All who sleep look again. */
+void naru__lock_ring_all(struct naru_lock *);
+int naru__lock_look_for_dead(struct naru_lock *);
 
 static inline int naru__lock_give(struct naru_lock *l, uint64_t n)
 {
@@ -138,6 +142,22 @@ static inline int naru__lock_post(struct naru_lock *l, uint64_t n)
                ? naru__lock_give_slow(l, n, r, word)
                : naru__lock_check(l);
 }
+
+/* ---- what an exclusive owner's death leaves (recover.c) ---- */
+
+/* Has one died, and nobody recovered what it guards? Whoever owns any of it may ask: only its sole
+ * owner changes that. */
+static inline bool naru__lock_dirty(const struct naru_lock *l)
+{
+    /* relaxed: this one's own exchange, by which it took it, came behind the mark */
+    return atomic_load_explicit(&l->permits.state->word, memory_order_relaxed) & NARU_LOCK_DIRTY;
+}
+int naru__lock_owner_died(const struct naru_lock *); /* -EOWNERDEAD */
+/* The pid of who died; 0: nobody, or it was recovered. */
+pid_t naru__lock_dead(const struct naru_lock *);
+/* By the sole owner. lose: nobody gets it any more; give it back then, and ring for all. */
+int naru__lock_recover(struct naru_lock *);
+int naru__lock_lose(struct naru_lock *);
 
 /* Takes everything from those participants of this pid that live, or have died. */
 int naru__lock_revoke(const struct naru_url *, pid_t pid, unsigned *ret_n);

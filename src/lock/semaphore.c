@@ -25,9 +25,6 @@ static int check(const char *name, const struct naru_semaphore_options *o)
     unsigned most = o->kind == NARU_PLAIN ? NARU_PERMITS_PLAIN_MAX : NARU_PERMITS_OWNED_MAX;
     if (o->value > most)
         return naru__fail(-EINVAL, "%s: .value is %u, and the most is %u", name, o->value, most);
-    if (o->participants > NARU_LOCK_MEMBERS_MAX)
-        return naru__fail(-EINVAL, "%s: .participants is %u, and the most is %d", name,
-                          o->participants, NARU_LOCK_MEMBERS_MAX);
     return 0;
 }
 

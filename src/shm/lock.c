@@ -136,6 +136,8 @@ int naru__permits_take(struct naru_permits *p, uint64_t n, bool first, uint64_t 
         *ret_word = was;
         if (count > p->max)
             return NARU_PERMITS_DAMAGED;
+        if (was & NARU_LOCK_LOST)
+            return NARU_PERMITS_LOST;
         if (count < n || ((was & NARU_LOCK_QUEUED) && !first))
             return NARU_PERMITS_FEW;
         uint64_t owned = p->plain ? 0 : naru__permits_owned(p) + n;
@@ -219,6 +221,7 @@ static int plan(struct naru_permits *p, uint32_t m, uint64_t *ret_plan)
 static int carry_out(struct naru_permits *p, uint32_t m, uint64_t planned, uint64_t flag)
 {
     uint64_t ticket = planned >> NARU_LOCK_TICKET_SHIFT, n = planned >> 4 & 0xfffff;
+    bool exclusive = flag && n == p->max;
     for (;;) {
         uint64_t was = atomic_load(&p->state->word);
         if (happened(p, m, ticket, was))
@@ -229,7 +232,10 @@ static int carry_out(struct naru_permits *p, uint32_t m, uint64_t planned, uint6
         int r = naru__permits_note(p, was);
         if (r)
             return r;
-        uint64_t flags = (was & NARU_LOCK_FLAGS) | (n == p->max ? flag : 0);
+        /* here, where m still owns it, so that no other's death can be noted meanwhile */
+        if (exclusive)
+            atomic_store(&p->state->dead, atomic_load(&p->members[m].pid));
+        uint64_t flags = (was & NARU_LOCK_FLAGS) | (exclusive ? flag : 0);
         uint64_t to = naru__permits_word(count + n, m, ticket, flags);
         if (atomic_compare_exchange_strong(&p->state->word, &was, to))
             return 0;

@@ -31,8 +31,9 @@ enum {
     NARU_PERMITS_PLAIN_MAX = 0x7fffffff
 };
 
-/* naru_object_meta.option of locks */
-enum { NARU_LOCK_KIND, NARU_LOCK_VALUE, NARU_LOCK_FAIR };
+/* naru_object_meta.option of locks. INHERIT: the number of the pid namespace whose threads boost
+ * each other, else 0 */
+enum { NARU_LOCK_KIND, NARU_LOCK_VALUE, NARU_LOCK_FAIR, NARU_LOCK_INHERIT };
 
 /* The word. Of an owned one: flags 4 bits, count 20, participant 12, ticket 28; of a plain one:
  * flags 4, count 32. */
@@ -56,7 +57,8 @@ struct naru_lock_state {
     _Atomic uint64_t checked; /* when somebody looked for the dead, ns */
     _Atomic uint64_t fences;  /* tickets of NOBODY */
     _Atomic uint64_t dead;    /* DIRTY: the pid of who died */
-    uint8_t more[96];
+    _Atomic uint32_t boosted; /* a futex of the kernel's with priority inheritance: a thread's id */
+    uint8_t more[92];
     _Atomic uint64_t waiting[64];  /* a bit a participant: its `want` is not 0 */
     _Atomic uint64_t watching[64]; /* ... its descriptor is to be told */
 };
@@ -98,6 +100,7 @@ enum {
     NARU_PERMITS_FEW = 1, /* not so many are there, or others are first */
     NARU_PERMITS_SETTLED, /* this participant was settled: naru__permits_begin */
     NARU_PERMITS_RECORDS, /* `records` is too small */
+    NARU_PERMITS_LOST,    /* it was given up: nobody gets any */
     NARU_PERMITS_DAMAGED  /* what stands there cannot be */
 };
 
@@ -152,7 +155,7 @@ static inline bool naru__permits_fast(struct naru_permits *p, int64_t n, uint64_
     if (__builtin_expect(settle != 0 || naru__permits_member(was) != p->me ||
                              naru__permits_ticket(was) != owned >> 20 || left < 0 || owns < 0 ||
                              (uint64_t)left > p->max || (uint64_t)owns > p->max ||
-                             (n > 0 && (was & NARU_LOCK_QUEUED)),
+                             (n > 0 && (was & (NARU_LOCK_QUEUED | NARU_LOCK_LOST))),
                          0))
         return false;
     uint64_t intent = (((owned >> 20) + 1) & NARU_LOCK_TICKET_MASK) << 20 | (uint64_t)owns;
@@ -168,7 +171,7 @@ static inline bool naru__permits_fast(struct naru_permits *p, int64_t n, uint64_
 void naru__permits_flag(struct naru_permits *, uint64_t set, uint64_t clear, uint64_t *ret_word);
 
 /* Takes everything from participant m; one settler at a time. `flag`: set in the word if m owned
- * exclusively (all there are). ret_n: how many came back. */
+ * exclusively (all there are), after its pid was noted as `dead`. ret_n: how many came back. */
 int naru__permits_settle(struct naru_permits *, uint32_t m, uint64_t flag, uint64_t *ret_n);
 /* ... who is dead: its record is as a new one's. */
 void naru__permits_forget(struct naru_permits *, uint32_t m);
