@@ -134,7 +134,7 @@ enum {
     SPIN_PROBE = 32  /* waits without spinning until it is tried again */
 };
 
-static int cores(void)
+int naru__cores(void)
 {
     static _Atomic int known; /* relaxed: an idempotent answer */
     int n = atomic_load_explicit(&known, memory_order_relaxed);
@@ -156,9 +156,9 @@ int naru__check_waiting(unsigned flags)
 /* On one core the other side could not run while this one spins. */
 void naru__set_waiting(struct naru_handle *h, unsigned flags)
 {
-    h->never_sleeps = flags & NARU_SPIN && cores() >= 2;
+    h->never_sleeps = flags & NARU_SPIN && naru__cores() >= 2;
     h->never_spins = flags & NARU_SLEEP;
-    h->can_spin = !h->never_spins && cores() >= 2;
+    h->can_spin = !h->never_spins && naru__cores() >= 2;
 }
 
 /* Till when; 1: not at all. */
@@ -167,7 +167,7 @@ static int64_t spin_end(struct naru_handle *h, int thread, int64_t now)
     struct naru_spin *spin = &h->spin[thread];
     if (h->never_sleeps)
         return NARU__NEVER;
-    if (h->never_spins || cores() < 2)
+    if (h->never_spins || naru__cores() < 2)
         return 1;
     if (spin->credit <= 0 && ++spin->skipped < SPIN_PROBE)
         return 1;

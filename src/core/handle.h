@@ -174,6 +174,9 @@ int naru__check_direction(const struct naru_handle *, int direction);
 #define naru__relax() atomic_signal_fence(memory_order_seq_cst)
 #endif
 
+/* How many processors there are, asked once. */
+int naru__cores(void);
+
 /* A wait in steps: try, and while it says -EAGAIN take a step. */
 struct naru_wait {
     struct naru_handle *handle;

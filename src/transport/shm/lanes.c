@@ -28,6 +28,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -192,14 +193,19 @@ static int check_sizes(const struct naru_object *o)
     return naru__fail(-EPROTO, "%s: its meta is damaged: the sizes do not add up", o->url);
 }
 
+/* Do more than n take part? */
+static bool outnumber(const struct shm_lanes *e, unsigned n)
+{
+    uint32_t records = naru__object_members(&e->object), there = 0;
+    for (uint32_t i = 0; i < records && there <= n; i++)
+        there += naru__member_role(atomic_load_explicit(&e->object.members[i].who,
+                                                        memory_order_relaxed)) != 0;
+    return there > n;
+}
+
 static bool alone(const struct shm_lanes *e)
 {
-    uint32_t n = naru__object_members(&e->object);
-    for (uint32_t i = 0; i < n; i++)
-        if (i != e->object.member && naru__member_role(atomic_load_explicit(
-                                         &e->object.members[i].who, memory_order_relaxed)))
-            return false;
-    return true;
+    return !outnumber(e, 1);
 }
 
 int naru__lanes_clean(struct naru_object *o, uint32_t member)
@@ -284,6 +290,22 @@ static _Atomic uint64_t *words_of(const struct shm_lanes *e, int events, bool pl
                              : e->state->armed_select;
 }
 
+/* Where participants outnumber the processors, what is waited for has mostly not had its turn yet:
+ * who lets the others run finds many messages at once, where each sleep would cost a wake-up for
+ * one, and the sleepers so woken would keep the sender from its next. */
+static bool came_by_turns(struct shm_lanes *e, const struct naru_wait *w)
+{
+    enum { TURNS = 3 };
+    if (w->slept || w->handle->never_spins || !outnumber(e, (unsigned)naru__cores()))
+        return false;
+    for (int i = 0; i < TURNS; i++) {
+        sched_yield();
+        if (possible(e, w->events))
+            return true;
+    }
+    return false;
+}
+
 static int sleep_once(struct shm_lanes *e, struct naru_wait *w, bool plain)
 {
     uint32_t me = e->object.member;
@@ -326,7 +348,7 @@ int naru__lanes_wait(struct shm_lanes *e, struct naru_wait *w, bool plain)
     if (r < 0)
         return r;
     if (r == 0)
-        return sleep_once(e, w, plain);
+        return came_by_turns(e, w) ? 0 : sleep_once(e, w, plain);
     for (int i = 0; i < LOOKS && !possible(e, w->events); i++)
         naru__relax();
     return 0;
