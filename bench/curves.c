@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* curves.c - queues and topics in shared memory as they grow: senders, receivers, subscribers
  * (more than there are processors), messages that wait, names. Rates are of messages received; the
- * processor time a message is that of all processes of a point together.
+ * processor time a message is that of all processes of a point together. "publisher" is that of
+ * the publisher alone, beside so many subscribers that are awake (x) or asleep ("asleep").
  *
- *   curves [-s SECONDS a point] [-p PROCESSES] [-q QUEUED] [-n NAMES] >queues.json */
+ *   curves [-s SECONDS a point] [-p PROCESSES] [-q QUEUED] [-n NAMES] [-c CURVE] >queues.json */
 #include <naru/naru.h>
 
 #include <errno.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -153,6 +155,118 @@ static void point(const char *curve, int x, bool topic, int senders, int receive
         all ? cpu * 1e9 / (double)all : 0);
 }
 
+/* ---- what a publisher pays ---- */
+
+enum { BURST = 2048, ROUNDS = 15, SUBSCRIBERS = 8 };
+
+static double cpu_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+/* The publisher has processor 0 for itself, where there are two: a subscriber beside it is awake
+ * then, and what else runs there is not what is measured. */
+static void keep_to(bool first)
+{
+    cpu_set_t set;
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    CPU_ZERO(&set);
+    for (int i = first ? 0 : 1; i < (first ? 1 : n); i++)
+        CPU_SET(i, &set);
+    if (n > 1)
+        sched_setaffinity(0, sizeof set, &set);
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void subscriber(unsigned flags)
+{
+    const struct naru_topic_options o = {.size = sizeof o, .flags = flags};
+    char data[SIZE];
+    naru_channel *c;
+    must(naru_topic_open(url, NARU_RECV, &o, &c));
+    atomic_fetch_add(&shared->ready, 1);
+    while (!shared->stop) {
+        ssize_t n = naru_channel_recv(c, 0, data, sizeof data, NULL, 20 * NARU_MS);
+        if (n < 0 && n != -ETIMEDOUT)
+            must((int)n);
+    }
+    naru_channel_close(c);
+    exit(0);
+}
+
+/* ns a message of bursts that fit the lane, so that nobody is waited for; asleep: one message at a
+ * time, after all have gone to sleep. */
+static double publish(naru_channel *c, bool asleep)
+{
+    char data[SIZE] = "";
+    int n = asleep ? 1 : BURST;
+    double cost[9];
+    for (size_t i = 0; i < sizeof cost / sizeof *cost; i++) {
+        must(naru_channel_flush(c, 10 * NARU_S));
+        if (asleep)
+            usleep(3000);
+        double before = cpu_now();
+        for (int k = 0; k < n; k++)
+            must(naru_channel_send(c, 1, data, sizeof data, NARU_NOWAIT));
+        cost[i] = (cpu_now() - before) / n;
+    }
+    qsort(cost, sizeof cost / sizeof *cost, sizeof *cost, compare);
+    return cost[sizeof cost / sizeof *cost / 2];
+}
+
+/* One more subscriber after the other, ROUNDS times over. */
+static void publisher(bool asleep)
+{
+    const struct naru_topic_options o = {.size = sizeof o, .capacity = 1 << 20};
+    static double cost[SUBSCRIBERS + 1][ROUNDS], growth[ROUNDS];
+    cpu_set_t before;
+    sched_getaffinity(0, sizeof before, &before);
+    keep_to(true);
+    for (int round = 0; round < ROUNDS; round++) {
+        naru_channel *c;
+        memset(shared, 0, sizeof *shared);
+        must(naru_topic_open(url, NARU_SEND, &o, &c));
+        for (int n = 0; n <= SUBSCRIBERS; n++) {
+            fflush(stdout);
+            pid_t pid = n ? fork() : 1;
+            if (pid == 0)
+                keep_to(false);
+            if (pid == 0)
+                subscriber(asleep ? NARU_SLEEP : NARU_SPIN);
+            if (pid < 0)
+                must(-ENOMEM);
+            while (shared->ready < n && !shared->failed)
+                usleep(1000);
+            cost[n][round] = publish(c, asleep);
+        }
+        growth[round] =
+            (cost[SUBSCRIBERS][round] / cost[1][round] - 1) * 100 / (SUBSCRIBERS - 1);
+        shared->stop = 1;
+        while (wait(NULL) > 0)
+            ;
+        naru_channel_close(c);
+        must(naru_remove(url));
+    }
+    sched_setaffinity(0, sizeof before, &before);
+    for (int n = 0; n <= SUBSCRIBERS; n++) {
+        qsort(cost[n], ROUNDS, sizeof **cost, compare);
+        row(asleep ? "publisher, asleep" : "publisher", (uint64_t)n, "\"cpu_ns\": %.1f",
+            cost[n][ROUNDS / 2]);
+    }
+    qsort(growth, ROUNDS, sizeof *growth, compare);
+    if (!asleep) /* of 15 the 4th and the 12th enclose the median with 96 % */
+        row("publisher, growth", SUBSCRIBERS,
+            "\"percent_a_subscriber\": %.2f, \"low\": %.2f, \"high\": %.2f",
+            growth[ROUNDS / 2], growth[3], growth[11]);
+}
+
 /* ---- many messages, many names ---- */
 
 static void queued(uint64_t n)
@@ -212,18 +326,28 @@ static void names(uint64_t n)
         (double)(now() - read) / 1e3 / (double)n);
 }
 
+static bool wants(const char *only, const char *curve)
+{
+    return !only || strcmp(only, curve) == 0;
+}
+
 int main(int argc, char **argv)
 {
     double seconds = 1;
-    int most = 64, option;
+    int first = 1, most = 64, option;
+    const char *only = NULL;
     uint64_t most_queued = 10000000, most_names = 10000;
-    while ((option = getopt(argc, argv, "s:p:q:n:")) != -1) {
+    while ((option = getopt(argc, argv, "s:f:p:q:n:c:")) != -1) {
         if (option == 's')
             seconds = atof(optarg);
         else if (option == 'p')
             most = atoi(optarg);
         else if (option == 'q')
             most_queued = strtoull(optarg, NULL, 10);
+        else if (option == 'f')
+            first = atoi(optarg);
+        else if (option == 'c')
+            only = optarg;
         else if (option == 'n')
             most_names = strtoull(optarg, NULL, 10);
         else
@@ -236,15 +360,19 @@ int main(int argc, char **argv)
     if (shared == MAP_FAILED)
         return 1;
     printf("[");
-    for (int n = 1; n <= most; n *= 2)
+    for (int n = first; n <= most && wants(only, "senders"); n *= 2)
         point("senders", n, false, n, 1, seconds);
-    for (int n = 1; n <= most; n *= 2)
+    for (int n = first; n <= most && wants(only, "receivers"); n *= 2)
         point("receivers", n, false, 1, n, seconds);
-    for (int n = 1; n <= most; n *= 2)
+    for (int n = first; n <= most && wants(only, "subscribers"); n *= 2)
         point("subscribers", n, true, 1, n, seconds);
-    for (uint64_t n = most_queued < 1000 ? most_queued : 1000; n && n <= most_queued; n *= 10)
+    if (wants(only, "publisher"))
+        for (int asleep = 0; asleep < 2; asleep++)
+            publisher(asleep);
+    for (uint64_t n = most_queued < 1000 ? most_queued : 1000;
+         n && n <= most_queued && wants(only, "queued"); n *= 10)
         queued(n);
-    for (uint64_t n = 1; n <= most_names; n *= 10)
+    for (uint64_t n = 1; n <= most_names && wants(only, "names"); n *= 10)
         names(n);
     printf("\n]\n");
     return 0;
