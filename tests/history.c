@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* history.c [--seconds N] [--seed N] [--threads] [--json FILE] - senders and receivers of a queue,
- * and of a topic, in shared memory, killed, paused, leaving and coming back at random; and whether
- * what happened can be. TAP.
+ * and of a topic, in shared memory, killed, paused, leaving and coming back at random, while the
+ * dead and what they left is collected; and whether what happened can be. TAP.
  *
  * A sender's life is a stream; its messages are numbered. What was started, acknowledged and
  * received is written into memory that all share. Of a queue: what was acknowledged is received;
@@ -63,7 +63,7 @@ static char url[64];
 static bool topic, threads;
 static int n_senders, n_receivers;
 static enum flaw flaw;
-static uint64_t seed, kills, pauses, leaves, unsure;
+static uint64_t seed, kills, pauses, leaves, unsure, taken_away;
 
 static void failed(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static void failed(const char *format, ...)
@@ -396,19 +396,32 @@ static void reap(struct seat *seat)
     }
 }
 
+/* What is dead goes, and what senders have left: which nobody may notice. */
+static void collect(void)
+{
+    struct naru_collected c = {.size = sizeof c};
+    int r = naru_collect(url, 0, &c);
+    if (r < 0 && r != -ENOENT) /* nobody has made it yet */
+        failed("cleaning up gave %d: %s", r, naru_why());
+    else if (r == 0)
+        taken_away += c.lanes;
+}
+
 static void disturb(int64_t end, uint64_t *s)
 {
     int64_t last = now();
     uint64_t did = 0;
     while (now() < end && !all->failed) {
         struct seat *seat = &all->seat[random_number(s) % (unsigned)(n_senders + n_receivers)];
-        uint64_t what = random_number(s) % 4;
+        uint64_t what = random_number(s) % 5;
         usleep((useconds_t)(2000 + random_number(s) % 20000));
         if (what == 0) {
             kill(seat->pid, SIGSTOP);
             usleep((useconds_t)(random_number(s) % 80000));
             kill(seat->pid, SIGCONT);
             pauses++;
+        } else if (what == 4) {
+            collect();
         } else {
             if (what == 1) {
                 seat->leave = true;
@@ -471,7 +484,7 @@ static bool run(double seconds)
     pthread_t id[SEATS_MAX];
     int n = n_senders + n_receivers;
     uint64_t s = seed;
-    kills = pauses = leaves = unsure = 0;
+    kills = pauses = leaves = unsure = taken_away = 0;
     all->planted = 50;
     int64_t end = now() + (int64_t)(seconds * 1e9);
     for (int i = 0; i < n; i++) {
@@ -487,6 +500,8 @@ static bool run(double seconds)
         usleep(20000);
         all->seat[random_number(&s) % (unsigned)n].leave = true;
         leaves++;
+        if (random_number(&s) % 4 == 0)
+            collect();
     }
     all->stop = true;
     for (int i = 0; i < n_senders; i++)
@@ -556,21 +571,23 @@ static void one(int n, const char *name, double seconds, int *bad)
     printf("%sok %d - %s\n", good ? "" : "not ", n, name);
     if (!good)
         printf("# %s (seed %llu)\n", all->why, (unsigned long long)seed);
-    printf(
-        "# %llu sent, %llu received, %llu again; %llu kills, %llu pauses, %llu leave; %u lives\n",
-        (unsigned long long)all->sent, (unsigned long long)all->got, (unsigned long long)all->again,
-        (unsigned long long)kills, (unsigned long long)pauses, (unsigned long long)leaves,
-        (unsigned)all->streams);
+    printf("# %llu sent, %llu received, %llu again; %llu kills, %llu pauses, %llu leave; %u lives; "
+           "%llu "
+           "empty lanes went\n",
+           (unsigned long long)all->sent, (unsigned long long)all->got,
+           (unsigned long long)all->again, (unsigned long long)kills, (unsigned long long)pauses,
+           (unsigned long long)leaves, (unsigned)all->streams, (unsigned long long)taken_away);
     fflush(stdout);
     if (json)
         fprintf(json,
                 "%s\n  \"%s\": {\"failures\": %d, \"seconds\": %.0f, \"sent\": %llu, "
                 "\"received\": %llu, \"again\": %llu, \"kills\": %llu, \"pauses\": %llu, "
-                "\"leave\": %llu, \"lives\": %u}",
+                "\"leave\": %llu, \"lives\": %u, \"lanes_taken_away\": %llu}",
                 n > 1 ? "," : "", topic ? "topic" : "queue", !good, seconds,
                 (unsigned long long)all->sent, (unsigned long long)all->got,
                 (unsigned long long)all->again, (unsigned long long)kills,
-                (unsigned long long)pauses, (unsigned long long)leaves, (unsigned)all->streams);
+                (unsigned long long)pauses, (unsigned long long)leaves, (unsigned)all->streams,
+                (unsigned long long)taken_away);
     *bad += !good;
     munmap(all, sizeof *all);
 }

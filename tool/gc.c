@@ -16,9 +16,10 @@ static int collect(struct invocation *in, const char *url)
     if (naru_collect(url, dry ? NARU_DRY_RUN : 0, &c) < 0)
         return fail_naru(in);
     if (wants_json(in)) {
-        json_t *o = json_pack("{s:s, s:b, s:I, s:I, s:I}", "url", url, "dry_run", dry,
+        json_t *o = json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I}", "url", url, "dry_run", dry,
                               "participants", (json_int_t)c.participants, "messages",
-                              (json_int_t)c.messages, "leftovers", (json_int_t)c.leftovers);
+                              (json_int_t)c.messages, "leftovers", (json_int_t)c.leftovers, "lanes",
+                              (json_int_t)c.lanes, "files", (json_int_t)c.files);
         json_line(o);
         json_decref(o);
         return 0;
@@ -28,6 +29,10 @@ static int collect(struct invocation *in, const char *url)
         printf("%s: %" PRIu64 " dead participants %s cleaned up, %" PRIu64
                " messages that they had taken can be received again\n",
                url, c.participants, done, c.messages);
+    if (c.lanes || c.files)
+        printf("%s: %" PRIu64 " empty lanes that senders had left %s removed, and %" PRIu64
+               " files that nobody needs\n",
+               url, c.lanes, done, c.files);
     if (c.leftovers)
         printf("%s: %" PRIu64 " directories of makers and removers that died %s removed\n", url,
                c.leftovers, done);
@@ -76,7 +81,8 @@ const struct command gc_command = {
     "[URL...]",
     "Without URL, or with shm:, all objects of this user; shm:/dir those in that directory. The "
     "records and claims of dead participants go, and what they had taken can be received again; "
-    "so do the directories that makers and removers who were killed have left. What lives stays, "
+    "so do lanes that senders have left and that are empty, files of theirs that nobody needs, "
+    "and the directories that makers and removers who were killed have left. What lives stays, "
     "and no object is removed: naru rm does that. Whoever takes part does the same where the dead "
     "stand in its way, so this is for what nobody comes by.",
     0,

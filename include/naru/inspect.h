@@ -126,14 +126,19 @@ struct naru_collected {
     uint64_t participants; /* dead ones whose record and claims were cleaned up */
     uint64_t messages;     /* that they had taken, and that can be received again */
     uint64_t leftovers;    /* directories of makers and removers that died at it */
+    uint64_t lanes;        /* of a queue or topic: left by their senders, with nothing in them */
+    uint64_t files;        /* that no message and no participant refers to, such as segments */
 };
 
 /* naru_collect - cleans up after the dead
  *
  * What is dead goes, what lives stays: whoever takes part goes on undisturbed, and may do the same
  * at the same time. An object is never removed, however long nobody has used it: naru_remove does
- * that. url: "shm:name" is that object: its dead participants, and what they had taken. "shm:", or
- * "shm:/dir" that is no object: what makers and removers who were killed have left there.
+ * that. url: "shm:name" is that object: its dead participants, and what they had taken; of a queue
+ * or topic also the lanes that senders have left, once they are empty (in a topic without history:
+ * once all have seen them), and files that nobody needs, so memory is given back that the next
+ * sender would have used. "shm:", or "shm:/dir" that is no object: what makers and removers who
+ * were killed have left there. NARU_DRY_RUN counts the same and does nothing.
  *
  * ret_collected: its .size is set by the caller.
  * Returns: 0.

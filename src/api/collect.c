@@ -50,12 +50,14 @@ static int survey(const struct naru_url *url, struct naru_collected *c)
     return r;
 }
 
-static int collect_object(const struct naru_url *url, const struct naru_object_meta *meta)
+static int collect_object(const struct naru_url *url, const struct naru_object_meta *meta, bool dry,
+                          struct naru_collected *c)
 {
     const struct naru_object_want want = {.what = (enum naru_object_what)meta->what,
                                           .signature = meta->signature,
                                           .flags = NARU_EXISTING};
     struct naru_object o;
+    struct lanes_left left = {0, 0};
     bool lanes = meta->what == NARU_OBJECT_QUEUE || meta->what == NARU_OBJECT_TOPIC;
     naru_object_clean *clean = lanes ? naru__lanes_clean
                                : meta->what == NARU_OBJECT_SEMAPHORE ||
@@ -66,7 +68,14 @@ static int collect_object(const struct naru_url *url, const struct naru_object_m
     int r = naru__object_open(url, &want, &o);
     if (r < 0)
         return r;
-    r = naru__object_collect(&o, clean);
+    if (!dry)
+        r = naru__object_collect(&o, clean);
+    if (r >= 0 && !dry)
+        c->participants = (uint64_t)r;
+    if (r >= 0 && lanes)
+        r = naru__lanes_take_away(&o, dry, &left);
+    c->lanes = left.lanes;
+    c->files = left.files;
     naru__object_close(&o);
     return r;
 }
@@ -117,12 +126,11 @@ int naru_collect(const char *text, unsigned flags, struct naru_collected *ret_co
         r = collect_leftovers(&url, dry, &c);
     } else if (r == 0) {
         const struct naru_object_meta meta = v.meta;
+        bool removed = atomic_load(&v.state.removed) != 0;
         naru__object_view_close(&v);
         r = survey(&url, &c);
-        if (r == 0 && !dry) {
-            r = collect_object(&url, &meta);
-            c.participants = r > 0 ? (uint64_t)r : 0;
-        }
+        if (r == 0 && !(dry && removed)) /* opening finishes what a dead remover has begun */
+            r = collect_object(&url, &meta, dry, &c);
     }
     if (r < 0)
         return r;

@@ -673,7 +673,7 @@ static void raise_members(struct naru_object *o, uint32_t n)
         ;
 }
 
-static void change_epoch(struct naru_object *o)
+void naru__object_changed(struct naru_object *o)
 {
     /* release: who sees the new epoch sees what has changed */
     atomic_fetch_add_explicit(&o->state->epoch, 1, memory_order_release);
@@ -690,7 +690,7 @@ static int clean_up(struct naru_object *o, uint32_t i, naru_object_clean *clean)
         return r;
     /* release: pairs with the acquire of who takes the record next */
     atomic_store_explicit(who, was & ~UINT64_C(0xffff), memory_order_release);
-    change_epoch(o);
+    naru__object_changed(o);
     return 0;
 }
 
@@ -758,7 +758,7 @@ void naru__object_appear(struct naru_object *o, uint32_t role)
     /* release: pairs with the acquire of whoever looks at the members */
     atomic_store_explicit(&o->members[o->member].who, o->generation << 16 | role,
                           memory_order_release);
-    change_epoch(o);
+    naru__object_changed(o);
 }
 
 void naru__object_leave(struct naru_object *o)
@@ -766,7 +766,7 @@ void naru__object_leave(struct naru_object *o)
     if (o->generation == 0)
         return;
     atomic_store_explicit(&o->members[o->member].who, o->generation << 16, memory_order_release);
-    change_epoch(o);
+    naru__object_changed(o);
     naru__os_life_drop(&o->life);
     o->generation = 0;
 }

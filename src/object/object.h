@@ -86,6 +86,7 @@ typedef int naru_object_clean(struct naru_object *, uint32_t member);
 int naru__object_join(struct naru_object *, naru_object_clean *clean);
 void naru__object_appear(struct naru_object *, uint32_t role);
 void naru__object_leave(struct naru_object *);
+void naru__object_changed(struct naru_object *);    /* all look at what there is anew */
 void naru__object_wake(const struct naru_object *); /* all that sleep on their bells */
 
 /* Cleans up after every member that has died; how many, or the first error of `clean`. */

@@ -132,6 +132,20 @@ int naru__os_map_aligned(int fd, uint64_t size, bool writable, uint64_t align, v
     return r;
 }
 
+int naru__os_map_copy(int fd, uint64_t size, void **ret_memory)
+{
+    int fault = naru__fault_at("mmap");
+    if (fault < 0)
+        return fault;
+    if ((uint64_t)(size_t)size != size)
+        return -ENOMEM;
+    void *p = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
+    if (p == MAP_FAILED)
+        return -errno;
+    *ret_memory = p;
+    return 0;
+}
+
 void naru__os_unmap(const void *memory, uint64_t size)
 {
     if (memory && !naru__map_at)

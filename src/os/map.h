@@ -31,6 +31,8 @@ int naru__os_map_at(int fd, uint64_t at, uint64_t size, bool writable, void **re
 int naru__os_map_aligned(int fd, uint64_t size, bool writable, uint64_t align, void **ret_memory);
 /* Address space at such a multiple, and nothing in it. */
 int naru__os_map_nothing(uint64_t size, uint64_t align, void **ret_memory);
+/* As it is now, and what is written there nobody else sees. */
+int naru__os_map_copy(int fd, uint64_t size, void **ret_memory);
 void naru__os_unmap(const void *memory, uint64_t size);
 /* A test's, NULL in production: the memory of a shared mapping, the same for all of a file's, so
  * that a race detector, which goes by addresses, sees them. It is never unmapped then. */

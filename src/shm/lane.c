@@ -414,6 +414,23 @@ static void adopt_blocks(struct naru_lane_sender *s, void (*in_use)(void *, uint
     }
 }
 
+void naru__lane_begin(struct naru_lane_file *file, const struct naru_lane_header *plan,
+                      struct naru_lane_claims *claims, uint64_t next)
+{
+    file->header = *plan;
+    if (next <= 1 || next >= NARU_LANE_SKIP / 2)
+        return;
+    /* relaxed, all: nobody sees the file yet */
+    atomic_store_explicit(&file->hints.next, next, memory_order_relaxed);
+    atomic_store_explicit(&file->hints.freed, next - 1, memory_order_relaxed);
+    atomic_store_explicit(&file->hints.oldest, next, memory_order_relaxed);
+    uint64_t lap = next - 1 < plan->slots ? next - 1 : plan->slots;
+    /* a word of 0 may be half of 2^38 away, and then tells of a later message */
+    for (uint64_t n = next - lap; claims && n < next; n++)
+        atomic_store_explicit(&claims->word[(n - 1) & (plan->slots - 1)],
+                              naru__claim(n, NARU_CLAIM_DONE, 0, 0), memory_order_relaxed);
+}
+
 void naru__lane_sender(struct naru_lane_sender *s, struct naru_lane_file *file,
                        const struct naru_lane_header *checked,
                        const struct naru_lane_claims *claims, struct naru_lane_block *blocks,

@@ -68,7 +68,8 @@ struct naru_lane_hints {
     _Atomic uint64_t freed;  /* up to here all are done with, or held */
     _Atomic uint64_t oldest; /* of a topic: what is lower may be overwritten */
     _Atomic uint64_t segment; /* the last id that a segment of the lane was given */
-    uint8_t reserved[96];
+    _Atomic uint64_t gone;    /* not 0: the file was taken away, empty; another may have its name */
+    uint8_t reserved[88];
 };
 
 enum { NARU_LANE_OUTSIDE = INT32_MIN }; /* bit of a slot's type: data is a naru_lane_outside */
@@ -145,13 +146,14 @@ struct naru_lanes_state {
     _Atomic uint64_t by_socket[4]; /* wake this one's `bell-I` as well */
     _Atomic uint64_t checked;      /* when somebody last looked for dead ones, ns */
     uint8_t reserved4[88];
+    _Atomic uint64_t next[NARU_LANES_MAX]; /* of a lane that is gone: where its numbers go on */
 };
 
 _Static_assert(sizeof(struct naru_lane_header) == 128, "the same for 32 and 64 bits");
 _Static_assert(sizeof(struct naru_lane_hints) == 128, "the same for 32 and 64 bits");
 _Static_assert(sizeof(struct naru_lane_outside) == NARU_LANE_INLINE, "it lies in a slot's data");
 _Static_assert(sizeof(struct naru_lane_slot) == 128, "two cache lines");
-_Static_assert(sizeof(struct naru_lanes_state) == 512, "four pairs of lines");
+_Static_assert(sizeof(struct naru_lanes_state) == 2560, "four pairs of lines, and the numbers");
 
 /* Copies what another may be writing: it counts only if a later look says that it was still whole.
  * That these are no mistakes the race detector is told here, and nowhere else. */
@@ -262,6 +264,9 @@ void naru__lane_sender(struct naru_lane_sender *, struct naru_lane_file *,
                        const struct naru_lane_header *checked,
                        const struct naru_lane_claims *claims, struct naru_lane_block *blocks,
                        void (*in_use)(void *arg, uint32_t segment), void *arg);
+/* Makes a new file, and its claims, go on with that number. */
+void naru__lane_begin(struct naru_lane_file *, const struct naru_lane_header *,
+                      struct naru_lane_claims *, uint64_t next);
 /* A slot for the next message and n bytes of the area (0: none) behind ret_at: true. Otherwise
  * there is no room. Nothing is published. */
 bool naru__lane_room(struct naru_lane_sender *, uint64_t n, uint64_t *ret_at);

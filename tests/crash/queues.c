@@ -42,16 +42,17 @@ enum operation {
     CLOSE,
     REMOVE,
     COLLECT,
+    TAKE_AWAY,
     RECV_LOSSY, /* a topic's */
 };
 static const char *const queue_operations[] = {
-    "send",        "send-large",   "send-many",   "reserve",   "recv",
-    "recv-select", "take-release", "take-return", "open-send", "open-recv",
-    "create",      "close",        "remove",      "collect",   NULL};
+    "send",         "send-large",  "send-many", "reserve",   "recv",   "recv-select",
+    "take-release", "take-return", "open-send", "open-recv", "create", "close",
+    "remove",       "collect",     "take-away", NULL};
 static const char *const topic_operations[] = {
-    "publish",      "publish-large", "publish-many", "reserve",   "recv",   "recv-select",
-    "take-release", "take-return",   "open-publish", "subscribe", "create", "close",
-    "remove",       "collect",       "recv-lossy",   NULL};
+    "publish",      "publish-large", "publish-many", "reserve",    "recv",   "recv-select",
+    "take-release", "take-return",   "open-publish", "subscribe",  "create", "close",
+    "remove",       "collect",       "take-away",    "recv-lossy", NULL};
 
 /* contended: survivor 1 holds a message. dead: a dead receiver does, and nobody has cleaned up.
  * back: some were given back. large: one lies in a segment. held: the sender has gone round past
@@ -278,6 +279,15 @@ static void take_held(struct world *w, struct party *p, size_t most)
     }
 }
 
+/* A sender whose lane is empty, and who dies with a segment that it has not sent. */
+static void passer_by(struct world *w)
+{
+    void *data;
+    naru_channel *c = opened(w, NARU_SEND, false);
+    if (naru_channel_reserve(c, LARGE, NARU_NOWAIT, &data) < 0)
+        failed(w, "to reserve: %s", naru_why());
+}
+
 /* The subject sends until survivor 1 has taken two and has received enough of the others: its lane
  * has gone round past those that are held. */
 static void go_round(struct world *w, struct party *p)
@@ -303,11 +313,16 @@ static void attach_subject(struct world *w, struct party *p)
                                   [CREATE] = 0,
                                   [REMOVE] = 0,
                                   [COLLECT] = NARU_RECV,
+                                  [TAKE_AWAY] = NARU_RECV,
                                   [RECV_LOSSY] = NARU_RECV,
                                   [CLOSE] = NARU_SEND | NARU_RECV};
     int role = w->operation <= RESERVE ? NARU_SEND : role_of[w->operation];
     if (role)
         p->mine = opened(w, role, w->operation == RECV_LOSSY);
+    if (w->operation == TAKE_AWAY) {
+        in_child(w, passer_by);
+        naru__lanes_collect(lanes_of(p->mine));
+    }
     if (p->mine && is_topic(w) && w->state == DEAD)
         in_child(w, another); /* holds publishers back until somebody cleans up */
     if (w->state == FULL && sends(w))
@@ -472,6 +487,13 @@ static void operate(struct world *w)
     case COLLECT:
         naru__lanes_collect(lanes_of(p->mine));
         break;
+    case TAKE_AWAY: {
+        struct lanes_left left;
+        int r = naru__lanes_take_away(&lanes_of(p->mine)->object, false, &left);
+        if (r < 0)
+            give_up(w, "to take away", r);
+        break;
+    }
     }
 }
 
@@ -575,9 +597,12 @@ static void inherit(struct world *w, struct party *p)
     unsigned first = STREAM, id = first, most = w->state == HELD ? 20 : 3;
     /* the other subscriber stands still in an image, and holds it back */
     bool stuck = is_topic(w) && w->image;
+    naru_channel *before = NULL; /* takes the subject's record, so that the passer-by's is free */
     int64_t end = clock_now() + (stuck ? 5 * NARU_MS : patience(w));
     naru_channel *heir = NULL;
-    int r = open_role(w, NARU_SEND, false, &heir);
+    int r = w->operation == TAKE_AWAY ? open_role(w, NARU_SEND, false, &before) : 0;
+    if (r == 0)
+        r = open_role(w, NARU_SEND, false, &heir);
     while (r == 0 && id < first + most && clock_now() < end) {
         r = send_logged(w, heir, id, id % 4 ? SMALL : MIDDLE, NARU_NOWAIT);
         id += r == 0;
@@ -590,6 +615,7 @@ static void inherit(struct world *w, struct party *p)
     if (r == 0 && id < first + most && !stuck)
         failed(w, "there is no room for the heir: %s", naru_why());
     naru_channel_close(heir);
+    naru_channel_close(before);
 }
 
 /* As long as the subject is not known to be dead something else may come. */

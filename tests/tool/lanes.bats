@@ -225,6 +225,19 @@ six" ]
     [ "$(naru ls --json "$Q" | jq -r '[.dead,.waiting]|join(" ")')" = "0 1" ]
     [ ! -e .new-0123456789abcdef ]
     [ "$(naru peek "$Q" --json | jq .redelivered)" = true ]
+    naru recv "$Q" --format raw --count 1 >got # and then nothing is in the sender's lane
+    cmp -n 200000 got /dev/zero
+    for how in --dry-run "" --dry-run; do
+        run naru gc $how "$Q"
+        [ "$status" -eq 0 ]
+        case $how:$output in
+        --dry-run:) [ ! -e queue/lane-1 ] ;;
+        --dry-run:*) [[ $output == *"1 empty lanes that senders had left would be removed"* ]] ;;
+        *) [[ $output == *"1 empty lanes that senders had left were removed"* ]] ;;
+        esac
+    done
+    naru send "$Q" again
+    [ "$(naru recv "$Q" --count 1)" = again ]
     run naru gc "shm:$D/none"
     [ "$status" -eq 1 ]
     run naru gc fifo:/x

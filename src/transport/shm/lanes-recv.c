@@ -62,6 +62,40 @@ static int map_lane(struct shm_lanes *e, struct lanes_in *in)
     return 0;
 }
 
+static bool is_gone(const struct lanes_in *in)
+{
+    /* acquire: pairs with the release in empty_lane() of lanes-left.c */
+    return atomic_load_explicit(&in->rx.file->hints.gone, memory_order_acquire) != 0;
+}
+
+static bool has_taken(const struct shm_lanes *e, uint32_t lane)
+{
+    for (unsigned i = 0; i < e->channel.max_taken; i++)
+        if (e->taken[i].number && e->taken[i].lane == lane)
+            return true;
+    return false;
+}
+
+/* Those that were taken away, with nothing in them; a damaged one may say so of itself, too. */
+static void drop_gone(struct shm_lanes *e)
+{
+    unsigned n = e->n_in;
+    e->n_in = 0;
+    for (unsigned i = 0; i < n; i++) {
+        uint32_t index = e->order[i];
+        struct lanes_in *in = e->in[index];
+        if (!is_gone(in) || has_taken(e, index)) {
+            e->order[e->n_in++] = index;
+            continue;
+        }
+        naru__segments_forget(e, index);
+        close_lane(in);
+        e->in[index] = NULL;
+    }
+    if (e->at >= e->n_in)
+        e->at = 0;
+}
+
 static int open_lane(struct shm_lanes *e, uint32_t index)
 {
     struct lanes_in *in = naru__alloc(sizeof *in);
@@ -69,13 +103,15 @@ static int open_lane(struct shm_lanes *e, uint32_t index)
         return -ENOMEM;
     in->index = index;
     int r = map_lane(e, in);
-    if (r < 0) {
+    if (r < 0 || is_gone(in)) {
         close_lane(in);
         return r == -ENOENT ? 0 : r; /* it is being removed: everybody is told of that */
     }
     if (e->topic) {
         in->rx.low = naru__lane_oldest(&in->rx);
         in->checked = naru__lane_next(&in->rx);
+        /* release: as in move_cursor() */
+        atomic_store_explicit(&e->cursors->done[index], in->rx.low - 1, memory_order_release);
     }
     e->in[index] = in;
     e->order[e->n_in++] = index;
@@ -85,8 +121,9 @@ static int open_lane(struct shm_lanes *e, uint32_t index)
 /* Those that have come since the last look. */
 static int find_lanes(struct shm_lanes *e)
 {
-    /* acquire: pairs with the release in change_epoch(): their bits are set by then */
+    /* acquire: pairs with the release in naru__object_changed(): their bits are set by then */
     uint32_t epoch = atomic_load_explicit(&e->object.state->epoch, memory_order_acquire);
+    drop_gone(e);
     for (uint32_t w = 0; w < NARU_LANES_MAX / 64; w++) {
         uint64_t bits = atomic_load_explicit(&e->state->lanes[w], memory_order_acquire);
         for (; bits; bits &= bits - 1) {
@@ -221,7 +258,7 @@ void naru__lanes_close_receiver(struct shm_lanes *e, bool owner)
         e->kept = k->next;
         free(k);
     }
-    naru__segments_forget(e);
+    naru__segments_forget(e, NARU_LANES_MAX);
     if (e->cursors)
         naru__os_unmap(e->cursors, sizeof *e->cursors);
     free(e->taken);

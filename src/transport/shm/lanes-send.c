@@ -34,14 +34,17 @@ static int make_lane(struct shm_lanes *e, const char *lane, const char *claims)
                              &e->claims);
     if (r < 0)
         return r;
-    ((struct naru_lane_file *)e->lane.memory)->header = e->plan;
+    uint64_t next = atomic_load_explicit(&e->state->next[i], memory_order_relaxed);
+    naru__lane_begin(e->lane.memory, &e->plan, e->claims.memory, next);
+    e->before = next > 1 ? next - 1 : 0;
     /* release: pairs with the acquire of whoever looks for lanes: the files are whole */
     atomic_fetch_or_explicit(&e->state->lanes[i / 64], UINT64_C(1) << (i % 64),
                              memory_order_release);
     return 0;
 }
 
-static int adopt_lane(struct shm_lanes *e, const char *lane, const char *claims)
+/* 1: it is there no more, for whoever took it away has not come to the end. */
+static int map_left(struct shm_lanes *e, const char *lane, const char *claims)
 {
     int r = naru__lanes_map(&e->object, lane, e->plan.file, true, &e->lane);
     if (r == 0 && !e->topic)
@@ -54,9 +57,25 @@ static int adopt_lane(struct shm_lanes *e, const char *lane, const char *claims)
     const char *wrong = naru__lane_check(&file->header, e->lane.size);
     if (!wrong && memcmp(&file->header, &e->plan, sizeof e->plan) != 0)
         wrong = "it has another size than the object says";
-    return wrong ? naru__fail(-EPROTO, "%s: a former sender's lane is refused: %s", lanes_name(e),
-                              wrong)
-                 : 0;
+    if (wrong)
+        return naru__fail(-EPROTO, "%s: a former sender's lane is refused: %s", lanes_name(e),
+                          wrong);
+    /* relaxed: this sender has the record's lock, as whoever set it had */
+    if (!atomic_load_explicit(&file->hints.gone, memory_order_relaxed))
+        return 0;
+    naru__lanes_unmap(&e->lane);
+    naru__lanes_unmap(&e->claims);
+    return 1;
+}
+
+int naru__lanes_adopt(struct shm_lanes *e)
+{
+    e->blocks = naru__alloc(e->plan.slots * sizeof *e->blocks);
+    if (!e->blocks)
+        return -ENOMEM;
+    naru__lane_sender(&e->tx, e->lane.memory, &e->plan, e->claims.memory, e->blocks,
+                      naru__segment_in_use, e);
+    return 0;
 }
 
 int naru__lanes_open_sender(struct shm_lanes *e)
@@ -64,15 +83,14 @@ int naru__lanes_open_sender(struct shm_lanes *e)
     char lane[24], claims[24];
     snprintf(lane, sizeof lane, "lane-%" PRIu32, e->object.member);
     snprintf(claims, sizeof claims, "claims-%" PRIu32, e->object.member);
-    bool adopted = lane_exists(e);
-    int r = adopted ? adopt_lane(e, lane, claims) : make_lane(e, lane, claims);
+    int r = lane_exists(e) ? map_left(e, lane, claims) : 1;
+    bool adopted = r == 0;
+    if (r > 0)
+        r = make_lane(e, lane, claims);
+    if (r == 0)
+        r = naru__lanes_adopt(e);
     if (r < 0)
         return r;
-    e->blocks = naru__alloc(e->plan.slots * sizeof *e->blocks);
-    if (!e->blocks)
-        return -ENOMEM;
-    naru__lane_sender(&e->tx, e->lane.memory, &e->plan, e->claims.memory, e->blocks,
-                      naru__segment_in_use, e);
     e->tx.free_segment = naru__segment_free;
     e->tx.keep = e->object.meta.option[LANES_HISTORY];
     e->tx.sender = naru__lanes_sender_id(e->object.generation, e->object.member);
@@ -122,7 +140,8 @@ static uint64_t done_by(struct shm_lanes *e, uint32_t i)
     }
     const struct naru_lane_cursors *c = e->subscriber[i].cursors.memory;
     /* acquire: pairs with the release in naru__lanes_release: it has read what is overwritten */
-    return atomic_load_explicit(&c->done[e->object.member], memory_order_acquire);
+    uint64_t done = atomic_load_explicit(&c->done[e->object.member], memory_order_acquire);
+    return done > e->before ? done : e->before;
 }
 
 /* ret_slowest: who it is; NARU_LANES_MAX: nobody. */
@@ -145,7 +164,7 @@ static uint64_t lowest(struct shm_lanes *e, uint32_t *ret_slowest)
 static void look_at_subscribers(struct shm_lanes *e)
 {
     uint32_t slowest;
-    /* acquire: pairs with the release in change_epoch() */
+    /* acquire: pairs with the release in naru__object_changed() */
     uint32_t epoch = atomic_load_explicit(&e->object.state->epoch, memory_order_acquire);
     if (__builtin_expect(epoch == e->epoch_out, 1))
         return;

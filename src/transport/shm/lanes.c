@@ -38,8 +38,8 @@ enum { TICK_MS = 50, NAP_US = 200 };
 
 /* ---- files ---- */
 
-int naru__lanes_map(const struct naru_object *o, const char *name, uint64_t size, bool writable,
-                    struct lanes_map *ret_map)
+static int map_file(const struct naru_object *o, const char *name, uint64_t size, bool writable,
+                    bool copy, struct lanes_map *ret_map)
 {
     struct stat st;
     void *memory;
@@ -48,11 +48,24 @@ int naru__lanes_map(const struct naru_object *o, const char *name, uint64_t size
     if (r == 0 && (!S_ISREG(st.st_mode) || st.st_size == 0 || (uint64_t)st.st_size < size))
         r = -EPROTO;
     if (r == 0)
-        r = naru__os_map(fd, (uint64_t)st.st_size, writable, &memory);
+        r = copy ? naru__os_map_copy(fd, (uint64_t)st.st_size, &memory)
+                 : naru__os_map(fd, (uint64_t)st.st_size, writable, &memory);
     naru__os_close(fd);
     if (r == 0)
         *ret_map = (struct lanes_map){memory, (uint64_t)st.st_size};
     return r;
+}
+
+int naru__lanes_map(const struct naru_object *o, const char *name, uint64_t size, bool writable,
+                    struct lanes_map *ret_map)
+{
+    return map_file(o, name, size, writable, false, ret_map);
+}
+
+int naru__lanes_copy(const struct naru_object *o, const char *name, uint64_t size,
+                     struct lanes_map *ret_map)
+{
+    return map_file(o, name, size, false, true, ret_map);
 }
 
 int naru__lanes_make(const struct naru_object *o, const char *name, const char *what, uint64_t size,
@@ -174,19 +187,17 @@ void naru__lanes_wake_senders(struct shm_lanes *e, uint32_t lane)
 
 /* ---- the dead ---- */
 
-/* History needs slots, and never has fewer than there would be without. */
-static struct naru_lane_header plan_of(const uint64_t option[16])
+struct naru_lane_header naru__lanes_plan(const uint64_t option[16])
 {
     struct naru_lane_header plan = naru__lane_plan(option[LANES_CAPACITY], option[LANES_MESSAGES]);
     uint64_t history = option[LANES_HISTORY] + 1;
     return history < plan.slots ? plan : naru__lane_plan(option[LANES_CAPACITY], history);
 }
 
-/* Whoever has written it may have written anything. */
-static int check_sizes(const struct naru_object *o)
+int naru__lanes_check_sizes(const struct naru_object *o)
 {
     const struct naru_object_meta *m = &o->meta;
-    struct naru_lane_header plan = plan_of(m->option);
+    struct naru_lane_header plan = naru__lanes_plan(m->option);
     if (plan.slots == m->option[LANES_SLOTS] && plan.area == m->option[LANES_AREA] &&
         m->members_max == NARU_LANES_MAX && m->option[LANES_MAX_MESSAGE] <= NARU_MESSAGE_MAX)
         return 0;
@@ -213,7 +224,7 @@ int naru__lanes_clean(struct naru_object *o, uint32_t member)
     struct naru_lanes_state *s = (void *)o->state->kind;
     struct shm_lanes view = {.object = *o, .state = s, .topic = o->meta.what == NARU_OBJECT_TOPIC};
     char name[32];
-    int r = check_sizes(o);
+    int r = naru__lanes_check_sizes(o);
     for (uint32_t lane = 0; r == 0 && !view.topic && lane < o->meta.members_max; lane++) {
         struct lanes_map claims;
         if (!has_bit(s->lanes, lane))
@@ -594,7 +605,7 @@ static int open_once(const struct naru_url *url, const struct options *o, naru_c
                                     .mode = o->mode,
                                     .agree = agree,
                                     .arg = (void *)(uintptr_t)o};
-    struct naru_lane_header plan = plan_of(o->option);
+    struct naru_lane_header plan = naru__lanes_plan(o->option);
     memcpy(want.option, o->option, sizeof want.option);
     want.option[LANES_SLOTS] = plan.slots;
     want.option[LANES_AREA] = plan.area;
@@ -623,11 +634,11 @@ static int open_once(const struct naru_url *url, const struct options *o, naru_c
     if (r == 0) {
         e->object.url = e->channel.handle.name;
         e->state = (void *)e->object.state->kind;
-        e->plan = plan_of(e->object.meta.option);
+        e->plan = naru__lanes_plan(e->object.meta.option);
         e->channel.max_message = e->object.meta.option[LANES_MAX_MESSAGE]
                                      ? e->object.meta.option[LANES_MAX_MESSAGE]
                                      : NARU_MESSAGE_MAX;
-        r = check_sizes(&e->object);
+        r = naru__lanes_check_sizes(&e->object);
     }
     if (r == 0)
         r = join(e, o);

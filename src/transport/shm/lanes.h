@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* lanes.h - what the files of queues and topics in shared memory share: lanes.c takes part in the
  * object, waits, wakes and cleans up; lanes-send.c and lanes-recv.c are the two halves; segments.c
- * has what is larger than a lane. The memory is described in shm/lane.h and shm/object.h. */
+ * has what is larger than a lane; lanes-left.c takes away what senders have left. The memory is
+ * described in shm/lane.h and shm/object.h. */
 #ifndef NARU_TRANSPORT_SHM_LANES_H
 #define NARU_TRANSPORT_SHM_LANES_H
 
@@ -89,6 +90,7 @@ struct shm_lanes {
     struct naru_lane_sender tx;
     struct lanes_map lane, claims;
     struct naru_lane_block *blocks;
+    uint64_t before; /* of a topic: where this lane's numbers began, so nobody waits for those */
     uint64_t sample_at, high_water; /* the next look at how many wait, and the most that did */
     struct lanes_pooled pool[LANES_POOL];
     struct {
@@ -130,6 +132,9 @@ int naru__lanes_topic(const struct naru_url *, int role, const struct naru_topic
 /* Opens and maps a file of the object's: size 0: as it is. Errors without a sentence. */
 int naru__lanes_map(const struct naru_object *, const char *name, uint64_t size, bool writable,
                     struct lanes_map *ret_map);
+/* The same, and what is written there nobody else sees. */
+int naru__lanes_copy(const struct naru_object *, const char *name, uint64_t size,
+                     struct lanes_map *ret_map);
 void naru__lanes_unmap(struct lanes_map *);
 /* The limit behind a mapping of so many bytes that failed. */
 struct naru_limit_text naru__lanes_limit(int code, uint64_t bytes);
@@ -149,6 +154,19 @@ int naru__lanes_wait(struct shm_lanes *, struct naru_wait *, bool plain);
 int naru__lanes_collect(struct shm_lanes *);
 /* The same for member i alone, from outside: see naru_object_clean. */
 naru_object_clean naru__lanes_clean;
+/* History needs slots, and never has fewer than there would be without. */
+struct naru_lane_header naru__lanes_plan(const uint64_t option[16]);
+/* Whoever has written `meta` may have written anything: -EPROTO. */
+int naru__lanes_check_sizes(const struct naru_object *);
+
+/* ---- lanes-left.c ---- */
+
+struct lanes_left {
+    uint64_t lanes, files;
+};
+/* Takes away the lanes that senders have left, if nothing is in them, and the files that nobody
+ * refers to; how many. dry: only says so. After naru__object_collect. */
+int naru__lanes_take_away(struct naru_object *, bool dry, struct lanes_left *ret_left);
 
 static inline int naru__lanes_check(const struct shm_lanes *e)
 {
@@ -183,6 +201,8 @@ static inline void naru__lanes_tell(const struct shm_lanes *e, int count, uint64
 /* ---- lanes-send.c ---- */
 
 int naru__lanes_open_sender(struct shm_lanes *);
+/* Goes on where the lane's former sender was, in the mapped `lane` and `claims`. */
+int naru__lanes_adopt(struct shm_lanes *);
 void naru__lanes_close_sender(struct shm_lanes *);
 int naru__lanes_send(naru_channel *, const struct naru_outgoing *, int64_t deadline);
 ssize_t naru__lanes_send_many(naru_channel *, const struct naru_message *, size_t n,
@@ -231,6 +251,7 @@ void naru__segment_put(struct shm_lanes *, uint32_t place);
 /* The same, of a queue's message that is done with: if its sender has left, nobody else would take
  * the file away. */
 void naru__segment_done(struct shm_lanes *, uint32_t place, uint32_t sender);
-void naru__segments_forget(struct shm_lanes *);
+/* Those of that lane, or of all: NARU_LANES_MAX. */
+void naru__segments_forget(struct shm_lanes *, uint32_t lane);
 
 #endif

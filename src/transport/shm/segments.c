@@ -243,8 +243,13 @@ void naru__segment_done(struct shm_lanes *e, uint32_t place, uint32_t sender)
     naru__segment_put(e, place);
 }
 
-void naru__segments_forget(struct shm_lanes *e)
+void naru__segments_forget(struct shm_lanes *e, uint32_t lane)
 {
-    for (size_t i = 0; i < LANES_SEGMENTS; i++)
-        naru__lanes_unmap(&e->segment[i].map);
+    for (size_t i = 0; i < LANES_SEGMENTS; i++) {
+        struct lanes_segment *s = &e->segment[i];
+        if (lane != NARU_LANES_MAX && (s->lane != lane || s->users > 0))
+            continue;
+        naru__lanes_unmap(&s->map);
+        s->id = 0;
+    }
 }

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: MIT */
+/* left.c - what senders have left in a queue or topic goes by naru_collect when it is empty; a dry
+ * run says the same before; and whoever takes part misses nothing by it. */
+#include "harness.h"
+
+#include "transport/shm/lanes.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { LARGE = 30000 }; /* more than a quarter of a lane: each in a segment */
+
+/* What goes, which a dry run has said twice, and is nothing afterwards. */
+static void goes(const char *url, uint64_t lanes, uint64_t files)
+{
+    struct naru_collected c = {.size = sizeof c};
+    for (int i = 0; i < 4; i++) {
+        uint64_t more = i < 3;
+        expect_ok(naru_collect(url, i < 2 ? NARU_DRY_RUN : 0, &c));
+        expect_code((long)(more * lanes), c.lanes);
+        expect_code((long)(more * files), c.files);
+    }
+}
+
+static bool is_there(const char *url, const char *file)
+{
+    char path[300];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/%s", strchr(url, ':') + 1, file);
+    return stat(path, &st) == 0;
+}
+
+static naru_channel *queue(const char *url, int role)
+{
+    naru_channel *c;
+    expect_ok(naru_queue_open(url, role, NULL, &c));
+    return c;
+}
+
+static naru_channel *topic(const char *url, int role, unsigned history, int lossy)
+{
+    const struct naru_topic_options o = {.size = sizeof o, .history = history, .lossy = lossy};
+    naru_channel *c;
+    expect_ok(naru_topic_open(url, role, &o, &c));
+    return c;
+}
+
+static void send_number(naru_channel *c, int n)
+{
+    expect_ok(naru_channel_send(c, 1, &n, sizeof n, NARU_S));
+}
+
+static void comes(naru_channel *c, int n)
+{
+    struct naru_info info;
+    int got = -1;
+    expect_code(sizeof got, naru_channel_recv(c, 0, &got, sizeof got, &info, 5 * NARU_S));
+    expect_code(n, got);
+    expect_code(0, info.missed);
+}
+
+static void nothing_comes(naru_channel *c)
+{
+    int got;
+    expect_code(-EAGAIN, naru_channel_recv(c, 0, &got, sizeof got, NULL, NARU_NOWAIT));
+}
+
+/* Record 0 is a receiver's, so the lane of record 1 is every sender's in turn. */
+static void an_empty_lane_of_a_queue(void)
+{
+    const char *url = test_url("shm:%s/queue");
+    naru_channel *in = queue(url, NARU_RECV);
+    for (int i = 0; i < 300; i += 3) {
+        naru_channel *out = queue(url, NARU_SEND);
+        send_number(out, i);
+        if (i % 2)
+            comes(in, i);
+        goes(url, 0, 0); /* its sender lives */
+        send_number(out, i + 1);
+        naru_channel_close(out);
+        goes(url, 0, 0); /* there is something in it */
+        if (!(i % 2))
+            comes(in, i);
+        comes(in, i + 1);
+        expect(is_there(url, "lane-1"));
+        goes(url, 1, 0);
+        expect(!is_there(url, "lane-1") && !is_there(url, "claims-1"));
+        out = queue(url, NARU_SEND);
+        send_number(out, i + 2);
+        naru_channel_close(out);
+        comes(in, i + 2);
+    }
+    nothing_comes(in);
+    naru_channel_close(in);
+    goes(url, 1, 0);
+    expect_ok(naru_remove(url));
+}
+
+/* Taken, or given back, is not done with. */
+static void what_somebody_has_taken(void)
+{
+    const char *url = test_url("shm:%s/queue");
+    struct naru_message m;
+    naru_channel *in = queue(url, NARU_RECV), *out = queue(url, NARU_SEND);
+    send_number(out, 1);
+    naru_channel_close(out);
+    expect_ok(naru_channel_take(in, 0, NARU_S, &m));
+    goes(url, 0, 0);
+    expect_ok(naru_channel_return(in, &m, 1));
+    goes(url, 0, 0);
+    comes(in, 1);
+    goes(url, 1, 0);
+    naru_channel_close(in);
+    expect_ok(naru_remove(url));
+}
+
+static void reserve_and_die(void *url)
+{
+    static char data[LARGE];
+    void *memory;
+    naru_channel *out = queue(url, NARU_SEND);
+    for (int i = 0; i < 2; i++)
+        expect_ok(naru_channel_send(out, 1, data, sizeof data, NARU_S));
+    expect_ok(naru_channel_reserve(out, LARGE, NARU_S, &memory));
+    raise(SIGKILL);
+}
+
+/* Three segments: one that was received, one that waits, one that was never sent. */
+static void segments_that_nobody_needs(void)
+{
+    const char *url = test_url("shm:%s/queue");
+    struct naru_collected c = {.size = sizeof c};
+    static char data[LARGE];
+    int status;
+    naru_channel *in = queue(url, NARU_RECV);
+    waitpid(start_child(reserve_and_die, (void *)(uintptr_t)url), &status, 0);
+    expect_code(LARGE, naru_channel_recv(in, 0, data, sizeof data, NULL, NARU_S));
+    expect(is_there(url, "segment-1-1") && is_there(url, "segment-1-2") &&
+           is_there(url, "segment-1-3"));
+    expect_ok(naru_collect(url, NARU_DRY_RUN, &c));
+    expect(c.participants == 1 && c.lanes == 0 && c.files == 2);
+    expect_ok(naru_collect(url, 0, &c));
+    expect(c.participants == 1 && c.lanes == 0 && c.files == 2);
+    expect(!is_there(url, "segment-1-1") && is_there(url, "segment-1-2") &&
+           !is_there(url, "segment-1-3"));
+    expect_code(LARGE, naru_channel_recv(in, 0, data, sizeof data, NULL, NARU_S));
+    nothing_comes(in);
+    naru_channel_close(in);
+    expect_ok(naru_remove(url));
+}
+
+/* A segment's number comes again in the next lane; what a receiver keeps mapped is not that. */
+static void the_same_segment_again(void)
+{
+    const char *url = test_url("shm:%s/queue");
+    static char data[LARGE];
+    naru_channel *in = queue(url, NARU_RECV);
+    for (int i = 0; i < 4; i++) {
+        naru_channel *out = queue(url, NARU_SEND);
+        memset(data, 'a' + i, sizeof data);
+        expect_ok(naru_channel_send(out, 1, data, sizeof data, NARU_S));
+        memset(data, 0, sizeof data);
+        naru_channel_close(out);
+        expect_code(LARGE, naru_channel_recv(in, 0, data, sizeof data, NULL, NARU_S));
+        expect(data[0] == 'a' + i && data[LARGE - 1] == 'a' + i);
+        goes(url, 1, 0);
+    }
+    naru_channel_close(in);
+    expect_ok(naru_remove(url));
+}
+
+/* As many as a lane holds, without anybody looking; and the sentence says who holds it back. */
+static int fill_up(naru_channel *c, int n)
+{
+    int r, most = n + 256;
+    while ((r = naru_channel_send(c, 1, &n, sizeof n, NARU_NOWAIT)) == 0)
+        n++;
+    expect_code(-EAGAIN, r);
+    expect_code(most, n);
+    return n;
+}
+
+static void a_topic_that_all_have_seen(void)
+{
+    const char *url = test_url("shm:%s/topic");
+    naru_channel *fast = topic(url, NARU_RECV, 0, 0), *lossy = topic(url, NARU_RECV, 0, 1);
+    int sent = 0, seen = 0;
+    for (int round = 0; round < 20; round++) {
+        naru_channel *out = topic(url, NARU_SEND, 0, 0);
+        naru_channel *late = topic(url, NARU_RECV, 0, 0); /* has not seen the lane before it */
+        for (int i = 0; i < 10; i++)
+            send_number(out, sent++);
+        naru_channel_close(out);
+        for (int i = 0; i < 10; i++) {
+            goes(url, 0, 0);
+            comes(fast, seen + i);
+            comes(lossy, seen + i);
+            comes(late, seen + i);
+        }
+        seen += 10;
+        naru_channel_close(late);
+        goes(url, 1, 1); /* and the cursors of the one that has left */
+        nothing_comes(lossy);
+        out = topic(url, NARU_SEND, 0, 0);
+        int n = fill_up(out, 0);
+        naru_channel_close(out);
+        for (int i = 0; i < n; i++) {
+            comes(fast, i);
+            comes(lossy, i);
+        }
+        goes(url, 1, 0);
+    }
+    naru_channel_close(fast);
+    naru_channel_close(lossy);
+    expect_ok(naru_remove(url));
+}
+
+/* Whoever subscribes while there is no lane holds the next publisher back no more than others. */
+static void a_subscriber_between_two_lanes(void)
+{
+    const char *url = test_url("shm:%s/topic");
+    naru_channel *first = topic(url, NARU_RECV, 0, 0), *out = topic(url, NARU_SEND, 0, 0);
+    for (int i = 0; i < 1000; i++) {
+        send_number(out, i);
+        comes(first, i);
+    }
+    naru_channel_close(out);
+    goes(url, 1, 0);
+    naru_channel *second = topic(url, NARU_RECV, 0, 0); /* record 1, so the publisher gets 2 */
+    naru_channel *third = topic(url, NARU_RECV, 0, 0);
+    naru_channel_close(second);
+    goes(url, 0, 1);
+    out = topic(url, NARU_SEND, 0, 0);
+    int n = fill_up(out, 0);
+    expect_says("has not received the last 256");
+    for (int i = 0; i < n; i++) {
+        comes(first, i);
+        comes(third, i);
+    }
+    for (int i = 0; i < 1000; i++) { /* several laps */
+        send_number(out, i);
+        comes(first, i);
+        comes(third, i);
+    }
+    naru_channel_close(out);
+    naru_channel_close(first);
+    naru_channel_close(third);
+    expect_ok(naru_remove(url));
+}
+
+static void history_stays(void)
+{
+    const char *url = test_url("shm:%s/topic");
+    naru_channel *out = topic(url, NARU_SEND, 3, 0);
+    for (int i = 0; i < 10; i++)
+        send_number(out, i);
+    naru_channel_close(out);
+    goes(url, 0, 0);
+    naru_channel *in = topic(url, NARU_RECV, 3, 0);
+    for (int i = 7; i < 10; i++)
+        comes(in, i);
+    naru_channel_close(in);
+    expect_ok(naru_remove(url));
+}
+
+/* Killed between its steps: the lane says that it is gone, and is there. */
+static void a_collector_that_died(void)
+{
+    const char *url = test_url("shm:%s/queue");
+    struct lanes_map map;
+    naru_channel *in = queue(url, NARU_RECV);
+    for (int i = 0; i < 3; i++) {
+        naru_channel *out = queue(url, NARU_SEND);
+        send_number(out, i);
+        comes(in, i);
+        struct naru_object *o = &lanes_of(out)->object;
+        expect_ok(naru__lanes_map(o, "lane-1", 0, true, &map));
+        naru_channel_close(out);
+        ((struct naru_lane_file *)map.memory)->hints.gone = 1;
+        naru__lanes_unmap(&map);
+        if (i == 1)
+            goes(url, 1, 0);
+    }
+    naru_channel_close(in);
+    expect_ok(naru_remove(url));
+}
+
+int main(int argc, char **argv)
+{
+    static const struct test_case cases[] = {
+        {"an empty lane of a queue", an_empty_lane_of_a_queue},
+        {"what somebody has taken", what_somebody_has_taken},
+        {"segments that nobody needs", segments_that_nobody_needs},
+        {"the same segment again", the_same_segment_again},
+        {"a topic that all have seen", a_topic_that_all_have_seen},
+        {"a subscriber between two lanes", a_subscriber_between_two_lanes},
+        {"history stays", history_stays},
+        {"a collector that died", a_collector_that_died},
+    };
+    return run_cases(cases, sizeof cases / sizeof *cases, argc, argv);
+}
