@@ -1,22 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* locks.c - semaphores of all kinds: what they promise to the living, and what a death leaves. */
-#include "harness.h"
+#include "locks.h"
 
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
-#include <unistd.h>
-
-enum { SOON_MS = 20, HANG_S = 2 };
 
 static const struct naru_semaphore_options plain = {sizeof plain, .kind = NARU_PLAIN};
 static const struct naru_semaphore_options exclusive = {sizeof exclusive, .value = 2,
@@ -44,23 +38,6 @@ static unsigned value_of(naru_semaphore *s)
     unsigned value = 0;
     expect_ok(naru_semaphore_value(s, &value));
     return value;
-}
-
-/* Memory that the processes of a case share. */
-static void *shared(size_t size)
-{
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    expect(p != MAP_FAILED);
-    return p;
-}
-
-static void await(_Atomic int *word, int value)
-{
-    int64_t end = test_now() + 10 * NARU_S;
-    while (atomic_load(word) < value) {
-        expect(test_now() < end);
-        usleep(200);
-    }
 }
 
 /* ---- owned permits ---- */
@@ -454,12 +431,6 @@ static void forked(void)
     expect_ok(naru_semaphore_release(s, 1));
     naru_semaphore_close(s);
     expect_ok(naru_remove(url));
-}
-
-static bool readable(int fd, int ms)
-{
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    return poll(&p, 1, ms) == 1;
 }
 
 static void descriptor_of(const char *url, naru_semaphore *s, naru_semaphore *t)

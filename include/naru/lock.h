@@ -45,6 +45,8 @@ extern "C" {
 typedef struct naru_semaphore naru_semaphore;
 typedef struct naru_mutex naru_mutex;
 typedef struct naru_rwlock naru_rwlock;
+typedef struct naru_event naru_event;
+typedef struct naru_barrier naru_barrier;
 
 enum naru_semaphore_kind {
     NARU_OWNED, /* acquire and release */
@@ -361,6 +363,189 @@ NARU_API int naru_rwlock_dead(naru_rwlock *rwlock, pid_t *ret_pid);
  * Returns: NULL.
  * Thread: none other inside. Fork: works. Blocks: never. */
 NARU_API naru_rwlock *naru_rwlock_close(naru_rwlock *rwlock);
+
+/* ---- events ---- */
+
+enum naru_event_kind {
+    NARU_MANUAL,   /* once set it lets everybody pass until it is reset */
+    NARU_AUTOMATIC /* each set lets one pass */
+};
+
+struct naru_event_options {
+    size_t size;           /* sizeof(struct naru_event_options) */
+    int kind;              /* NARU_MANUAL, NARU_AUTOMATIC; one that is there keeps its own */
+    int set;               /* it is set at creation */
+    unsigned flags;        /* NARU_EXCLUSIVE, NARU_EXISTING, NARU_SPIN, NARU_SLEEP */
+    mode_t mode;           /* of what this call creates, 0: 0600 */
+    unsigned participants; /* as of semaphores */
+};
+
+/* naru_event_open - opens an event by its name, or makes it
+ *
+ * An event has no owner: whoever has it open may set and reset it, and a death changes nothing.
+ *
+ * ret_event: owned by the caller, naru_event_close.
+ * Returns: 0.
+ * Errors: -EEXIST it is there with another noun or mode, or is reset by hand and NARU_AUTOMATIC was
+ * asked for (both are named), or NARU_EXCLUSIVE was given; -ENOENT NARU_EXISTING; -ENOSPC it has as
+ * many participants as it can have, or there is no room; -EACCES owner and mode; -EPROTO another
+ * version's, or damaged; -EOPNOTSUPP the kind has no events; the common ones.
+ * Thread: any. Fork: works. Blocks: never. */
+NARU_API int naru_event_open(const char *url, const struct naru_event_options *options,
+                             naru_event **ret_event);
+
+/* naru_event_at - opens, or makes, the event at that place of a region
+ *
+ * As naru_semaphore_at: offset is a multiple of 128, where naru_lock_bytes() are left.
+ *
+ * ret_event: owned by the caller, naru_event_close.
+ * Returns: 0.
+ * Errors: as naru_semaphore_at and naru_event_open.
+ * Thread: any. Fork: works. Blocks: while another makes it. */
+NARU_API int naru_event_at(naru_region *region, size_t offset,
+                           const struct naru_event_options *options, naru_event **ret_event);
+
+/* naru_event_set - lets pass who waits
+ *
+ * A manual one: everybody who waits now, even if it is reset at once, and everybody who comes until
+ * then. An automatic one: one wait for each set. Sets add up to one for each wait that is on; one
+ * more is kept for who comes next, and further ones are the same as that. What was written before
+ * the set can be read after the wait.
+ *
+ * Returns: 0.
+ * Errors: -EIDRM it was removed; -EPROTO its memory is damaged; the common ones.
+ * Thread: any. Fork: -ECHILD. Blocks: never. */
+NARU_API int naru_event_set(naru_event *event);
+
+/* naru_event_reset - whoever comes from now on waits
+ *
+ * Who waits already and was let pass by a set passes all the same.
+ *
+ * Returns: 0.
+ * Errors: as naru_event_set.
+ * Thread: any. Fork: -ECHILD. Blocks: never. */
+NARU_API int naru_event_reset(naru_event *event);
+
+/* naru_event_wait - waits until it is set
+ *
+ * A manual one's wait ends also if it was set and reset meanwhile; with naru_fd, since the last
+ * call. The set of an automatic one belongs to a wait once this has returned: if its process is
+ * killed before, or its time passes, the set is there for the next.
+ *
+ * Returns: 0.
+ * Errors: -EAGAIN, -ETIMEDOUT nobody has set it; -ECANCELED; -EIDRM it was removed; -ENOSPC 1023
+ * threads wait with this handle for an automatic one; -EPROTO its memory is damaged; the common
+ * ones.
+ * Thread: any. Fork: -ECHILD. Blocks: up to timeout. */
+NARU_API int naru_event_wait(naru_event *event, int64_t timeout);
+
+/* naru_event_is_set - would somebody who comes now pass?
+ *
+ * Returns: 1, or 0: not at this moment.
+ * Errors: -EIDRM; the common ones.
+ * Thread: any. Fork: -ECHILD. Blocks: never. */
+NARU_API int naru_event_is_set(naru_event *event);
+
+/* naru_event_close - closes it
+ *
+ * NULL: nothing happens.
+ *
+ * Returns: NULL.
+ * Thread: none other inside. Fork: works. Blocks: never. */
+NARU_API naru_event *naru_event_close(naru_event *event);
+
+/* ---- barriers ---- */
+
+struct naru_barrier_options {
+    size_t size;           /* sizeof(struct naru_barrier_options) */
+    unsigned parties;      /* how many wait for each other, 1 ... 4095; 0, opening: as it is */
+    unsigned flags;        /* NARU_EXCLUSIVE, NARU_EXISTING, NARU_SPIN, NARU_SLEEP */
+    mode_t mode;           /* of what this call creates, 0: 0600 */
+    unsigned participants; /* as of semaphores */
+};
+
+/* naru_barrier_open - opens a barrier by its name, or makes it
+ *
+ * Whoever has it open is a party: if its process dies, the barrier is broken until it is reset. Who
+ * closes it is none any more.
+ *
+ * ret_barrier: owned by the caller, naru_barrier_close.
+ * Returns: 0.
+ * Errors: -EEXIST it is there with another noun, mode or number of parties (both are named), or
+ * NARU_EXCLUSIVE was given; -EINVAL it is not there, and .parties is 0; -ENOENT NARU_EXISTING;
+ * -ENOSPC it has as many participants as it can have, or there is no room; -EACCES owner and mode;
+ * -EPROTO another version's, or damaged; -EOPNOTSUPP the kind has no barriers; the common ones.
+ * Thread: any. Fork: works. Blocks: never. */
+NARU_API int naru_barrier_open(const char *url, const struct naru_barrier_options *options,
+                               naru_barrier **ret_barrier);
+
+/* naru_barrier_at - opens, or makes, the barrier at that place of a region
+ *
+ * As naru_semaphore_at: offset is a multiple of 128, where naru_lock_bytes() are left.
+ *
+ * ret_barrier: owned by the caller, naru_barrier_close.
+ * Returns: 0.
+ * Errors: as naru_semaphore_at and naru_barrier_open.
+ * Thread: any. Fork: works. Blocks: while another makes it. */
+NARU_API int naru_barrier_at(naru_region *region, size_t offset,
+                             const struct naru_barrier_options *options,
+                             naru_barrier **ret_barrier);
+
+/* naru_barrier_wait - arrives, and waits until as many have arrived as there are parties
+ *
+ * Threads that share a handle arrive each for itself. Who gives up (its time passes, or it is
+ * cancelled) has not arrived; the others go on waiting.
+ *
+ * Returns: 1 to the one that arrived last, 0 to the others.
+ * Errors: -EOWNERDEAD a party has died (naru_barrier_dead says which): all who wait, and who
+ * arrives from now on, until naru_barrier_reset; -EAGAIN, -ETIMEDOUT the others are not there;
+ * -ECANCELED; -EIDRM it was removed; -EPROTO its memory is damaged; the common ones.
+ * Thread: any. Fork: -ECHILD. Blocks: up to timeout. */
+NARU_API int naru_barrier_wait(naru_barrier *barrier, int64_t timeout);
+
+/* naru_barrier_arrive - arrives without waiting
+ *
+ * The handle's next naru_barrier_wait waits for that round to end; until it has, giving up changes
+ * nothing, and naru_fd tells when it would not wait.
+ *
+ * Returns: 1: it was the last, and there is nothing to wait for; else 0.
+ * Errors: -EBUSY this handle has arrived and not waited since; else as naru_barrier_wait.
+ * Thread: any. Fork: -ECHILD. Blocks: never. */
+NARU_API int naru_barrier_arrive(naru_barrier *barrier);
+
+/* naru_barrier_reset - a broken barrier begins anew; one that is whole is left alone
+ *
+ * Still as many parties are needed: somebody takes the dead one's place. Deaths up to now are
+ * forgotten.
+ *
+ * Returns: 0.
+ * Errors: -EIDRM; -EPROTO its memory is damaged; the common ones.
+ * Thread: any. Fork: -ECHILD. Blocks: never. */
+NARU_API int naru_barrier_reset(naru_barrier *barrier);
+
+/* naru_barrier_arrived - how many have arrived in this round
+ *
+ * Returns: the number; of a broken one 0.
+ * Errors: -EIDRM; the common ones.
+ * Thread: any. Fork: -ECHILD. Blocks: never. */
+NARU_API int naru_barrier_arrived(naru_barrier *barrier);
+
+/* naru_barrier_dead - whose death has broken it
+ *
+ * ret_pid: that process, in its own pid namespace.
+ *
+ * Returns: 1, or 0: it is not broken, and ret_pid is left alone.
+ * Errors: -EIDRM; the common ones.
+ * Thread: any. Fork: -ECHILD. Blocks: never. */
+NARU_API int naru_barrier_dead(naru_barrier *barrier, pid_t *ret_pid);
+
+/* naru_barrier_close - closes it; the handle is no party any more, and has not arrived
+ *
+ * NULL: nothing happens.
+ *
+ * Returns: NULL.
+ * Thread: none other inside. Fork: works. Blocks: never. */
+NARU_API naru_barrier *naru_barrier_close(naru_barrier *barrier);
 
 #ifdef __cplusplus
 }

@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "core/kinds.h"
 #include "inspect/snapshot.h"
-#include "lock/lock.h"
+#include "lock/barrier.h"
 #include "object/object.h"
 #include "object/view.h"
 #include "os/fd.h"
@@ -50,6 +50,15 @@ static int survey(const struct naru_url *url, struct naru_collected *c)
     return r;
 }
 
+static naru_object_clean *cleaner_of(uint32_t what)
+{
+    if (what == NARU_OBJECT_QUEUE || what == NARU_OBJECT_TOPIC)
+        return naru__lanes_clean;
+    if (what == NARU_OBJECT_BARRIER)
+        return naru__barrier_clean;
+    return what >= NARU_OBJECT_SEMAPHORE && what <= NARU_OBJECT_EVENT ? naru__lock_clean : NULL;
+}
+
 static int collect_object(const struct naru_url *url, const struct naru_object_meta *meta, bool dry,
                           struct naru_collected *c)
 {
@@ -59,17 +68,11 @@ static int collect_object(const struct naru_url *url, const struct naru_object_m
     struct naru_object o;
     struct lanes_left left = {0, 0};
     bool lanes = meta->what == NARU_OBJECT_QUEUE || meta->what == NARU_OBJECT_TOPIC;
-    naru_object_clean *clean = lanes ? naru__lanes_clean
-                               : meta->what == NARU_OBJECT_SEMAPHORE ||
-                                       meta->what == NARU_OBJECT_MUTEX ||
-                                       meta->what == NARU_OBJECT_RWLOCK
-                                   ? naru__lock_clean
-                                   : NULL;
     int r = naru__object_open(url, &want, &o);
     if (r < 0)
         return r;
     if (!dry)
-        r = naru__object_collect(&o, clean);
+        r = naru__object_collect(&o, cleaner_of(meta->what));
     if (r >= 0 && !dry)
         c->participants = (uint64_t)r;
     if (r >= 0 && lanes)

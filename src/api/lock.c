@@ -80,9 +80,8 @@ int naru__lock_url(const char *text, const char *noun, struct naru_url *ret_url)
         return r < 0 ? r : -EINVAL;
     r = naru__cell_check(form, NARU_NOUN_LOCK, text);
     if (r == 0 && strcmp(ret_url->scheme, naru__shm_semaphore.scheme) != 0)
-        r = naru__fail(-EOPNOTSUPP,
-                       "%s: %s: are semaphores alone; a %s is shm:name, or in a region", text,
-                       ret_url->scheme, noun);
+        r = naru__fail(-EOPNOTSUPP, "%s: %s: are semaphores alone; %s is shm:name, or in a region",
+                       text, ret_url->scheme, noun);
     return r;
 }
 

@@ -9,7 +9,7 @@
 /* The row of a scheme, NULL if it is no semaphore in this build. */
 const struct naru_semaphore_kind_ops *naru__semaphore_kind(const char *scheme);
 
-/* The URL of a lock that is naru's own alone: `noun` is "mutex". */
+/* The URL of a lock that is naru's own alone: `noun` is "a mutex". */
 int naru__lock_url(const char *text, const char *noun, struct naru_url *ret_url);
 /* .flags, .mode and .participants of its options. */
 struct naru_lock_common {

@@ -29,7 +29,7 @@ int naru_mutex_open(const char *text, const struct naru_mutex_options *options,
     struct naru_url url;
     int r = check_options(options);
     if (r == 0)
-        r = naru__lock_url(text, "mutex", &url);
+        r = naru__lock_url(text, "a mutex", &url);
     return r < 0 ? r : naru__mutex_open(&url, NARU_OPTIONS(naru_mutex_options, options), ret_mutex);
 }
 

@@ -28,7 +28,7 @@ int naru_rwlock_open(const char *text, const struct naru_rwlock_options *options
     struct naru_url url;
     int r = check_options(options);
     if (r == 0)
-        r = naru__lock_url(text, "rwlock", &url);
+        r = naru__lock_url(text, "a rwlock", &url);
     return r < 0 ? r
                  : naru__rwlock_open(&url, NARU_OPTIONS(naru_rwlock_options, options), ret_rwlock);
 }

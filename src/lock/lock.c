@@ -65,7 +65,7 @@ static void guard_init(struct naru_lock *l, bool barrier)
 
 /* ---- sentences ---- */
 
-static int damaged(const struct naru_lock *l)
+int naru__lock_damaged(const struct naru_lock *l)
 {
     return naru__fail(-EPROTO,
                       "%s: its memory is damaged: the word is %016" PRIx64 ", and the permits are "
@@ -126,7 +126,7 @@ static int lost(const struct naru_lock *l)
 {
     const struct naru_lock_state *s = l->permits.state;
     return l->object.meta.what == NARU_OBJECT_SEMAPHORE
-               ? damaged(l)
+               ? naru__lock_damaged(l)
                : naru__fail(-ENOTRECOVERABLE,
                             "%s was given up after process %" PRIu64
                             " had died holding it: remove it, and begin anew",
@@ -140,14 +140,14 @@ static uint64_t bit(uint32_t member)
     return UINT64_C(1) << (member % 64);
 }
 
-static void set_bit(_Atomic uint64_t *words, uint32_t member)
+void naru__lock_set_bit(_Atomic uint64_t *words, uint32_t member)
 {
     /* seq_cst: comes before this one's last look at the word, as others change the word before they
      * look at the bits */
     atomic_fetch_or(&words[member / 64], bit(member));
 }
 
-static bool take_bit(_Atomic uint64_t *words, uint32_t member)
+bool naru__lock_take_bit(_Atomic uint64_t *words, uint32_t member)
 {
     return atomic_fetch_and(&words[member / 64], ~bit(member)) & bit(member);
 }
@@ -196,21 +196,21 @@ static struct turn first_in(const struct naru_permits *p, uint64_t but)
     return first;
 }
 
-static void ring(const struct naru_permits *p, uint32_t member)
+void naru__lock_ring(const struct naru_permits *p, uint32_t member)
 {
     _Atomic uint32_t *bell = &p->members[member].bell[0];
     atomic_fetch_add(bell, 1);
     (void)naru__os_futex_wake(bell, INT_MAX); /* threads of one handle share it */
 }
 
-static void tell_watchers(struct naru_lock *l)
+void naru__lock_tell_watchers(struct naru_lock *l)
 {
     struct naru_lock_state *s = l->permits.state;
     for (uint32_t w = 0; w < 64; w++) {
         uint64_t bits = atomic_load(&s->watching[w]);
         for (; bits; bits &= bits - 1) {
             uint32_t m = w * 64 + (uint32_t)__builtin_ctzll(bits);
-            if (m < l->object.meta.members_max && take_bit(s->watching, m))
+            if (m < l->object.meta.members_max && naru__lock_take_bit(s->watching, m))
                 naru__object_knock(&l->object, m);
         }
     }
@@ -247,9 +247,9 @@ void naru__lock_wake(struct naru_lock *l)
     /* after the bits, which were set before their owners' last look at the count */
     uint64_t count = naru__permits_count(p, atomic_load(&p->state->word));
     if (first.number && (first.want & 0xfffff) <= count && first.want & NARU_LOCK_ASLEEP)
-        ring(p, first.member);
+        naru__lock_ring(p, first.member);
     if (count > 0)
-        tell_watchers(l);
+        naru__lock_tell_watchers(l);
 }
 
 /* ---- the dead ---- */
@@ -265,6 +265,12 @@ static bool alone(const struct naru_lock *l)
     return true;
 }
 
+int64_t naru__lock_tick(const struct naru_lock *l)
+{
+    return alone(l) && !naru__object_going(&l->object) ? NARU__NEVER
+                                                       : naru__now() + TICK_MS * NARU_MS;
+}
+
 static struct naru_permits permits_of(const struct naru_object *o)
 {
     bool plain = o->meta.option[NARU_LOCK_KIND] == NARU__LOCK_PLAIN;
@@ -274,7 +280,15 @@ static struct naru_permits permits_of(const struct naru_object *o)
                                  .me = o->member,
                                  .max = plain ? NARU_PERMITS_PLAIN_MAX
                                               : o->meta.option[NARU_LOCK_VALUE],
-                                 .plain = plain};
+                                 .plain = plain,
+                                 .shift = o->meta.what == NARU_OBJECT_EVENT ? NARU_EVENT_SHIFT : 0};
+}
+
+struct naru_lock naru__lock_view(const struct naru_object *o)
+{
+    struct naru_lock l = {.object = *o, .permits = permits_of(o)};
+    l.permits.me = NARU_LOCK_NOBODY;
+    return l;
 }
 
 /* Under the lock for settling m, which falls if this process dies. */
@@ -320,10 +334,10 @@ int naru__lock_clean(struct naru_object *o, uint32_t m)
         naru__permits_forget(&p, m);
     }
     atomic_store(&o->members[m].kind[NARU_LOCK_WANT], 0);
-    (void)take_bit(s->waiting, m);
-    (void)take_bit(s->watching, m);
+    (void)naru__lock_take_bit(s->waiting, m);
+    (void)naru__lock_take_bit(s->watching, m);
     naru__object_no_doorbell(o, m);
-    struct naru_lock view = {.object = *o, .permits = p, .fair = o->meta.option[NARU_LOCK_FAIR]};
+    struct naru_lock view = naru__lock_view(o);
     queue_flags(&view); /* it may have been the one for whom others had to queue */
     naru__lock_wake(&view);
     return 0;
@@ -338,7 +352,7 @@ int naru__lock_look_for_dead(struct naru_lock *l)
         return 0;
     if (!atomic_compare_exchange_strong(&s->checked, &last, now))
         return 0;
-    int r = naru__object_collect(&l->object, naru__lock_clean);
+    int r = naru__object_collect(&l->object, l->type->clean);
     return r == -EBUSY ? 0 : r;
 }
 
@@ -384,7 +398,7 @@ static int try_take(struct naru_lock *l, uint64_t n, bool first)
             if (!plain)
                 naru__lock_leave(l, mutex);
         } else {
-            return damaged(l);
+            return naru__lock_damaged(l);
         }
     }
 }
@@ -446,7 +460,7 @@ static int sleep_once(struct naru_lock *l, struct naru_wait *w, struct waiting *
     _Atomic uint64_t *want = &l->permits.members[l->permits.me].kind[NARU_LOCK_WANT];
     _Atomic uint32_t *bell = &l->permits.members[l->permits.me].bell[0];
     uint32_t value = atomic_load(bell);
-    int64_t now = naru__now(), until = alone(l) ? NARU__NEVER : now + TICK_MS * NARU_MS;
+    int64_t now = naru__now(), until = naru__lock_tick(l);
     /* seq_cst: before the last look, as others change the word before they look at it */
     atomic_store(want, atomic_load(want) | NARU_LOCK_ASLEEP);
     int r = try_take(l, q->n, first_in(&l->permits, q->passed).number == q->number);
@@ -470,7 +484,7 @@ static void leave_queue(struct naru_lock *l)
 {
     struct naru_permits *p = &l->permits;
     atomic_store(&p->members[p->me].kind[NARU_LOCK_WANT], 0);
-    (void)take_bit(p->state->waiting, p->me);
+    (void)naru__lock_take_bit(p->state->waiting, p->me);
     queue_flags(l);
     naru__lock_wake(l);
 }
@@ -485,7 +499,7 @@ static int queue_up(struct naru_lock *l, struct naru_wait *w, uint64_t n)
         q.number = (atomic_fetch_add(&p->state->queue, 1) + 1) & number_mask;
     while (q.number == 0);
     atomic_store(&p->members[p->me].kind[NARU_LOCK_WANT], q.number << 20 | n);
-    set_bit(p->state->waiting, p->me);
+    naru__lock_set_bit(p->state->waiting, p->me);
     int r;
     for (;;) {
         naru__permits_flag(p, NARU_LOCK_WAITED | (q.impatient ? NARU_LOCK_QUEUED : 0u), 0, &word);
@@ -556,7 +570,7 @@ int naru__lock_give_slow(struct naru_lock *l, uint64_t n, int code, uint64_t wor
                               "%s: a post of %" PRIu64 " makes more than the most, %" PRIu64,
                               l->handle.name, n, l->permits.max);
         if (code == NARU_PERMITS_DAMAGED || tries > 2)
-            return damaged(l);
+            return naru__lock_damaged(l);
         if (code == NARU_PERMITS_SETTLED) {
             int r = resettle(l);
             if (r < 0)
@@ -584,7 +598,7 @@ int naru__lock_give_slow(struct naru_lock *l, uint64_t n, int code, uint64_t wor
 /* ---- naru_fd ---- */
 
 /* Called under the handle's `arm`. */
-static int lock_watch(struct naru_handle *h, int events, struct naru_watch *ret_watch)
+int naru__lock_watch(struct naru_handle *h, int events, struct naru_watch *ret_watch)
 {
     struct naru_lock *l = (struct naru_lock *)h;
     struct naru_lock_state *s = l->permits.state;
@@ -601,7 +615,7 @@ static int lock_watch(struct naru_handle *h, int events, struct naru_watch *ret_
         ret_watch->again = naru__now() + NARU_MS;
     } else {
         naru__os_drain(l->doorbell);
-        set_bit(s->watching, l->permits.me);
+        naru__lock_set_bit(s->watching, l->permits.me);
         naru__permits_flag(&l->permits, NARU_LOCK_WAITED, 0, &word);
         ret_watch->fds[n++] = (struct pollfd){.fd = l->doorbell, .events = POLLIN};
     }
@@ -610,8 +624,8 @@ static int lock_watch(struct naru_handle *h, int events, struct naru_watch *ret_
         struct pollfd fell = {.fd = l->deaths, .events = POLLIN};
         if (naru__os_poll(&fell, 1, NARU__AT_ONCE) > 0) {
             naru__os_drain(l->deaths);
-            (void)naru__object_collect(&l->object,
-                                       naru__lock_clean); /* may be what this one waits for */
+            /* may be what this one waits for */
+            (void)naru__object_collect(&l->object, l->type->clean);
         }
     } else if (!l->object.in_region && !alone(l)) {
         (void)naru__lock_look_for_dead(l);
@@ -632,7 +646,7 @@ static bool lock_ready(struct naru_handle *h, int events)
 
 static const struct naru_handle_ops handle_ops = {
     .size = sizeof handle_ops,
-    .watch = lock_watch,
+    .watch = naru__lock_watch,
     .ready = lock_ready,
 };
 
@@ -675,6 +689,13 @@ static int agree(const struct naru_object *o, void *arg)
     return 0;
 }
 
+static const struct naru_lock_type permits_type = {&handle_ops, naru__lock_clean, make, agree};
+
+static const struct naru_lock_type *type_of(const struct naru_lock_want *w)
+{
+    return w->type ? w->type : &permits_type;
+}
+
 static void want_object(const struct naru_lock_want *w, uint32_t members,
                         struct naru_object_want *ret_want)
 {
@@ -687,9 +708,10 @@ static void want_object(const struct naru_lock_want *w, uint32_t members,
         .option = {[NARU_LOCK_KIND] = w->plain ? NARU__LOCK_PLAIN : NARU__LOCK_OWNED,
                    [NARU_LOCK_VALUE] = w->value,
                    [NARU_LOCK_FAIR] = w->fair,
-                   [NARU_LOCK_INHERIT] = w->inherit ? naru__os_pid_namespace() : 0},
-        .make = make,
-        .agree = agree,
+                   [NARU_LOCK_INHERIT] = w->inherit ? naru__os_pid_namespace() : 0,
+                   [NARU_LOCK_SET] = w->set},
+        .make = type_of(w)->make,
+        .agree = type_of(w)->agree,
         .arg = (void *)(uintptr_t)w};
 }
 
@@ -698,13 +720,14 @@ static int new_lock(const char *name, const struct naru_lock_want *w, struct nar
     struct naru_lock *l = naru__alloc(w->size);
     if (!l)
         return -ENOMEM;
-    int r = naru__handle_init(&l->handle, w->noun, &handle_ops, name,
+    int r = naru__handle_init(&l->handle, w->noun, type_of(w)->ops, name,
                               w->noun == NARU__RWLOCK ? NARU_IN | NARU_OUT : NARU_IN);
     if (r < 0) {
         free(l);
         return r;
     }
     naru__set_waiting(&l->handle, w->flags);
+    l->type = type_of(w);
     l->object = NARU_OBJECT_NONE;
     l->doorbell = l->deaths = NARU__NO_FD;
     guard_init(l, false);
@@ -719,7 +742,7 @@ void naru__lock_ring_all(struct naru_lock *l)
         for (; bits; bits &= bits - 1) {
             uint32_t m = w * 64 + (uint32_t)__builtin_ctzll(bits);
             if (m < l->permits.records)
-                ring(&l->permits, m);
+                naru__lock_ring(&l->permits, m);
         }
     }
 }
@@ -728,7 +751,7 @@ static int join(struct naru_lock *l)
 {
     l->object.url = l->handle.name;
     l->object.keeps = true;
-    int r = naru__object_join(&l->object, naru__lock_clean);
+    int r = naru__object_join(&l->object, l->type->clean);
     if (r < 0)
         return r;
     struct naru_object_member *m = &l->object.members[l->object.member];
@@ -811,7 +834,7 @@ void naru__lock_free(struct naru_lock *l)
         if (!l->permits.plain && naru__permits_settled(&l->permits))
             (void)resettle(l);
         if (l->doorbell >= 0) {
-            (void)take_bit(s->watching, l->permits.me);
+            (void)naru__lock_take_bit(s->watching, l->permits.me);
             naru__object_no_doorbell(&l->object, l->permits.me);
         }
         naru__object_leave(&l->object);

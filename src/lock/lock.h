@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* lock.h - what semaphore, mutex and rwlock share: permits of an object, and waiting for them. */
+/* lock.h - what all locks share: taking part, permits of an object, and waiting for them. */
 #ifndef NARU_LOCK_LOCK_H
 #define NARU_LOCK_LOCK_H
 
@@ -15,9 +15,18 @@ struct naru_lock_guard {
     pthread_mutex_t mutex;
 };
 
+/* Where a lock differs from a semaphore. */
+struct naru_lock_type {
+    const struct naru_handle_ops *ops;
+    naru_object_clean *clean;
+    int (*make)(struct naru_object *, void *want);        /* as in naru_object_want */
+    int (*agree)(const struct naru_object *, void *want); /* the same */
+};
+
 /* Embedded first in each lock's handle. */
 struct naru_lock {
     struct naru_handle handle;
+    const struct naru_lock_type *type;
     struct naru_object object;
     struct naru_permits permits;
     struct naru_lock_guard guard;
@@ -41,6 +50,8 @@ struct naru_lock_want {
     unsigned participants;
     size_t size;      /* of the handle */
     const char *name; /* "naru_semaphore_options" */
+    const struct naru_lock_type *type; /* NULL: as a semaphore */
+    bool set;                          /* an event: at creation */
 };
 
 /* By a name. */
@@ -158,6 +169,28 @@ pid_t naru__lock_dead(const struct naru_lock *);
 /* By the sole owner. lose: nobody gets it any more; give it back then, and ring for all. */
 int naru__lock_recover(struct naru_lock *);
 int naru__lock_lose(struct naru_lock *);
+
+/* ---- for who waits without permits, too ---- */
+
+int naru__lock_damaged(const struct naru_lock *); /* -EPROTO */
+/* Looks for the dead, unless somebody has just done so. */
+int naru__lock_look_for_dead(struct naru_lock *);
+/* Till when to sleep at most. The bell was read before. */
+int64_t naru__lock_tick(const struct naru_lock *);
+void naru__lock_set_bit(_Atomic uint64_t *words, uint32_t member);
+bool naru__lock_take_bit(_Atomic uint64_t *words, uint32_t member);
+void naru__lock_ring(const struct naru_permits *, uint32_t member);
+void naru__lock_tell_watchers(struct naru_lock *); /* naru_fd: look again */
+int naru__lock_watch(struct naru_handle *, int events, struct naru_watch *ret_watch);
+/* Of an object that is only looked at, as a cleaner does. */
+struct naru_lock naru__lock_view(const struct naru_object *);
+
+/* Waits until the word says, to who has known it since it was `since`, that it is over; 0 then.
+ * Whoever makes it so clears WAITED in the same exchange, and if it was set tells all. broadcast.c
+ */
+typedef bool naru_lock_over(uint64_t word, uint64_t since);
+int naru__lock_await(struct naru_lock *, naru_lock_over *over, uint64_t since, int64_t timeout);
+void naru__lock_tell_all(struct naru_lock *);
 
 /* Takes everything from those participants of this pid that live, or have died. */
 int naru__lock_revoke(const struct naru_url *, pid_t pid, unsigned *ret_n);

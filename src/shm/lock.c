@@ -84,9 +84,8 @@ static int change_plain(struct naru_permits *p, uint64_t was, uint64_t count, ui
                                                    memory_order_relaxed);
 }
 
-/* One try: 1 done, 0 again, else negative NARU_PERMITS_. */
-static int change(struct naru_permits *p, uint64_t was, uint64_t count, uint64_t flags,
-                  uint64_t owned)
+int naru__permits_change(struct naru_permits *p, uint64_t was, uint64_t count, uint64_t flags,
+                         uint64_t owned)
 {
     if (p->plain)
         return change_plain(p, was, count, flags);
@@ -114,7 +113,7 @@ static int change(struct naru_permits *p, uint64_t was, uint64_t count, uint64_t
 /* The word, and whether this one may change it. In this order: a settler writes `settle` first and
  * then another word, so who has a word from after that sees it, and who has one from before
  * fails. */
-static int look(const struct naru_permits *p, uint64_t *ret_word)
+int naru__permits_look(const struct naru_permits *p, uint64_t *ret_word)
 {
     *ret_word = atomic_load_explicit(&p->state->word, memory_order_acquire);
     if (p->plain)
@@ -129,7 +128,7 @@ int naru__permits_take(struct naru_permits *p, uint64_t n, bool first, uint64_t 
 {
     for (;;) {
         uint64_t was;
-        int r = look(p, &was);
+        int r = naru__permits_look(p, &was);
         if (__builtin_expect(r != 0, 0))
             return r;
         uint64_t count = naru__permits_count(p, was);
@@ -140,10 +139,10 @@ int naru__permits_take(struct naru_permits *p, uint64_t n, bool first, uint64_t 
             return NARU_PERMITS_LOST;
         if (count < n || ((was & NARU_LOCK_QUEUED) && !first))
             return NARU_PERMITS_FEW;
-        uint64_t owned = p->plain ? 0 : naru__permits_owned(p) + n;
+        uint64_t owned = p->plain ? 0 : naru__permits_owned(p) + (n << p->shift);
         if (owned > p->max)
             return NARU_PERMITS_DAMAGED;
-        r = change(p, was, count - n, was & NARU_LOCK_FLAGS, owned);
+        r = naru__permits_change(p, was, count - n, was & NARU_LOCK_FLAGS, owned);
         if (__builtin_expect(r != 0, 1))
             return r < 0 ? -r : 0;
     }
@@ -153,7 +152,7 @@ int naru__permits_give(struct naru_permits *p, uint64_t n, uint64_t *ret_word)
 {
     for (;;) {
         uint64_t was;
-        int r = look(p, &was);
+        int r = naru__permits_look(p, &was);
         if (__builtin_expect(r != 0, 0))
             return r;
         uint64_t count = naru__permits_count(p, was);
@@ -161,10 +160,25 @@ int naru__permits_give(struct naru_permits *p, uint64_t n, uint64_t *ret_word)
         if (count > p->max || n > p->max - count)
             return NARU_PERMITS_DAMAGED;
         uint64_t owned = p->plain ? 0 : naru__permits_owned(p) - n;
-        r = change(p, was, count + n, was & NARU_LOCK_FLAGS, owned);
+        r = naru__permits_change(p, was, count + n, was & NARU_LOCK_FLAGS, owned);
         if (__builtin_expect(r != 0, 1))
             return r < 0 ? -r : 0;
     }
+}
+
+uint64_t naru__permits_waits(const struct naru_permits *p, uint64_t word)
+{
+    uint64_t waits = 0;
+    for (uint32_t m = 0; m < p->records; m++) {
+        /* in this order, as in plan() */
+        uint64_t intent = atomic_load(word_of(p, m, NARU_LOCK_INTENT));
+        uint64_t owned = atomic_load(word_of(p, m, NARU_LOCK_OWNED));
+        if (ticket_of(intent) != ticket_of(owned) && happened(p, m, ticket_of(intent), word))
+            owned = intent;
+        uint64_t all = owned & NARU_EVENT_WAITS, got = owned >> NARU_EVENT_SHIFT & NARU_EVENT_WAITS;
+        waits += all > got ? all - got : 0;
+    }
+    return waits;
 }
 
 /* Leaves participant and ticket as they are, so nothing has to be noted. */
@@ -209,7 +223,7 @@ static int plan(struct naru_permits *p, uint32_t m, uint64_t *ret_plan)
         if (happened(p, m, ticket, atomic_load(&p->state->word)))
             owned = intent;
     }
-    uint64_t n = owned & 0xfffff;
+    uint64_t n = (owned & 0xfffff) >> p->shift;
     if (n > p->max)
         return NARU_PERMITS_DAMAGED;
     ticket = (ticket_of(owned) + (n ? 1 : 0)) & NARU_LOCK_TICKET_MASK;

@@ -2,6 +2,7 @@
 /* lock.h - permits in shared memory: a count, who owns how many, and who waits.
  *
  * Semaphores, mutexes and rwlocks are permits: a mutex has one; a reader takes one, a writer all.
+ * So are the sets of an automatic event; a manual one and a barrier are a word that nobody owns.
  * The memory is that of an object (shm/object.h), in a directory of its own or in a region: the
  * count is in state.kind, a participant's record in its member's kind[].
  *
@@ -32,8 +33,8 @@ enum {
 };
 
 /* naru_object_meta.option of locks. INHERIT: the number of the pid namespace whose threads boost
- * each other, else 0 */
-enum { NARU_LOCK_KIND, NARU_LOCK_VALUE, NARU_LOCK_FAIR, NARU_LOCK_INHERIT };
+ * each other, else 0. SET: of an event, at its creation */
+enum { NARU_LOCK_KIND, NARU_LOCK_VALUE, NARU_LOCK_FAIR, NARU_LOCK_INHERIT, NARU_LOCK_SET };
 
 /* The word. Of an owned one: flags 4 bits, count 20, participant 12, ticket 28; of a plain one:
  * flags 4, count 32. */
@@ -53,7 +54,7 @@ enum {
 struct naru_lock_state {
     _Atomic uint64_t word;
     uint8_t line[120];
-    _Atomic uint64_t queue;   /* numbers that were handed out to waiters */
+    _Atomic uint64_t queue;   /* numbers that were handed out to waiters; a barrier's last reset */
     _Atomic uint64_t checked; /* when somebody looked for the dead, ns */
     _Atomic uint64_t fences;  /* tickets of NOBODY */
     _Atomic uint64_t dead;    /* DIRTY: the pid of who died */
@@ -83,6 +84,24 @@ enum naru_lock_settle {
 _Static_assert(sizeof(struct naru_lock_state) == 1280, "the same for 32 and 64 bits");
 _Static_assert(sizeof(struct naru_lock_state) <= 496 * 8, "fits into naru_object_state.kind");
 
+/* An automatic event's permits are the sets that nobody has got yet. A record has how many waits of
+ * that participant are on, and above that how many of them have got one. */
+enum { NARU_EVENT_WAITS = 1023, NARU_EVENT_SHIFT = 10, NARU_EVENT_GOT = 1 << NARU_EVENT_SHIFT };
+
+/* A manual event's word: flags 4, set 1, how often it was set 59. */
+enum { NARU_EVENT_SET = 16, NARU_EVENT_SETS_SHIFT = 5 };
+
+/* A barrier's word: flags 4, how many have arrived (BROKEN: the pid of who died) 22, resets 14,
+ * rounds that were completed 24. */
+enum {
+    NARU_BARRIER_BROKEN = NARU_LOCK_DIRTY,
+    NARU_BARRIER_MAX = 4095,
+    NARU_BARRIER_NUMBER = 0x3fffff,
+    NARU_BARRIER_NUMBER_SHIFT = 4,
+    NARU_BARRIER_RESETS_SHIFT = 26,
+    NARU_BARRIER_ROUNDS_SHIFT = 40
+};
+
 #define NARU_LOCK_ASLEEP (UINT64_C(1) << 63)
 
 /* As this process sees it. */
@@ -93,6 +112,7 @@ struct naru_permits {
     uint32_t me;
     uint64_t max;
     bool plain;
+    unsigned shift; /* a record's number is so many bits to the left: below, an event's waits */
 };
 
 /* What this room's functions answer besides 0; never handed to a caller of naru's. */
@@ -167,6 +187,21 @@ static inline bool naru__permits_fast(struct naru_permits *p, int64_t n, uint64_
     atomic_store_explicit(&record[NARU_LOCK_OWNED], intent, memory_order_release);
     return true;
 }
+/* The same in two steps: the word, and one try to replace it by that count, with what this
+ * participant's record then has. 0 or NARU_PERMITS_; 1 done, 0 again, or the negative of those. */
+int naru__permits_look(const struct naru_permits *, uint64_t *ret_word);
+int naru__permits_change(struct naru_permits *, uint64_t was, uint64_t count, uint64_t flags,
+                         uint64_t owned);
+/* Takes so much off the record, which is nobody's then. */
+static inline void naru__permits_spend(struct naru_permits *p, uint64_t n)
+{
+    _Atomic uint64_t *owned = &p->members[p->me].kind[NARU_LOCK_OWNED];
+    /* release: pairs with a settler's acquire; the ticket stays, so INTENT does not count */
+    atomic_store_explicit(owned, atomic_load_explicit(owned, memory_order_relaxed) - n,
+                          memory_order_release);
+}
+/* Waits of an automatic event that have got nothing; true as long as the word is that. */
+uint64_t naru__permits_waits(const struct naru_permits *, uint64_t word);
 /* Sets and clears flags of the word; *ret_word: what it was before. */
 void naru__permits_flag(struct naru_permits *, uint64_t set, uint64_t clear, uint64_t *ret_word);
 
