@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* looking.c - naru/inspect.h on queues and topics: what is seen is what is there, nothing is
+/* looking.c - naru/inspect.h on queues, topics and locks: what is seen is what is there, nothing is
  * changed by it, and damaged memory is an error. */
 #include "harness.h"
 
 #include <fcntl.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/sem.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -170,6 +173,296 @@ static void the_dead_are_collected(void)
     expect_code(-ENOENT, naru_collect(url, 0, &c));
 }
 
+/* ---- locks ---- */
+
+static const char *word(const struct naru_fact *facts, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(facts[i].name, name) == 0 && facts[i].text)
+            return facts[i].text;
+    test_failed(__FILE__, __LINE__, "there is no word \"%s\"", name);
+}
+
+/* The part of that process. */
+static const struct naru_view_part *part_of(const naru_snapshot *s, pid_t pid)
+{
+    const struct naru_view *v = naru_snapshot_view(s, 0);
+    for (size_t i = 0; i < v->n_parts; i++)
+        if (v->parts[i]->pid == pid)
+            return v->parts[i];
+    test_failed(__FILE__, __LINE__, "process %d has no part", (int)pid);
+}
+
+static naru_semaphore *open_lock(const char *url, unsigned value, int kind)
+{
+    naru_semaphore *s;
+    struct naru_semaphore_options o = {sizeof o, .value = value, .kind = kind};
+    expect_ok(naru_semaphore_open(url, &o, &s));
+    return s;
+}
+
+struct wanting {
+    const char *url, *second; /* has one of the first, wants n of the second */
+    unsigned n;
+    _Atomic int has, go;
+};
+
+static void want_more(void *context)
+{
+    struct wanting *w = context;
+    naru_semaphore *a = open_lock(w->url, 0, NARU_OWNED);
+    naru_semaphore *b = w->second ? open_lock(w->second, 0, NARU_OWNED) : a;
+    if (w->second)
+        expect_ok(naru_semaphore_acquire(a, 1, NARU_S));
+    w->has++;
+    while (w->second && !w->go)
+        usleep(1000);
+    (void)naru_semaphore_acquire(b, w->n, NARU_FOREVER);
+    raise(SIGKILL);
+}
+
+static void *shared_memory(size_t size)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    expect(p != MAP_FAILED);
+    return p;
+}
+
+static void until(const char *url, const char *name, uint64_t value)
+{
+    int64_t end = test_now() + 10 * NARU_S;
+    while (seen(url, -1, name) != value) {
+        expect(test_now() < end);
+        usleep(1000);
+    }
+}
+
+static size_t read_meta(const char *url, char *buf, size_t n)
+{
+    char path[300];
+    snprintf(path, sizeof path, "%s/meta", strchr(url, ':') + 1);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t r = read(fd, buf, n);
+    close(fd);
+    expect(r > 0);
+    return (size_t)r;
+}
+
+static void a_semaphore(void)
+{
+    static char before[16384], after[16384];
+    const char *url = test_url("shm:%s/s");
+    struct wanting *w = shared_memory(sizeof *w);
+    naru_snapshot *s;
+    naru_semaphore *mine = open_lock(url, 3, NARU_OWNED);
+    expect_ok(naru_semaphore_acquire(mine, 2, NARU_NOWAIT));
+    *w = (struct wanting){.url = url, .n = 2};
+    pid_t first = start_child(want_more, w);
+    until(url, "waiters", 1);
+    w->n = 3;
+    pid_t second = start_child(want_more, w);
+    until(url, "waiters", 2);
+    usleep(150000); /* so that they have noted who owns */
+    kill(first, SIGSTOP);
+    kill(second, SIGSTOP);
+    usleep(10000);
+    size_t n = read_meta(url, before, sizeof before);
+    expect_ok(naru_snapshot_take(url, &s));
+    const struct naru_view *v = naru_snapshot_view(s, 0);
+    expect(strcmp(v->noun, "semaphore") == 0);
+    expect(strcmp(word(v->facts, v->n_facts, "kind"), "owned") == 0);
+    expect(strcmp(word(v->facts, v->n_facts, "fair"), "no") == 0);
+    expect(number(v->facts, v->n_facts, "value") == 1);
+    expect(number(v->facts, v->n_facts, "permits") == 3);
+    expect(number(v->facts, v->n_facts, "owned") == 2);
+    const struct naru_view_part *p = part_of(s, getpid());
+    expect(number(p->facts, p->n_facts, "owns") == 2 && !p->wants);
+    expect(word(p->facts, p->n_facts, "owns_since")[0] == '2'); /* a year */
+    p = part_of(s, first);
+    expect(number(p->facts, p->n_facts, "wants") == 2);
+    expect(number(p->facts, p->n_facts, "place") == 1);
+    expect(word(p->facts, p->n_facts, "waits_since")[0] == '2');
+    expect(p->wants && strcmp(p->wants, "2 permits") == 0 && p->needs == 1 && !p->others);
+    expect(p->n_waits == 1 && p->waits[0].pid == getpid() && p->waits[0].gives == 2);
+    expect(strcmp(p->waits[0].why, "owns 2 permits") == 0);
+    p = part_of(s, second);
+    expect(number(p->facts, p->n_facts, "place") == 2 && p->needs == 2);
+    naru_snapshot_free(s);
+    expect(read_meta(url, after, sizeof after) == n && memcmp(before, after, n) == 0);
+    unsigned revoked;
+    expect_ok(naru_semaphore_revoke(url, getpid(), &revoked));
+    expect(revoked == 2 && seen(url, -1, "owned") == 0 && seen(url, -1, "value") == 3);
+    kill(first, SIGKILL); /* the dead are told of, until somebody cleans up */
+    kill(second, SIGKILL);
+    waitpid(first, NULL, 0);
+    waitpid(second, NULL, 0);
+    expect(seen(url, -1, "dead") == 2);
+    naru_semaphore_close(mine);
+    expect_ok(naru_remove(url));
+}
+
+static void own_and_die(void *url)
+{
+    naru_semaphore *s = open_lock(url, 0, NARU_OWNED);
+    expect_ok(naru_semaphore_acquire(s, 3, NARU_NOWAIT));
+    raise(SIGKILL);
+}
+
+static void a_dead_owner(void)
+{
+    const char *url = test_url("shm:%s/s");
+    struct naru_collected c = {.size = sizeof c};
+    naru_semaphore *s = open_lock(url, 4, NARU_OWNED);
+    pid_t child = start_child(own_and_die, (void *)(uintptr_t)url);
+    waitpid(child, NULL, 0);
+    expect(seen(url, -1, "owned") == 3);
+    expect(seen(url, 1, "owns") == 3);
+    expect(seen(url, -1, "last_dead_owner") == 0); /* nobody has noticed */
+    expect_ok(naru_collect(url, NARU_DRY_RUN, &c));
+    expect(c.participants == 1 && c.permits == 3);
+    expect(seen(url, -1, "value") == 1);
+    expect_ok(naru_collect(url, 0, &c));
+    expect(c.participants == 1 && c.permits == 3);
+    expect(seen(url, -1, "value") == 4);
+    expect(seen(url, -1, "last_dead_owner") == (uint64_t)child);
+    naru_semaphore_close(s);
+    expect_ok(naru_remove(url));
+}
+
+static void wait_plain(void *url)
+{
+    naru_semaphore *s = open_lock(url, 0, NARU_PLAIN);
+    (void)naru_semaphore_wait(s, 1, NARU_FOREVER);
+    raise(SIGKILL);
+}
+
+static void a_plain_one(void)
+{
+    const char *url = test_url("shm:%s/s");
+    naru_snapshot *snapshot;
+    naru_semaphore *s = open_lock(url, 0, NARU_PLAIN);
+    pid_t child = start_child(wait_plain, (void *)(uintptr_t)url);
+    until(url, "waiters", 1);
+    expect_ok(naru_snapshot_take(url, &snapshot));
+    const struct naru_view_part *p = part_of(snapshot, child);
+    expect(p->wants && p->others && p->n_waits == 0); /* anybody may post */
+    naru_snapshot_free(snapshot);
+    expect_ok(naru_semaphore_post(s, 1));
+    waitpid(child, NULL, 0);
+    expect_ok(naru_semaphore_post(s, 5));
+    expect(seen(url, -1, "value") == 5);
+    naru_semaphore_close(s);
+    expect_ok(naru_remove(url));
+}
+
+static void others_semaphores(void)
+{
+    char url[64], name[64];
+    naru_snapshot *s;
+    snprintf(name, sizeof name, "/naru-test-%d", getpid());
+    sem_t *sem = sem_open(name, O_CREAT | O_EXCL, 0600, 7);
+    expect(sem != SEM_FAILED);
+    snprintf(url, sizeof url, "posix-sem:%s", name);
+    expect(seen(url, -1, "value") == 7);
+    sem_wait(sem);
+    expect(seen(url, -1, "value") == 6);
+    sem_unlink(name);
+    sem_close(sem);
+    expect_code(-ENOENT, naru_snapshot_take(url, &s));
+    snprintf(url, sizeof url, "sysv-sem:0x%x", 0x6e000000 + getpid());
+    expect_code(-ENOENT, naru_snapshot_take(url, &s));
+    naru_semaphore *v = open_lock(url, 2, NARU_OWNED);
+    expect(seen(url, -1, "value") == 2);
+    expect_ok(naru_semaphore_acquire(v, 2, NARU_NOWAIT));
+    expect(seen(url, -1, "last_changed_by") == (uint64_t)getpid());
+    pid_t child = start_child(wait_plain, url);
+    until(url, "waiters", 1);
+    expect(seen(url, -1, "value") == 0);
+    expect_ok(naru_semaphore_release(v, 1));
+    waitpid(child, NULL, 0);
+    naru_semaphore_close(v);
+    expect_ok(naru_remove(url));
+}
+
+/* Each has one and waits for that of the next. */
+static void who_waits_for_whom(void)
+{
+    enum { N = 3 };
+    char url[N][200];
+    struct wanting *w = shared_memory(N * sizeof *w);
+    naru_semaphore *s[N];
+    pid_t child[N];
+    naru_snapshot *snapshot;
+    for (int i = 0; i < N; i++) {
+        snprintf(url[i], sizeof url[i], "%s-%d", test_url("shm:%s/s"), i);
+        s[i] = open_lock(url[i], 1, NARU_OWNED);
+    }
+    for (int i = 0; i < N; i++) {
+        w[i] = (struct wanting){.url = url[i], .second = url[(i + 1) % N], .n = 1};
+        child[i] = start_child(want_more, &w[i]);
+        while (!w[i].has)
+            usleep(1000);
+    }
+    for (int i = 0; i < N; i++)
+        w[i].go = 1;
+    for (int i = 0; i < N; i++)
+        until(url[i], "waiters", 1);
+    expect_ok(naru_snapshot_waits(&snapshot));
+    unsigned found = 0;
+    const struct naru_view *v;
+    for (size_t k = 0; (v = naru_snapshot_view(snapshot, k)); k++)
+        for (int i = 0; i < N; i++)
+            for (size_t p = 0; strcmp(v->url, url[i]) == 0 && p < v->n_parts; p++)
+                if (v->parts[p]->wants) {
+                    expect(v->parts[p]->pid == child[(i + N - 1) % N]);
+                    expect(v->parts[p]->n_waits == 1 && v->parts[p]->waits[0].pid == child[i]);
+                    found++;
+                }
+    expect(found == N);
+    naru_snapshot_free(snapshot);
+    for (int i = 0; i < N; i++) {
+        kill(child[i], SIGKILL);
+        waitpid(child[i], NULL, 0);
+        naru_semaphore_close(s[i]);
+        expect_ok(naru_remove(url[i]));
+    }
+}
+
+static void sender_waits_for_receiver(void)
+{
+    const char *url = test_url("shm:%s/queue");
+    const struct naru_queue_options o = {.size = sizeof o, .messages = 15};
+    naru_channel *out, *in;
+    naru_snapshot *s;
+    expect_ok(naru_queue_open(url, NARU_RECV, &o, &in));
+    pid_t child = fork();
+    expect(child >= 0);
+    if (child == 0) {
+        expect_ok(naru_queue_open(url, NARU_SEND, NULL, &out));
+        for (;;)
+            (void)naru_channel_send(out, 1, "x", 1, NARU_FOREVER);
+    }
+    int64_t end = test_now() + 10 * NARU_S;
+    for (bool found = false; !found;) {
+        expect(test_now() < end);
+        expect_ok(naru_snapshot_take(url, &s));
+        const struct naru_view *v = naru_snapshot_view(s, 0);
+        for (size_t i = 0; i < v->n_parts; i++)
+            if (v->parts[i]->pid == child && v->parts[i]->wants) {
+                found = true;
+                expect(strcmp(v->parts[i]->wants, "room for a message") == 0);
+                expect(v->parts[i]->n_waits == 1 && v->parts[i]->waits[0].pid == getpid());
+            }
+        naru_snapshot_free(s);
+    }
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    naru_channel_close(in);
+    expect_ok(naru_remove(url));
+}
+
+/* ---- damaged memory (hostile-looking.c goes on with it) ---- */
+
 static void look_at_all(const char *url)
 {
     naru_snapshot *s;
@@ -239,6 +532,12 @@ int main(int argc, char **argv)
         {"held while the sender goes round", held_while_the_sender_goes_round},
         {"what a topic has", a_topic},
         {"the dead are collected", the_dead_are_collected},
+        {"what a semaphore has", a_semaphore},
+        {"a dead owner", a_dead_owner},
+        {"a plain semaphore", a_plain_one},
+        {"libc's and the kernel's semaphores", others_semaphores},
+        {"who waits for whom", who_waits_for_whom},
+        {"a sender waits for a receiver", sender_waits_for_receiver},
         {"a damaged queue", a_damaged_queue},
         {"a damaged topic", a_damaged_topic},
     };

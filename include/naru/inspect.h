@@ -25,11 +25,24 @@ struct naru_fact {
     uint64_t number;
 };
 
+/* Somebody who can end a part's wait. */
+struct naru_view_wait {
+    int64_t pid;     /* 0: not known here, or another pid namespace's */
+    const char *why; /* "owns 2" */
+    uint64_t gives;  /* so much of what the part needs */
+};
+
 struct naru_view_part {
     int64_t pid, uid;    /* 0, -1: not known */
     const char *program; /* "?": not known */
     size_t n_facts;
     const struct naru_fact *facts; /* the same names for each part of a view, in this order */
+    /* What it waits for at this moment, if it sleeps: */
+    const char *wants; /* "2 permits", "a message"; NULL: it does not wait */
+    uint64_t needs;    /* it goes on when those below have given so much */
+    int others;        /* 1: ... or somebody who does not take part yet */
+    size_t n_waits;
+    const struct naru_view_wait *waits;
 };
 
 struct naru_view {
@@ -48,7 +61,9 @@ struct naru_view {
  * "shm:name": the queue, topic or region there, or the listener and all connections made there;
  * "shm:": those of pairs. A part of a queue or topic is a participant, or a lane that a sender has
  * left (pid 0): what it has sent and received, how many messages wait in its lane and who has
- * taken which, how far behind a subscriber is, and whom one that sleeps waits for.
+ * taken which, how far behind a subscriber is, and whom one that sleeps waits for. One of a lock:
+ * what it owns, what it waits for and since when, and its place in the queue. "posix-sem:",
+ * "sysv-sem:": what libc and the kernel tell.
  *
  * ret_snapshot: owned by the caller, naru_snapshot_free; it may hold no view at all.
  * Returns: 0.
@@ -69,6 +84,18 @@ NARU_API int naru_snapshot_take(const char *url, naru_snapshot **ret_snapshot);
  * naru_snapshot_take.
  * Thread: any. Fork: works. Blocks: never. */
 NARU_API int naru_snapshot_list(const char *url, naru_snapshot **ret_snapshot);
+
+/* naru_snapshot_waits - looks at everything that anybody has open
+ *
+ * All named objects of shm: that some process on this host takes part in, wherever they lie, with
+ * their parts: so who waits for whom. What cannot be read is left out; naru_snapshot_take tells
+ * why.
+ *
+ * ret_snapshot: owned by the caller, naru_snapshot_free; it may hold no view at all.
+ * Returns: 0.
+ * Errors: -ENOENT there is no /proc; -ENOMEM, -EMFILE.
+ * Thread: any. Fork: works. Blocks: never. */
+NARU_API int naru_snapshot_waits(naru_snapshot **ret_snapshot);
 
 /* naru_snapshot_view - the i-th object that was seen, from 0
  *
@@ -128,6 +155,7 @@ struct naru_collected {
     uint64_t leftovers;    /* directories of makers and removers that died at it */
     uint64_t lanes;        /* of a queue or topic: left by their senders, with nothing in them */
     uint64_t files;        /* that no message and no participant refers to, such as segments */
+    uint64_t permits;      /* that dead ones owned, and that are free again */
 };
 
 /* naru_collect - cleans up after the dead

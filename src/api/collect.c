@@ -44,6 +44,7 @@ static int survey(const struct naru_url *url, struct naru_collected *c)
             if (is_dead(v->parts[k])) {
                 c->participants++;
                 c->messages += number_of(v->parts[k], "holds");
+                c->permits += number_of(v->parts[k], "owns");
             }
     if (r == 0)
         naru_snapshot_free(s);

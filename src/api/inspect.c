@@ -30,10 +30,17 @@ int naru_snapshot_list(const char *text, naru_snapshot **ret_snapshot)
     return r < 0 ? r : naru__snapshot_list(&url, ret_snapshot);
 }
 
+int naru_snapshot_waits(naru_snapshot **ret_snapshot)
+{
+    return naru__snapshot_waits(ret_snapshot);
+}
+
 int naru_peek_open(const char *text, naru_peek **ret_peek)
 {
     struct naru_url url;
     int r = parse(text, &url);
+    if (r == 0 && strcmp(url.scheme, "shm") != 0)
+        r = naru__cell_check(naru__url_form(url.scheme), NARU_NOUN_QUEUE, text);
     if (r < 0)
         return r;
     if (strcmp(url.scheme, "shm") != 0)

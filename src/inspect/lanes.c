@@ -243,6 +243,49 @@ static void waits_for(const struct survey *q, uint32_t i, struct list *l)
         item(l, "a receiver");
 }
 
+/* The same for programs to follow. Who sleeps in a loop waits for anything, and for nobody. */
+static void wants_room(naru_snapshot *s, struct snapshot_part *p, const struct survey *q,
+                       uint32_t i)
+{
+    char why[64];
+    uint64_t most = 0, slowest = 0;
+    for (uint32_t k = 0; k < q->v->n && k < NARU_LANES_MAX && q->topic; k++) {
+        uint64_t n = holds_back(q, k) ? behind(q, k, i) : 0;
+        slowest = n > most ? 1 : slowest + (n == most && n > 0);
+        most = n > most ? n : most;
+    }
+    naru__snapshot_wants(s, p, "room for a message", q->topic ? slowest : 1,
+                         !q->topic && q->lane[i].ready > 0);
+    for (uint32_t k = 0; k < q->v->n && k < NARU_LANES_MAX; k++) {
+        uint32_t taken = q->lane[i].by[k];
+        if (q->topic ? !most || !holds_back(q, k) || behind(q, k, i) != most
+                     : !(naru__member_role(who(q, k)) & LANES_RECV))
+            continue;
+        if (q->topic)
+            snprintf(why, sizeof why, "is %" PRIu64 " messages behind", most);
+        else if (taken)
+            snprintf(why, sizeof why, "receives there, and holds %" PRIu32, taken);
+        else
+            snprintf(why, sizeof why, "receives there");
+        naru__snapshot_waits_for(s, p, naru__member_pid(q->v, k), 1, why);
+    }
+}
+
+static void wants(naru_snapshot *s, struct snapshot_part *p, const struct survey *q, uint32_t i)
+{
+    bool chooses = has_bit(q->state->armed_select, i);
+    if (has_bit(q->state->by_socket, i))
+        return;
+    if (has_bit(q->state->armed_out, i)) {
+        wants_room(s, p, q, i);
+    } else if (chooses || has_bit(q->state->armed_any, i)) {
+        naru__snapshot_wants(s, p, chooses ? "a message of its types" : "a message", 1, true);
+        for (uint32_t k = 0; k < q->v->n; k++)
+            if (k != i && naru__member_role(who(q, k)) & LANES_SEND)
+                naru__snapshot_waits_for(s, p, naru__member_pid(q->v, k), 1, "sends there");
+    }
+}
+
 /* ---- parts ---- */
 
 static uint64_t percent(uint64_t n, uint64_t of)
@@ -319,6 +362,7 @@ static void show_part(naru_snapshot *s, struct snapshot_view *view, const struct
     naru__snapshot_word(s, view, p, "asleep", asleep_text(q, i));
     waits_for(q, i, &waits);
     naru__snapshot_word(s, view, p, "waits_for", text_of(&waits));
+    wants(s, p, q, i);
     naru__snapshot_number(s, view, p, "sent", NULL, word_of(q, i, LANES_COUNT_SENT));
     show_received(s, view, p, q, i);
     show_lane(s, view, p, q, i);

@@ -19,17 +19,23 @@ const char *naru__time_text(uint64_t ns, char text[40])
     return text;
 }
 
+pid_t naru__member_pid(const struct naru_object_view *v, uint32_t i)
+{
+    uint32_t pid = atomic_load_explicit(&v->members[i].pid, memory_order_relaxed);
+    uint64_t space = atomic_load_explicit(&v->members[i].pid_namespace, memory_order_relaxed);
+    return pid <= INT32_MAX && space == naru__os_pid_namespace() ? (pid_t)pid : 0;
+}
+
 struct snapshot_part *naru__snapshot_member(naru_snapshot *s, struct snapshot_view *view,
                                             const struct naru_object_view *v, uint32_t i,
                                             const char *role)
 {
     const struct naru_object_member *m = &v->members[i];
     uint32_t pid = atomic_load_explicit(&m->pid, memory_order_relaxed);
-    uint64_t space = atomic_load_explicit(&m->pid_namespace, memory_order_relaxed);
     bool taken = naru__member_role(atomic_load_explicit(&m->who, memory_order_relaxed)) != 0;
     int lives = taken ? naru__object_view_lives(v, i) : 0;
     /* a dead one's pid may be another's by now, and one of another namespace means nothing here */
-    bool here = lives == 1 && pid > 0 && pid <= INT32_MAX && space == naru__os_pid_namespace();
+    bool here = lives == 1 && naru__member_pid(v, i) > 0;
     struct snapshot_part *p = naru__snapshot_part(s, view, here ? (pid_t)pid : 0);
     char text[40] = "-";
     if (taken)

@@ -4,17 +4,21 @@
 #include "inspect/snapshot.h"
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "object/object.h"
 #include "object/view.h"
 #include "os/fd.h"
 #include "os/file.h"
+#include "os/proc.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct sum {
     int directory;
@@ -81,6 +85,8 @@ static int look_at(naru_snapshot *s, const struct naru_url *url, bool brief)
     show_whole(s, p, &v);
     if (v.meta.what == NARU_OBJECT_QUEUE || v.meta.what == NARU_OBJECT_TOPIC)
         r = naru__look_at_lanes(s, p, &v, brief);
+    else if (v.meta.what == NARU_OBJECT_SEMAPHORE)
+        r = naru__look_at_permits(s, p, &v, brief);
     else if (!brief)
         show_members(s, p, &v);
     naru__object_view_close(&v);
@@ -163,4 +169,65 @@ int naru__list_objects(naru_snapshot *s, const struct naru_url *url)
     r = naru__os_list(directory, true, list_one, &l);
     naru__os_close(directory);
     return r < 0 ? r : 1;
+}
+
+/* ---- those that are in use ---- */
+
+struct found {
+    naru_snapshot *snapshot;
+    struct {
+        dev_t device;
+        ino_t inode;
+    } * seen;
+    size_t n;
+};
+
+static int first_time(struct found *f, dev_t device, ino_t inode)
+{
+    for (size_t i = 0; i < f->n; i++)
+        if (f->seen[i].inode == inode && f->seen[i].device == device)
+            return 0;
+    void *more = naru__alloc((f->n + 1) * sizeof *f->seen);
+    if (!more)
+        return -ENOMEM;
+    if (f->n > 0)
+        memcpy(more, f->seen, f->n * sizeof *f->seen);
+    free(f->seen);
+    f->seen = more;
+    f->seen[f->n].device = device;
+    f->seen[f->n++].inode = inode;
+    return 1;
+}
+
+/* Who takes part in an object has its `meta` mapped. */
+static int each_map(void *arg, pid_t pid, const struct naru_proc_map *map)
+{
+    struct found *f = arg;
+    struct naru_url url;
+    char text[PATH_MAX + 8], own[64];
+    size_t n = strlen(map->path);
+    (void)pid;
+    if (n < 6 || strcmp(map->path + n - 5, "/meta") != 0)
+        return 0;
+    int r = first_time(f, map->device, map->inode);
+    if (r <= 0)
+        return r;
+    int prefix = snprintf(own, sizeof own, "/dev/shm/naru-%u/", geteuid());
+    bool mine = strncmp(map->path, own, (size_t)prefix) == 0;
+    if (snprintf(text, sizeof text, "shm:%.*s", (int)(n - 5 - (mine ? (size_t)prefix : 0)),
+                 map->path + (mine ? prefix : 0)) >= (int)sizeof text ||
+        naru__url_parse(text, &url) < 0)
+        return 0;
+    r = look_at(f->snapshot, &url, false);
+    return r == -ENOMEM || r == -EMFILE ? r : 0;
+}
+
+int naru__look_at_objects_in_use(naru_snapshot *s)
+{
+    struct found f = {.snapshot = s};
+    size_t hidden = 0;
+    int r = naru__os_proc_maps(each_map, &f, &hidden);
+    free(f.seen);
+    naru__snapshot_hide(s, hidden);
+    return r < 0 ? naru__fail(r, "looking through /proc failed: %s", naru__errno_text(r)) : 0;
 }

@@ -24,6 +24,8 @@ static const struct {
     {"shm", naru__look_at_regions, NULL},
     {"posix-shm", naru__look_at_regions, NULL},
     {"sysv-shm", naru__look_at_regions, NULL},
+    {"posix-sem", naru__look_at_posix_sem, NULL},
+    {"sysv-sem", naru__look_at_sysv_sem, NULL},
 };
 
 struct facts {
@@ -34,6 +36,9 @@ struct facts {
 struct snapshot_part {
     struct naru_view_part public; /* first */
     struct facts facts;
+    struct naru_view_wait *waits;
+    size_t n_waits;
+    char *wants;
     char program[64];
 };
 
@@ -143,6 +148,37 @@ void naru__snapshot_word(naru_snapshot *s, struct snapshot_view *v, struct snaps
         s->poor = true;
 }
 
+void naru__snapshot_wants(naru_snapshot *s, struct snapshot_part *p, const char *wants,
+                          uint64_t needs, bool others)
+{
+    if (!p || p->wants)
+        return;
+    p->wants = naru__copy_text(wants, strlen(wants));
+    s->poor |= !p->wants;
+    p->public.wants = p->wants;
+    p->public.needs = needs;
+    p->public.others = others;
+}
+
+void naru__snapshot_waits_for(naru_snapshot *s, struct snapshot_part *p, int64_t pid,
+                              uint64_t gives, const char *why)
+{
+    if (!p)
+        return;
+    char *copy = naru__copy_text(why, strlen(why));
+    struct naru_view_wait *more = copy ? naru__alloc((p->n_waits + 1) * sizeof *more) : NULL;
+    if (!more) {
+        free(copy);
+        s->poor = true;
+        return;
+    }
+    if (p->n_waits > 0)
+        memcpy(more, p->waits, p->n_waits * sizeof *more);
+    free(p->waits);
+    more[p->n_waits++] = (struct naru_view_wait){.pid = pid, .why = copy, .gives = gives};
+    p->waits = more;
+}
+
 void naru__snapshot_hide(naru_snapshot *s, size_t processes)
 {
     s->hidden = processes > s->hidden ? processes : s->hidden;
@@ -160,8 +196,23 @@ static void finish(naru_snapshot *s)
         for (size_t k = 0; k < v->n_parts; k++) {
             v->parts[k]->public.facts = v->parts[k]->facts.list;
             v->parts[k]->public.n_facts = v->parts[k]->facts.n;
+            v->parts[k]->public.waits = v->parts[k]->waits;
+            v->parts[k]->public.n_waits = v->parts[k]->n_waits;
         }
     }
+}
+
+static int finished(naru_snapshot *s, int r, const char *what, naru_snapshot **ret_snapshot)
+{
+    if (r >= 0 && s->poor)
+        r = naru__fail(-ENOMEM, "%s: no memory for what is seen there", what);
+    if (r < 0) {
+        naru_snapshot_free(s);
+        return r;
+    }
+    finish(s);
+    *ret_snapshot = s;
+    return 0;
 }
 
 static int look(const struct naru_url *url, bool list, naru_snapshot **ret_snapshot)
@@ -182,15 +233,14 @@ static int look(const struct naru_url *url, bool list, naru_snapshot **ret_snaps
     if (!any)
         r = naru__fail(-EOPNOTSUPP, "%s: nothing of this kind can be %s in this build", url->text,
                        list ? "listed" : "looked at");
-    if (r >= 0 && s->poor)
-        r = naru__fail(-ENOMEM, "%s: no memory for what is seen there", url->text);
-    if (r < 0) {
-        naru_snapshot_free(s);
-        return r;
-    }
-    finish(s);
-    *ret_snapshot = s;
-    return 0;
+    return finished(s, r, url->text, ret_snapshot);
+}
+
+int naru__snapshot_waits(naru_snapshot **ret_snapshot)
+{
+    naru_snapshot *s = naru__alloc(sizeof *s);
+    return s ? finished(s, naru__look_at_objects_in_use(s), "naru_snapshot_waits", ret_snapshot)
+             : -ENOMEM;
 }
 
 int naru__snapshot_take(const struct naru_url *url, naru_snapshot **ret_snapshot)
@@ -225,6 +275,10 @@ naru_snapshot *naru_snapshot_free(naru_snapshot *s)
     for (size_t i = 0; s && i < s->n; i++) {
         struct snapshot_view *v = s->views[i];
         for (size_t k = 0; k < v->n_parts; k++) {
+            for (size_t w = 0; w < v->parts[k]->n_waits; w++)
+                free((void *)(uintptr_t)v->parts[k]->waits[w].why);
+            free(v->parts[k]->waits);
+            free(v->parts[k]->wants);
             free_facts(&v->parts[k]->facts);
             free(v->parts[k]);
         }

@@ -25,10 +25,16 @@ void naru__snapshot_number(naru_snapshot *, struct snapshot_view *, struct snaps
                            const char *name, const char *unit, uint64_t number);
 void naru__snapshot_word(naru_snapshot *, struct snapshot_view *, struct snapshot_part *,
                          const char *name, const char *text);
+/* What the part waits for: `needs` of it from those that follow, or from `others`. */
+void naru__snapshot_wants(naru_snapshot *, struct snapshot_part *, const char *wants,
+                          uint64_t needs, bool others);
+void naru__snapshot_waits_for(naru_snapshot *, struct snapshot_part *, int64_t pid, uint64_t gives,
+                              const char *why);
 void naru__snapshot_hide(naru_snapshot *, size_t processes);
 
 int naru__snapshot_take(const struct naru_url *, naru_snapshot **ret_snapshot);
 int naru__snapshot_list(const struct naru_url *, naru_snapshot **ret_snapshot);
+int naru__snapshot_waits(naru_snapshot **ret_snapshot);
 
 /* ---- the kinds: each adds what the URL names; 1: and that is all that bears this name ---- */
 
@@ -42,6 +48,8 @@ void naru__look_at_listener(naru_snapshot *, const struct naru_url *);
 /* objects.c: shm:, named objects: queues, topics, regions... brief: without its participants. */
 int naru__look_at_object(naru_snapshot *, const struct naru_url *);
 int naru__list_objects(naru_snapshot *, const struct naru_url *);
+/* Those that some process takes part in, wherever they lie. */
+int naru__look_at_objects_in_use(naru_snapshot *);
 
 /* member.c: a participant's part with what all have: record, role (unless NULL), since, life,
  * stopped. */
@@ -50,9 +58,17 @@ struct snapshot_part *naru__snapshot_member(naru_snapshot *, struct snapshot_vie
                                             const struct naru_object_view *, uint32_t member,
                                             const char *role);
 const char *naru__time_text(uint64_t ns_since_1970, char text[40]);
+/* The pid of participant i if it means something here; else 0. */
+pid_t naru__member_pid(const struct naru_object_view *, uint32_t i);
 
 /* lanes.c: what is particular to queues and topics. */
 int naru__look_at_lanes(naru_snapshot *, struct snapshot_view *, const struct naru_object_view *,
                         bool brief);
+
+/* locks.c: of semaphores, mutexes and rwlocks; and the semaphores of libc and of the kernel. */
+int naru__look_at_permits(naru_snapshot *, struct snapshot_view *, const struct naru_object_view *,
+                          bool brief);
+int naru__look_at_posix_sem(naru_snapshot *, const struct naru_url *);
+int naru__look_at_sysv_sem(naru_snapshot *, const struct naru_url *);
 
 #endif

@@ -34,6 +34,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { TICK_MS = 50 };
 static const uint64_t number_mask = (UINT64_C(1) << 43) - 1;
@@ -320,6 +321,14 @@ static int settle(const struct naru_object *o, struct naru_permits *p, uint32_t 
                                o->url, m);
 }
 
+static void note_death(struct naru_lock_state *s, uint32_t pid)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    uint64_t ms = (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+    atomic_store_explicit(&s->death, ms << 22 | (pid & 0x3fffff), memory_order_relaxed);
+}
+
 int naru__lock_clean(struct naru_object *o, uint32_t m)
 {
     struct naru_permits p = permits_of(o);
@@ -332,6 +341,8 @@ int naru__lock_clean(struct naru_object *o, uint32_t m)
         if (r < 0)
             return r;
         naru__permits_forget(&p, m);
+        if (n)
+            note_death(s, atomic_load(&o->members[m].pid));
     }
     atomic_store(&o->members[m].kind[NARU_LOCK_WANT], 0);
     (void)naru__lock_take_bit(s->waiting, m);
@@ -341,6 +352,22 @@ int naru__lock_clean(struct naru_object *o, uint32_t m)
     queue_flags(&view); /* it may have been the one for whom others had to queue */
     naru__lock_wake(&view);
     return 0;
+}
+
+/* For people to look at: who has owned since when, at the latest. Owners cannot say so themselves,
+ * for looking at a clock costs as much as taking a lock. */
+static void note_owners(const struct naru_lock *l)
+{
+    const struct naru_permits *p = &l->permits;
+    uint64_t now = (uint64_t)naru__now() / NARU_MS;
+    for (uint32_t m = 0; !p->plain && m < p->records; m++) {
+        uint64_t owned = atomic_load(&p->members[m].kind[NARU_LOCK_OWNED]);
+        _Atomic uint64_t *held = &p->members[m].kind[NARU_LOCK_HELD];
+        uint64_t ticket = naru__permits_held_ticket(owned);
+        /* relaxed: nothing depends on it */
+        if (owned & 0xfffff && atomic_load_explicit(held, memory_order_relaxed) >> 42 != ticket)
+            atomic_store_explicit(held, ticket << 42 | now, memory_order_relaxed);
+    }
 }
 
 int naru__lock_look_for_dead(struct naru_lock *l)
@@ -472,6 +499,7 @@ static int sleep_once(struct naru_lock *l, struct naru_wait *w, struct waiting *
         else if (naru__now() - now >= (TICK_MS - 10) * NARU_MS) {
             slept = naru__lock_look_for_dead(l);
             suspect(l, q);
+            note_owners(l);
             if (slept < 0)
                 r = slept;
         }
@@ -498,6 +526,7 @@ static int queue_up(struct naru_lock *l, struct naru_wait *w, uint64_t n)
     do
         q.number = (atomic_fetch_add(&p->state->queue, 1) + 1) & number_mask;
     while (q.number == 0);
+    atomic_store(&p->members[p->me].kind[NARU_LOCK_SINCE], (uint64_t)naru__now());
     atomic_store(&p->members[p->me].kind[NARU_LOCK_WANT], q.number << 20 | n);
     naru__lock_set_bit(p->state->waiting, p->me);
     int r;
@@ -669,8 +698,7 @@ static int agree(const struct naru_object *o, void *arg)
     const struct naru_lock_want *want = arg;
     const uint64_t *option = o->meta.option;
     uint64_t value = option[NARU_LOCK_VALUE];
-    if (option[NARU_LOCK_KIND] > NARU__LOCK_PLAIN || option[NARU_LOCK_FAIR] > 1 ||
-        value > (option[NARU_LOCK_KIND] ? NARU_PERMITS_PLAIN_MAX : NARU_PERMITS_OWNED_MAX))
+    if (!naru__permits_options_can_be(option))
         return naru__fail(-EPROTO, "%s: its meta is damaged", o->url);
     if (want->plain && option[NARU_LOCK_KIND] != NARU__LOCK_PLAIN)
         return naru__fail(-EEXIST, "%s has owned permits, and a plain one is asked for", o->url);

@@ -136,6 +136,20 @@ int naru__os_sysv_sem_value(int id)
     CALL("semctl", semctl(id, 0, GETVAL));
 }
 
+int naru__os_sysv_sem_use(int id, struct naru_sysv_sem_use *ret_use)
+{
+    static const int what[] = {GETVAL, GETNCNT, GETZCNT, GETPID};
+    int answer[4];
+    int r = naru__fault_at("semctl");
+    if (r < 0)
+        return r;
+    for (int i = 0; i < 4; i++)
+        if ((answer[i] = semctl(id, 0, what[i])) < 0)
+            return -errno;
+    *ret_use = (struct naru_sysv_sem_use){answer[0], answer[1], answer[2], (pid_t)answer[3]};
+    return 0;
+}
+
 int naru__os_sysv_sem_stat(int id, struct semid_ds *ret_ds)
 {
     union semun arg = {.buf = ret_ds};

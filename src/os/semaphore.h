@@ -24,6 +24,11 @@ int naru__os_sysv_sem_get(key_t key, int n, int flags);
 int naru__os_sysv_sem_change(int id, int op, int flags, int64_t deadline);
 int naru__os_sysv_sem_begin(int id, int value); /* of a new one: sets it, and sem_otime */
 int naru__os_sysv_sem_value(int id);
+struct naru_sysv_sem_use {
+    int value, waiting, waiting_for_zero;
+    pid_t pid; /* who changed it last */
+};
+int naru__os_sysv_sem_use(int id, struct naru_sysv_sem_use *ret_use);
 int naru__os_sysv_sem_stat(int id, struct semid_ds *ret_ds);
 int naru__os_sysv_sem_remove(int id);
 

@@ -59,7 +59,8 @@ struct naru_lock_state {
     _Atomic uint64_t fences;  /* tickets of NOBODY */
     _Atomic uint64_t dead;    /* DIRTY: the pid of who died */
     _Atomic uint32_t boosted; /* a futex of the kernel's with priority inheritance: a thread's id */
-    uint8_t more[92];
+    uint8_t more[84];
+    _Atomic uint64_t death;        /* of the last owner: ms since 1970 << 22 | pid */
     _Atomic uint64_t waiting[64];  /* a bit a participant: its `want` is not 0 */
     _Atomic uint64_t watching[64]; /* ... its descriptor is to be told */
 };
@@ -71,7 +72,9 @@ enum {
     NARU_LOCK_SEEN,       /* a ticket: the word had it, and was replaced. Others write it */
     NARU_LOCK_SETTLE,     /* ticket << 36 | permits << 4 | enum naru_lock_settle, by settlers */
     NARU_LOCK_WANT,       /* asleep << 63 | number in the queue << 20 | permits; 0: does not wait */
-    NARU_LOCK_SINCE       /* it waits, or owns: ns of the monotonic clock */
+    NARU_LOCK_SINCE,      /* it waits: ns of the monotonic clock */
+    NARU_LOCK_HELD        /* a ticket (22 bits) << 42 | since when, at the latest, that is owned, in
+                           * ms of that clock: whoever waits notes it, for people to look at */
 };
 
 enum naru_lock_settle {
@@ -141,6 +144,18 @@ static inline uint64_t naru__permits_word(uint64_t count, uint64_t member, uint6
 {
     return (ticket & NARU_LOCK_TICKET_MASK) << NARU_LOCK_TICKET_SHIFT |
            member << NARU_LOCK_MEMBER_SHIFT | count << NARU_LOCK_COUNT_SHIFT | flags;
+}
+/* Of an OWNED word, as HELD has it. */
+static inline uint64_t naru__permits_held_ticket(uint64_t owned)
+{
+    return owned >> 20 & 0x3fffff;
+}
+/* What stands in naru_object_meta.option. */
+static inline bool naru__permits_options_can_be(const uint64_t *option)
+{
+    return option[NARU_LOCK_KIND] <= 1 && option[NARU_LOCK_FAIR] <= 1 &&
+           option[NARU_LOCK_VALUE] <=
+               (option[NARU_LOCK_KIND] ? NARU_PERMITS_PLAIN_MAX : NARU_PERMITS_OWNED_MAX);
 }
 /* How many this participant owns, as it says itself. */
 static inline uint64_t naru__permits_owned(const struct naru_permits *p)
