@@ -16,19 +16,24 @@ static int collect(struct invocation *in, const char *url)
     if (naru_collect(url, dry ? NARU_DRY_RUN : 0, &c) < 0)
         return fail_naru(in);
     if (wants_json(in)) {
-        json_t *o = json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I}", "url", url, "dry_run", dry,
-                              "participants", (json_int_t)c.participants, "messages",
-                              (json_int_t)c.messages, "leftovers", (json_int_t)c.leftovers, "lanes",
-                              (json_int_t)c.lanes, "files", (json_int_t)c.files);
+        json_t *o = json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I}", "url", url, "dry_run",
+                              dry, "participants", (json_int_t)c.participants, "messages",
+                              (json_int_t)c.messages, "permits", (json_int_t)c.permits, "leftovers",
+                              (json_int_t)c.leftovers, "lanes", (json_int_t)c.lanes, "files",
+                              (json_int_t)c.files);
         json_line(o);
         json_decref(o);
         return 0;
     }
     const char *done = dry ? "would be" : "were";
     if (c.participants)
-        printf("%s: %" PRIu64 " dead participants %s cleaned up, %" PRIu64
-               " messages that they had taken can be received again\n",
-               url, c.participants, done, c.messages);
+        printf("%s: %" PRIu64 " dead participants %s cleaned up", url, c.participants, done);
+    if (c.participants && c.messages)
+        printf(", %" PRIu64 " messages that they had taken can be received again", c.messages);
+    if (c.participants && c.permits)
+        printf(", %" PRIu64 " permits that they owned are free again", c.permits);
+    if (c.participants)
+        putchar('\n');
     if (c.lanes || c.files)
         printf("%s: %" PRIu64 " empty lanes that senders had left %s removed, and %" PRIu64
                " files that nobody needs\n",

@@ -37,13 +37,14 @@ static void print_json(const struct naru_view *v)
 static void print_row(struct table *t, const struct naru_view *v)
 {
     char owner[24], size[32], participants[24], dead[24], waiting[24];
-    const struct naru_fact *kept = fact(v, "kept"), *state = fact(v, "state");
+    const struct naru_fact *kept = fact(v, "kept"), *waiters = fact(v, "waiters"),
+                           *state = fact(v, "state");
     const struct naru_fact *problem = fact(v, "problem");
     snprintf(owner, sizeof owner, "%" PRId64, v->owner);
     bytes_text(v->bytes, size, sizeof size);
     number_text(participants, sizeof participants, fact(v, "participants"));
     number_text(dead, sizeof dead, fact(v, "dead"));
-    number_text(waiting, sizeof waiting, kept ? kept : fact(v, "waiting"));
+    number_text(waiting, sizeof waiting, kept ? kept : waiters ? waiters : fact(v, "waiting"));
     const char *cells[] = {v->url,       v->noun, owner,   size,
                            participants, dead,    waiting, problem ? problem->text
                                                            : state ? state->text
@@ -97,8 +98,8 @@ const struct command ls_command = {
     "[URL...]",
     "Without URL, or with shm:, those of this user; shm:/dir lists the objects in that directory, "
     "and shm:name shows one alone. Waiting are a queue's messages that nobody has taken, or those "
-    "that a topic keeps; dead are participants that nobody has cleaned up after (naru gc does). "
-    "Nothing is written, and nobody is slowed.",
+    "that a topic keeps, or who waits for a lock; dead are participants that nobody has "
+    "cleaned up after (naru gc does). Nothing is written, and nobody is slowed.",
     0,
     -1,
     options,

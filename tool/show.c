@@ -182,9 +182,13 @@ const struct command show_command = {
     "participant: its role, whether it lives, sleeps or is stopped and whom it waits for, what it "
     "has sent and received, how many messages wait in its lane and who has taken which, how far "
     "behind a subscriber is, and the most that have waited at once (high_water, looked at now and "
-    "then). Of a connection's shm:name it shows the listener and each "
-    "connection: both ends with their process, how much was sent, received and waits, and who "
-    "sleeps; a message that goes in pieces counts once a piece. Only processes that this user may "
+    "then). Of a lock: what is free, who owns how much and since when (at the latest: those who "
+    "wait note it), who waits for how much, since when, and at which place in the queue, and which "
+    "owner died last. Of posix-sem: and sysv-sem: what libc and the kernel tell. Of a "
+    "connection's shm:name it shows the listener and each connection: both ends with their "
+    "process, "
+    "how much was sent, received and waits, and who sleeps; a message that goes in pieces counts "
+    "once a piece. Only processes that this user may "
     "look at are seen.",
     1,
     -1,
