@@ -297,12 +297,15 @@ static void a_topic(void)
 static void sleep_for_it(void *context)
 {
     naru_semaphore *s;
+    naru_rwlock *w;
     if (naru_semaphore_open(context, NULL, &s) == 0)
         (void)naru_semaphore_acquire(s, 1, NARU_FOREVER);
+    else if (naru_rwlock_open(context, NULL, &w) == 0)
+        (void)naru_rwlock_write(w, NARU_FOREVER);
     pause();
 }
 
-static void permits(int kind)
+static void permits(int kind, bool rwlock)
 {
     const char *url = test_url("shm:%s/x");
     const struct range ranges[] = {
@@ -315,9 +318,15 @@ static void permits(int kind)
         {NULL, 0, 0}};
     struct naru_semaphore_options o = {sizeof o, .kind = kind, .value = 5};
     naru_semaphore *s;
-    expect_ok(naru_semaphore_open(url, &o, &s));
-    if (kind == NARU_OWNED)
-        expect_ok(naru_semaphore_acquire(s, 5, NARU_NOWAIT));
+    naru_rwlock *w;
+    if (rwlock) {
+        expect_ok(naru_rwlock_open(url, NULL, &w));
+        expect_ok(naru_rwlock_read(w, NARU_NOWAIT));
+    } else {
+        expect_ok(naru_semaphore_open(url, &o, &s));
+        if (kind == NARU_OWNED)
+            expect_ok(naru_semaphore_acquire(s, 5, NARU_NOWAIT));
+    }
     pid_t waiter = kind == NARU_OWNED ? start_child(sleep_for_it, (void *)(uintptr_t)url) : 0;
     usleep(waiter ? 200000 : 0);
     if (waiter)
@@ -330,12 +339,17 @@ static void permits(int kind)
 
 static void an_owned_semaphore(void)
 {
-    permits(NARU_OWNED);
+    permits(NARU_OWNED, false);
+}
+
+static void a_rwlock(void)
+{
+    permits(NARU_OWNED, true);
 }
 
 static void a_plain_semaphore(void)
 {
-    permits(NARU_PLAIN);
+    permits(NARU_PLAIN, false);
 }
 
 static void a_posix_semaphore(void)
@@ -364,6 +378,7 @@ int main(int argc, char **argv)
         {"a topic", a_topic},
         {"an owned semaphore", an_owned_semaphore},
         {"a plain semaphore", a_plain_semaphore},
+        {"a rwlock", a_rwlock},
         {"a POSIX semaphore", a_posix_semaphore},
     };
     char why[256];

@@ -329,6 +329,133 @@ static void a_dead_owner(void)
     expect_ok(naru_remove(url));
 }
 
+struct exclusive {
+    const char *url;
+    unsigned flags;
+    bool rwlock, writes, sleeps; /* sleeps: it has it, and keeps it */
+    _Atomic int has;
+};
+
+static void take_exclusive(void *context)
+{
+    struct exclusive *e = context;
+    struct naru_mutex_options o = {.size = sizeof o, .flags = e->flags};
+    naru_mutex *m;
+    naru_rwlock *w;
+    if (e->rwlock) {
+        expect_ok(naru_rwlock_open(e->url, NULL, &w));
+        (void)(e->writes ? naru_rwlock_write(w, NARU_FOREVER) : naru_rwlock_read(w, NARU_FOREVER));
+    } else {
+        expect_ok(naru_mutex_open(e->url, &o, &m));
+        (void)naru_mutex_lock(m, NARU_FOREVER);
+    }
+    e->has = 1;
+    if (e->sleeps)
+        for (;;)
+            pause();
+    raise(SIGKILL);
+}
+
+static void word_is(const char *url, const char *name, const char *value)
+{
+    naru_snapshot *s;
+    expect_ok(naru_snapshot_take(url, &s));
+    const struct naru_view *v = naru_snapshot_view(s, 0);
+    const char *is = word(v->facts, v->n_facts, name);
+    if (strcmp(is, value) != 0)
+        test_failed(__FILE__, __LINE__, "%s is \"%s\", not \"%s\"", name, is, value);
+    naru_snapshot_free(s);
+}
+
+static pid_t start_exclusive(struct exclusive *e, bool until_it_has)
+{
+    e->has = 0;
+    pid_t child = start_child(take_exclusive, e);
+    while (until_it_has && !e->has)
+        usleep(1000);
+    return child;
+}
+
+static void mutexes(void)
+{
+    for (unsigned flags = 0; flags <= NARU_PRIO_INHERIT; flags += NARU_PRIO_INHERIT) {
+        const char *url = test_url(flags ? "shm:%s/lends" : "shm:%s/m");
+        struct exclusive *e = shared_memory(sizeof *e);
+        struct naru_mutex_options o = {.size = sizeof o, .flags = flags};
+        naru_mutex *m;
+        naru_snapshot *s;
+        *e = (struct exclusive){.url = url, .flags = flags, .sleeps = true};
+        expect_ok(naru_mutex_open(url, &o, &m));
+        word_is(url, "condition", "free");
+        word_is(url, "lends_priority", flags ? "yes" : "no");
+        expect_ok(naru_mutex_lock(m, NARU_NOWAIT));
+        word_is(url, "condition", "owned");
+        pid_t child = start_exclusive(e, false);
+        until(url, "waiters", 1);
+        expect_ok(naru_snapshot_take(url, &s));
+        expect(strcmp(naru_snapshot_view(s, 0)->noun, "mutex") == 0);
+        const struct naru_view_part *p = part_of(s, child);
+        expect(p->wants && strcmp(p->wants, "the mutex") == 0 && p->needs == 1);
+        expect(p->n_waits == 1 && p->waits[0].pid == getpid());
+        expect(strcmp(p->waits[0].why, "owns the mutex") == 0);
+        expect(word(p->facts, p->n_facts, "waits_since")[0] == '2');
+        naru_snapshot_free(s);
+        expect_ok(naru_mutex_unlock(m));
+        while (!e->has)
+            usleep(1000);
+        until(url, "waiters", 0);
+        kill(child, SIGKILL);
+        waitpid(child, NULL, 0);
+        expect_code(-EOWNERDEAD, naru_mutex_lock(m, NARU_S));
+        word_is(url, "recovery", "its owner has died: needed");
+        expect(seen(url, -1, "last_dead_owner") == (uint64_t)child);
+        expect_ok(naru_mutex_recover(m));
+        word_is(url, "recovery", "not needed");
+        naru_mutex_close(m);
+        expect_ok(naru_remove(url));
+    }
+}
+
+static void rwlocks(void)
+{
+    const char *url = test_url("shm:%s/w");
+    struct exclusive *e = shared_memory(3 * sizeof *e);
+    naru_snapshot *s;
+    pid_t child[3];
+    for (int i = 0; i < 3; i++) { /* reads; wants to write; comes to read after that one */
+        e[i] = (struct exclusive){.url = url, .rwlock = true, .writes = i == 1, .sleeps = true};
+        child[i] = start_exclusive(&e[i], i == 0);
+        until(url, "waiters", (uint64_t)i);
+    }
+    word_is(url, "condition", "read");
+    expect(seen(url, -1, "readers") == 1);
+    expect_ok(naru_snapshot_take(url, &s));
+    const struct naru_view_part *p = part_of(s, child[0]);
+    expect(strcmp(word(p->facts, p->n_facts, "owns"), "reads") == 0 && !p->wants);
+    p = part_of(s, child[1]);
+    expect(p->wants && strcmp(p->wants, "writing") == 0 && p->n_waits == 1);
+    expect(p->waits[0].pid == child[0] && strcmp(p->waits[0].why, "reads") == 0);
+    p = part_of(s, child[2]);
+    expect(p->wants && strcmp(p->wants, "reading") == 0 && p->n_waits == 1);
+    expect(p->waits[0].pid == child[1] && strstr(p->waits[0].why, "before it in the queue"));
+    naru_snapshot_free(s);
+    kill(child[0], SIGKILL);
+    waitpid(child[0], NULL, 0);
+    while (!e[1].has)
+        usleep(1000);
+    word_is(url, "condition", "written");
+    expect_ok(naru_snapshot_take(url, &s));
+    p = part_of(s, child[2]);
+    expect(p->n_waits == 1 && p->waits[0].pid == child[1]);
+    expect(strcmp(p->waits[0].why, "writes") == 0);
+    naru_snapshot_free(s);
+    for (int i = 1; i < 3; i++) {
+        kill(child[i], SIGKILL);
+        waitpid(child[i], NULL, 0);
+    }
+    expect_ok(naru_remove(url));
+}
+
 static void wait_plain(void *url)
 {
     naru_semaphore *s = open_lock(url, 0, NARU_PLAIN);
@@ -535,6 +662,8 @@ int main(int argc, char **argv)
         {"what a semaphore has", a_semaphore},
         {"a dead owner", a_dead_owner},
         {"a plain semaphore", a_plain_one},
+        {"mutexes", mutexes},
+        {"readers and writers", rwlocks},
         {"libc's and the kernel's semaphores", others_semaphores},
         {"who waits for whom", who_waits_for_whom},
         {"a sender waits for a receiver", sender_waits_for_receiver},

@@ -23,7 +23,7 @@
 struct survey {
     const struct naru_object_view *v;
     const struct naru_lock_state *state;
-    bool plain;
+    bool mutex, rwlock, plain;
     uint64_t word, free, flags;
     uint64_t now, wall; /* ms: of the clock that records use, and since 1970 */
 };
@@ -54,7 +54,7 @@ static uint64_t owned_by(const struct survey *q, uint32_t i)
 
 static uint64_t wanted_by(const struct survey *q, uint32_t i)
 {
-    return word_of(q, i, NARU_LOCK_WANT) & 0xfffff;
+    return q->mutex ? 1 : word_of(q, i, NARU_LOCK_WANT) & 0xfffff;
 }
 
 static uint64_t number_of(const struct survey *q, uint32_t i)
@@ -62,17 +62,23 @@ static uint64_t number_of(const struct survey *q, uint32_t i)
     return word_of(q, i, NARU_LOCK_WANT) >> 20 & ((UINT64_C(1) << 43) - 1);
 }
 
-static bool waits(const struct survey *q, uint32_t i)
+static bool queues(const struct survey *q, uint32_t i)
 {
     return takes_part(q, i) && number_of(q, i) != 0;
+}
+
+/* In the queue; or in the kernel, which lends the owner its priority and knows the order. */
+static bool waits(const struct survey *q, uint32_t i)
+{
+    return queues(q, i) || (q->mutex && takes_part(q, i) && word_of(q, i, NARU_LOCK_LENDS));
 }
 
 static uint64_t place_of(const struct survey *q, uint32_t i)
 {
     uint64_t place = 1;
     for (uint32_t k = 0; k < q->v->n; k++)
-        place += waits(q, k) && number_of(q, k) < number_of(q, i);
-    return place;
+        place += queues(q, k) && number_of(q, k) < number_of(q, i);
+    return queues(q, i) ? place : 0;
 }
 
 /* ---- texts ---- */
@@ -102,9 +108,26 @@ static const char *since_text(const struct survey *q, uint64_t ms, char text[40]
     return ms <= q->now ? ms_text(q->wall - (q->now - ms), text) : strcpy(text, "?");
 }
 
-static const char *permits_text(uint64_t n, char text[40])
+/* "2 permits"; of a rwlock what they are for. */
+static const char *amount_text(const struct survey *q, uint64_t n, char text[40])
 {
-    snprintf(text, 40, "%" PRIu64 " permit%s", n, n == 1 ? "" : "s");
+    if (q->mutex)
+        snprintf(text, 40, "the mutex");
+    else if (q->rwlock)
+        snprintf(text, 40, n > 1 ? "writing" : "reading");
+    else
+        snprintf(text, 40, "%" PRIu64 " permit%s", n, n == 1 ? "" : "s");
+    return text;
+}
+
+/* "owns 2 permits" */
+static const char *owns_text(const struct survey *q, uint64_t n, char text[60])
+{
+    char amount[40];
+    if (q->rwlock)
+        snprintf(text, 60, n == q->v->meta.option[NARU_LOCK_VALUE] ? "writes" : "reads");
+    else
+        snprintf(text, 60, "owns %s", amount_text(q, n, amount));
     return text;
 }
 
@@ -112,18 +135,18 @@ static const char *permits_text(uint64_t n, char text[40])
 
 static void owners(naru_snapshot *s, struct snapshot_part *p, const struct survey *q)
 {
-    char why[96], n[40];
+    char why[96], text[60];
     for (uint32_t k = 0; k < q->v->n; k++) {
         uint64_t owned = takes_part(q, k) ? owned_by(q, k) : 0;
         if (owned == 0)
             continue;
         pid_t pid = naru__member_pid(q->v, k);
         bool dead = naru__object_view_lives(q->v, k) == 0; /* and the pid may be another's by now */
+        owns_text(q, owned, text);
         if (dead)
-            snprintf(why, sizeof why, "process %d has died with %s", (int)pid,
-                     permits_text(owned, n));
+            snprintf(why, sizeof why, "process %d, which has died, %s", (int)pid, text);
         else
-            snprintf(why, sizeof why, "owns %s", permits_text(owned, n));
+            snprintf(why, sizeof why, "%s", text);
         naru__snapshot_waits_for(s, p, dead ? 0 : pid, owned, why);
     }
 }
@@ -133,10 +156,10 @@ static void before_it(naru_snapshot *s, struct snapshot_part *p, const struct su
 {
     char why[96], n[40];
     for (uint32_t k = 0; k < q->v->n; k++) {
-        if (!waits(q, k) || number_of(q, k) >= number_of(q, i))
+        if (!queues(q, k) || number_of(q, k) >= number_of(q, i))
             continue;
         snprintf(why, sizeof why, "is before it in the queue, for %s",
-                 permits_text(wanted_by(q, k), n));
+                 amount_text(q, wanted_by(q, k), n));
         naru__snapshot_waits_for(s, p, naru__member_pid(q->v, k), 1, why);
     }
 }
@@ -148,13 +171,13 @@ static void waits_for(naru_snapshot *s, struct snapshot_part *p, const struct su
     if (!waits(q, i))
         return;
     if (q->free < want) {
-        naru__snapshot_wants(s, p, permits_text(want, text), want - q->free, q->plain);
+        naru__snapshot_wants(s, p, amount_text(q, want, text), want - q->free, q->plain);
         owners(s, p, q);
     } else if (place_of(q, i) > 1) {
-        naru__snapshot_wants(s, p, permits_text(want, text), place_of(q, i) - 1, false);
+        naru__snapshot_wants(s, p, amount_text(q, want, text), place_of(q, i) - 1, false);
         before_it(s, p, q, i);
     } else { /* it is being woken */
-        naru__snapshot_wants(s, p, permits_text(want, text), 0, false);
+        naru__snapshot_wants(s, p, amount_text(q, want, text), 0, false);
     }
 }
 
@@ -166,22 +189,61 @@ static void show_part(naru_snapshot *s, struct snapshot_view *view, const struct
     struct snapshot_part *p = naru__snapshot_member(s, view, q->v, i, NULL);
     uint64_t owned = owned_by(q, i), held = word_of(q, i, NARU_LOCK_HELD);
     uint64_t now = naru__permits_held_ticket(word_of(q, i, NARU_LOCK_OWNED));
-    char text[40] = "-";
-    if (!q->plain) {
+    uint64_t began = word_of(q, i, queues(q, i) ? NARU_LOCK_SINCE : NARU_LOCK_LENDS) / 1000000;
+    uint64_t want = waits(q, i) ? wanted_by(q, i) : 0;
+    char text[60] = "-";
+    if (q->rwlock)
+        naru__snapshot_word(s, view, p, "owns", owned ? owns_text(q, owned, text) : "-");
+    else if (!q->plain)
         naru__snapshot_number(s, view, p, "owns", NULL, owned);
-        if (owned && held >> 42 == now && held & ((UINT64_C(1) << 42) - 1))
-            since_text(q, held & ((UINT64_C(1) << 42) - 1), text);
-        naru__snapshot_word(s, view, p, "owns_since", text);
-    }
-    naru__snapshot_number(s, view, p, "wants", NULL, waits(q, i) ? wanted_by(q, i) : 0);
-    naru__snapshot_word(s, view, p, "waits_since",
-                        waits(q, i) ? since_text(q, word_of(q, i, NARU_LOCK_SINCE) / 1000000, text)
-                                    : "-");
-    naru__snapshot_number(s, view, p, "place", NULL, waits(q, i) ? place_of(q, i) : 0);
-    bool asleep = waits(q, i) && word_of(q, i, NARU_LOCK_WANT) & NARU_LOCK_ASLEEP;
+    held = owned && held >> 42 == now ? held & ((UINT64_C(1) << 42) - 1) : 0;
+    if (!q->plain)
+        naru__snapshot_word(s, view, p, "owns_since", held ? since_text(q, held, text) : "-");
+    if (q->rwlock)
+        naru__snapshot_word(s, view, p, "wants", want ? amount_text(q, want, text) : "-");
+    else
+        naru__snapshot_number(s, view, p, "wants", NULL, want);
+    naru__snapshot_word(s, view, p, "waits_since", want ? since_text(q, began, text) : "-");
+    naru__snapshot_number(s, view, p, "place", NULL, place_of(q, i));
+    bool asleep = queues(q, i) && word_of(q, i, NARU_LOCK_WANT) & NARU_LOCK_ASLEEP;
     bool watches = load(&q->state->watching[i / 64]) >> (i % 64) & 1;
-    naru__snapshot_word(s, view, p, "asleep", asleep ? "yes" : watches ? "in a loop" : "no");
+    naru__snapshot_word(s, view, p, "asleep",
+                        asleep                  ? "yes"
+                        : want && !queues(q, i) ? "in the kernel, lending its priority"
+                        : watches               ? "in a loop"
+                                                : "no");
     waits_for(s, p, q, i);
+}
+
+/* What only one has at a time. */
+static void show_exclusive(naru_snapshot *s, struct snapshot_view *view, const struct survey *q,
+                           uint64_t owned)
+{
+    naru__snapshot_word(s, view, NULL, "condition",
+                        q->free == q->v->meta.option[NARU_LOCK_VALUE] ? "free"
+                        : q->mutex                                    ? "owned"
+                        : q->free                                     ? "read"
+                                                                      : "written");
+    if (q->rwlock)
+        naru__snapshot_number(s, view, NULL, "readers", NULL, q->free ? owned : 0);
+    naru__snapshot_word(s, view, NULL, "recovery",
+                        q->flags & NARU_LOCK_LOST    ? "given up"
+                        : q->flags & NARU_LOCK_DIRTY ? "its owner has died: needed"
+                                                     : "not needed");
+    if (q->mutex)
+        naru__snapshot_word(s, view, NULL, "lends_priority",
+                            q->v->meta.option[NARU_LOCK_INHERIT] ? "yes" : "no");
+}
+
+static void show_permits(naru_snapshot *s, struct snapshot_view *view, const struct survey *q,
+                         uint64_t owned)
+{
+    naru__snapshot_word(s, view, NULL, "kind", q->plain ? "plain" : "owned");
+    naru__snapshot_number(s, view, NULL, "value", NULL, q->free);
+    naru__snapshot_number(s, view, NULL, q->plain ? "begun_with" : "permits", NULL,
+                          q->v->meta.option[NARU_LOCK_VALUE]);
+    if (!q->plain)
+        naru__snapshot_number(s, view, NULL, "owned", NULL, owned);
 }
 
 static void show_whole(naru_snapshot *s, struct snapshot_view *view, const struct survey *q)
@@ -192,12 +254,10 @@ static void show_whole(naru_snapshot *s, struct snapshot_view *view, const struc
         owned += takes_part(q, i) ? owned_by(q, i) : 0;
         waiting += waits(q, i);
     }
-    naru__snapshot_word(s, view, NULL, "kind", q->plain ? "plain" : "owned");
-    naru__snapshot_number(s, view, NULL, "value", NULL, q->free);
-    naru__snapshot_number(s, view, NULL, q->plain ? "begun_with" : "permits", NULL,
-                          q->v->meta.option[NARU_LOCK_VALUE]);
-    if (!q->plain)
-        naru__snapshot_number(s, view, NULL, "owned", NULL, owned);
+    if (q->mutex || q->rwlock)
+        show_exclusive(s, view, q, owned);
+    else
+        show_permits(s, view, q, owned);
     naru__snapshot_word(s, view, NULL, "fair", q->v->meta.option[NARU_LOCK_FAIR] ? "yes" : "no");
     naru__snapshot_number(s, view, NULL, "waiters", NULL, waiting);
     naru__snapshot_word(s, view, NULL, "in_order", q->flags & NARU_LOCK_QUEUED ? "yes" : "no");
@@ -221,6 +281,8 @@ int naru__look_at_permits(naru_snapshot *s, struct snapshot_view *view,
     const uint64_t *option = v->meta.option;
     struct survey q = {.v = v,
                        .state = (const void *)v->state.kind,
+                       .mutex = v->meta.what == NARU_OBJECT_MUTEX,
+                       .rwlock = v->meta.what == NARU_OBJECT_RWLOCK,
                        .plain = option[NARU_LOCK_KIND] == 1,
                        .now = (uint64_t)naru__now() / 1000000,
                        .wall = wall_ms()};

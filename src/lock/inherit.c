@@ -95,7 +95,15 @@ void naru__inherit_leave(naru_mutex *m)
 int naru__inherit_lock(naru_mutex *m, int64_t timeout)
 {
     struct naru_wait w = naru__wait_begin(&m->lock.handle, NARU_IN, naru__deadline(timeout));
+    struct naru_permits *p = &m->lock.permits;
+    _Atomic uint64_t *lends = &p->members[p->me].kind[NARU_LOCK_LENDS];
+    /* relaxed: for people to look at, as is LENDS */
+    bool free = atomic_load_explicit(&p->state->boosted, memory_order_relaxed) == 0;
+    if (!free)
+        atomic_store_explicit(lends, (uint64_t)naru__now(), memory_order_relaxed);
     int has = enter(m, &w);
+    if (!free)
+        atomic_store_explicit(lends, 0, memory_order_relaxed);
     if (has < 0)
         return has;
     int64_t left = timeout;

@@ -73,8 +73,9 @@ enum {
     NARU_LOCK_SETTLE,     /* ticket << 36 | permits << 4 | enum naru_lock_settle, by settlers */
     NARU_LOCK_WANT,       /* asleep << 63 | number in the queue << 20 | permits; 0: does not wait */
     NARU_LOCK_SINCE,      /* it waits: ns of the monotonic clock */
-    NARU_LOCK_HELD        /* a ticket (22 bits) << 42 | since when, at the latest, that is owned, in
+    NARU_LOCK_HELD,       /* a ticket (22 bits) << 42 | since when, at the latest, that is owned, in
                            * ms of that clock: whoever waits notes it, for people to look at */
+    NARU_LOCK_LENDS       /* as SINCE, in the kernel, to lend its priority; 0: it does not */
 };
 
 enum naru_lock_settle {
