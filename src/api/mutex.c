@@ -43,24 +43,39 @@ int naru_mutex_at(naru_region *region, size_t offset, const struct naru_mutex_op
     return r < 0 ? r : naru__mutex_place(&at, NARU_OPTIONS(naru_mutex_options, options), ret_mutex);
 }
 
-int naru_mutex_lock(naru_mutex *m, int64_t timeout)
+/* The fast way makes no call, so that it keeps nothing for the time after one. */
+static __attribute__((noinline)) int lock_slow(naru_mutex *m, int64_t timeout)
 {
-    int r = naru__enter_fast(m, NARU__MUTEX);
-    if (__builtin_expect(r < 0, 0))
+    int r = naru__enter(m, NARU__MUTEX);
+    if (r < 0)
         return r;
     r = naru__mutex_lock(m, timeout);
     naru__leave(&m->lock.handle);
     return r;
 }
 
-int naru_mutex_unlock(naru_mutex *m)
+int naru_mutex_lock(naru_mutex *m, int64_t timeout)
 {
-    int r = naru__enter_fast(m, NARU__MUTEX);
-    if (__builtin_expect(r < 0, 0))
+    if (naru__entered(m, NARU__MUTEX) && __builtin_expect(naru__mutex_lock_fast(m), 1))
+        return 0;
+    return lock_slow(m, timeout);
+}
+
+static __attribute__((noinline)) int unlock_slow(naru_mutex *m)
+{
+    int r = naru__enter(m, NARU__MUTEX);
+    if (r < 0)
         return r;
     r = naru__mutex_unlock(m);
     naru__leave(&m->lock.handle);
     return r;
+}
+
+int naru_mutex_unlock(naru_mutex *m)
+{
+    if (naru__entered(m, NARU__MUTEX) && __builtin_expect(naru__mutex_unlock_fast(m), 1))
+        return 0;
+    return unlock_slow(m);
 }
 
 /* A call of its owner's alone. */
@@ -83,9 +98,8 @@ int naru_mutex_give_up(naru_mutex *m)
         r = naru__lock_lose(&m->lock);
     if (r < 0)
         return r;
-    r = naru__mutex_unlock(m);
+    r = naru_mutex_unlock(m);
     naru__lock_ring_all(&m->lock);
-    naru__leave(&m->lock.handle);
     return r;
 }
 

@@ -94,9 +94,8 @@ int naru_rwlock_give_up(naru_rwlock *w)
         r = naru__lock_lose(&w->lock);
     if (r < 0)
         return r;
-    r = naru__rwlock_unlock(w);
+    r = naru_rwlock_unlock(w);
     naru__lock_ring_all(&w->lock);
-    naru__leave(&w->lock.handle);
     return r;
 }
 

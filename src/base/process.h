@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* A number that is the same as long as this is the same process, and another in each forked
@@ -14,12 +15,18 @@
 extern _Atomic uint64_t *_Atomic naru__process_page;
 uint64_t naru__process_slow(void);
 
-static inline uint64_t naru__process(void)
+/* The number, or 0: naru__process_slow() knows. */
+static inline uint64_t naru__process_known(void)
 {
     /* acquire: pairs with the release in map_page(), by another thread */
     _Atomic uint64_t *page = atomic_load_explicit(&naru__process_page, memory_order_acquire);
     /* relaxed: as in naru__process_slow */
-    uint64_t generation = page ? atomic_load_explicit(page, memory_order_relaxed) : 0;
+    return __builtin_expect(page != NULL, 1) ? atomic_load_explicit(page, memory_order_relaxed) : 0;
+}
+
+static inline uint64_t naru__process(void)
+{
+    uint64_t generation = naru__process_known();
     return __builtin_expect(generation != 0, 1) ? generation : naru__process_slow();
 }
 

@@ -101,17 +101,17 @@ struct naru_handle {
     char *name;     /* the URL as given, for sentences; owned */
     int directions; /* NARU_IN, NARU_OUT: what this end can do at all */
     _Atomic int cancelled;
-    _Atomic int wake[2];      /* eventfds of the receiving and the sending thread's sleep, made by
-                               * the first, else NARU__NO_FD; each drained by its thread alone */
+    _Atomic int wake[2];       /* eventfds of the receiving and the sending thread's sleep, made by
+                                * the first, else NARU__NO_FD; each drained by its thread alone */
     _Atomic uint32_t *word[2]; /* futexes that the two threads sleep on, NULL: they poll */
-    _Atomic int pidfd;        /* what naru_peer lends, else NARU__NO_FD */
-    _Atomic int bell;         /* eventfd in the epoll set: look, though no descriptor tells */
-    _Atomic bool touched;     /* naru_cancel has written the bell */
-    _Atomic bool deaf[2];     /* that thread is in a system call that naru_cancel cannot end */
-    struct naru_spin spin[2]; /* in, out */
-    bool can_spin;            /* by the two below and the processors */
-    const char *kernels;      /* it waits in a system call of its own, so it has neither naru_fd nor
-                               * naru_cancel: why; NULL: it has */
+    _Atomic int pidfd;         /* what naru_peer lends, else NARU__NO_FD */
+    _Atomic int bell;          /* eventfd in the epoll set: look, though no descriptor tells */
+    _Atomic bool touched;      /* naru_cancel has written the bell */
+    _Atomic bool deaf[2];      /* that thread is in a system call that naru_cancel cannot end */
+    struct naru_spin spin[2];  /* in, out */
+    bool can_spin;             /* by the two below and the processors */
+    const char *kernels; /* it waits in a system call of its own, so it has neither naru_fd nor
+                          * naru_cancel: why; NULL: it has */
     bool never_sleeps, never_spins; /* NARU_SPIN where there are two cores, NARU_SLEEP */
     struct naru_counts counts;
 
@@ -133,16 +133,18 @@ void naru__set_waiting(struct naru_handle *, unsigned flags);
 /* The check that begins each public call. */
 int naru__enter(const void *handle, enum naru_handle_noun noun);
 int naru__enter_any(const void *handle);
-/* The same where every nanosecond counts. */
-static inline int naru__enter_fast(const void *handle, enum naru_handle_noun noun)
+/* The same where every nanosecond counts. entered: true, or naru__enter tells. */
+static inline bool naru__entered(const void *handle, enum naru_handle_noun noun)
 {
     const struct naru_handle *h = (const struct naru_handle *)handle;
-    if (__builtin_expect(h && (uintptr_t)h % _Alignof(struct naru_handle) == 0 &&
-                             h->magic == NARU__MAGIC && h->noun == (uint32_t)noun &&
-                             h->process == naru__process(),
-                         1))
-        return 0;
-    return naru__enter(handle, noun);
+    return __builtin_expect(h && (uintptr_t)h % _Alignof(struct naru_handle) == 0 &&
+                                h->magic == NARU__MAGIC && h->noun == (uint32_t)noun &&
+                                h->process == naru__process_known(),
+                            1);
+}
+static inline int naru__enter_fast(const void *handle, enum naru_handle_noun noun)
+{
+    return naru__entered(handle, noun) ? 0 : naru__enter(handle, noun);
 }
 bool naru__is_owner(const struct naru_handle *);
 

@@ -81,22 +81,27 @@ static inline int naru__lock_check(const struct naru_lock *l)
                : 0;
 }
 
-bool naru__lock_guard_slow(struct naru_lock *);
-/* true: the mutex is held, else `busy`. */
-static inline bool naru__lock_enter(struct naru_lock *l)
+/* This is the only thread so far: `busy`. Else false. */
+static inline bool naru__lock_enter_alone(struct naru_lock *l)
 {
     struct naru_lock_guard *g = &l->guard;
     uintptr_t self = naru__thread();
     /* relaxed: only a thread itself writes its own name there; the rest is guard_slow()'s */
-    if (__builtin_expect(atomic_load_explicit(&g->user, memory_order_relaxed) == self, 1)) {
-        atomic_store_explicit(&g->busy, 1, memory_order_relaxed);
-        /* the compiler alone is held back: who takes this away issues a barrier for both */
-        atomic_signal_fence(memory_order_seq_cst);
-        if (__builtin_expect(atomic_load_explicit(&g->user, memory_order_relaxed) == self, 1))
-            return false;
-        atomic_store_explicit(&g->busy, 0, memory_order_release);
-    }
-    return naru__lock_guard_slow(l);
+    if (__builtin_expect(atomic_load_explicit(&g->user, memory_order_relaxed) != self, 0))
+        return false;
+    atomic_store_explicit(&g->busy, 1, memory_order_relaxed);
+    /* the compiler alone is held back: who takes this away issues a barrier for both */
+    atomic_signal_fence(memory_order_seq_cst);
+    if (__builtin_expect(atomic_load_explicit(&g->user, memory_order_relaxed) == self, 1))
+        return true;
+    atomic_store_explicit(&g->busy, 0, memory_order_release);
+    return false;
+}
+bool naru__lock_guard_slow(struct naru_lock *);
+/* true: the mutex is held, else `busy`. */
+static inline bool naru__lock_enter(struct naru_lock *l)
+{
+    return naru__lock_enter_alone(l) ? false : naru__lock_guard_slow(l);
 }
 static inline void naru__lock_leave(struct naru_lock *l, bool mutex)
 {
@@ -110,7 +115,7 @@ static inline int naru__lock_take(struct naru_lock *l, uint64_t n, int64_t timeo
 {
     uint64_t word;
     bool mutex = naru__lock_enter(l);
-    bool done = naru__permits_fast(&l->permits, (int64_t)n, &word);
+    bool done = naru__permits_fast(&l->permits, (int64_t)n, NARU_LOCK_NOT_TAKEN, &word);
     naru__lock_leave(l, mutex);
     if (__builtin_expect(done && !naru__object_removed(&l->object), 1))
         return 0;
@@ -129,7 +134,7 @@ static inline int naru__lock_give(struct naru_lock *l, uint64_t n)
 {
     uint64_t word = 0;
     bool mutex = naru__lock_enter(l);
-    bool done = naru__permits_fast(&l->permits, -(int64_t)n, &word);
+    bool done = naru__permits_fast(&l->permits, -(int64_t)n, 0, &word);
     naru__lock_leave(l, mutex);
     if (__builtin_expect(!done || (word & NARU_LOCK_WAITED), 0))
         return naru__lock_give_slow(l, n, done ? 0 : -1, word);

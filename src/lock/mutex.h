@@ -33,6 +33,23 @@ static inline bool naru__mutex_is_mine(const naru_mutex *m)
     return atomic_load_explicit(&m->thread, memory_order_relaxed) == naru__thread();
 }
 
+/* Where nothing is in the way, and no call has to be made: false, and naru__mutex_lock does it. */
+static inline bool naru__mutex_lock_fast(naru_mutex *m)
+{
+    struct naru_lock *l = &m->lock;
+    uint64_t word;
+    if (__builtin_expect(l->handle.epoll >= 0 || naru__object_removed(&l->object) || m->inherit ||
+                             naru__mutex_is_mine(m) || !naru__lock_enter_alone(l),
+                         0))
+        return false;
+    bool done = naru__permits_fast(&l->permits, 1, NARU_LOCK_NOT_TAKEN, &word);
+    naru__lock_leave(l, false);
+    if (__builtin_expect(!done, 0))
+        return false;
+    atomic_store_explicit(&m->thread, naru__thread(), memory_order_relaxed);
+    return true;
+}
+
 static inline int naru__mutex_lock(naru_mutex *m, int64_t timeout)
 {
     if (__builtin_expect(naru__mutex_is_mine(m), 0))
@@ -43,6 +60,24 @@ static inline int naru__mutex_lock(naru_mutex *m, int64_t timeout)
         return r;
     atomic_store_explicit(&m->thread, naru__thread(), memory_order_relaxed);
     return __builtin_expect(naru__lock_dirty(&m->lock), 0) ? naru__lock_owner_died(&m->lock) : 0;
+}
+
+/* The same of unlocking. */
+static inline bool naru__mutex_unlock_fast(naru_mutex *m)
+{
+    struct naru_lock *l = &m->lock;
+    uint64_t word;
+    if (__builtin_expect(l->handle.epoll >= 0 || naru__object_removed(&l->object) || m->boosted ||
+                             !naru__mutex_is_mine(m) || !naru__lock_enter_alone(l),
+                         0))
+        return false;
+    /* relaxed: as in naru__mutex_unlock */
+    atomic_store_explicit(&m->thread, 0, memory_order_relaxed);
+    bool done = naru__permits_fast(&l->permits, -1, NARU_LOCK_WAITED, &word);
+    if (__builtin_expect(!done, 0)) /* it has it still */
+        atomic_store_explicit(&m->thread, naru__thread(), memory_order_relaxed);
+    naru__lock_leave(l, false);
+    return done;
 }
 
 static inline int naru__mutex_unlock(naru_mutex *m)

@@ -44,6 +44,7 @@ enum {
     NARU_LOCK_DIRTY = 4,  /* an exclusive owner has died, and nobody has recovered what it guards */
     NARU_LOCK_LOST = 8,   /* ... and it was given up */
     NARU_LOCK_FLAGS = 15,
+    NARU_LOCK_NOT_TAKEN = NARU_LOCK_FLAGS - NARU_LOCK_WAITED, /* fast */
     NARU_LOCK_COUNT_SHIFT = 4,
     NARU_LOCK_MEMBER_SHIFT = 24,
     NARU_LOCK_TICKET_SHIFT = 36
@@ -177,28 +178,34 @@ bool naru__permits_settled(const struct naru_permits *);
 int naru__permits_take(struct naru_permits *, uint64_t n, bool first, uint64_t *ret_word);
 int naru__permits_give(struct naru_permits *, uint64_t n, uint64_t *ret_word);
 /* The same where this participant was the last to change the word, and nothing stands in the way:
- * false: nothing was done. n: how many are taken; below 0: given back, and owned. */
-static inline bool naru__permits_fast(struct naru_permits *p, int64_t n, uint64_t *ret_word)
+ * false: nothing was done. n: how many are taken; below 0: given back, and owned. refuse: flags
+ * that stand in the way. */
+static inline bool naru__permits_fast(struct naru_permits *p, int64_t n, uint64_t refuse,
+                                      uint64_t *ret_word)
 {
-    _Atomic uint64_t *record = p->members[p->me].kind;
+    _Atomic uint64_t *word = &p->state->word, *record = p->members[p->me].kind;
+    uint64_t me = p->me;
     /* orders as in lock.c: look(), change() */
-    uint64_t was = atomic_load_explicit(&p->state->word, memory_order_acquire);
-    uint64_t settle = atomic_load_explicit(&record[NARU_LOCK_SETTLE], memory_order_acquire);
-    uint64_t owned = atomic_load_explicit(&record[NARU_LOCK_OWNED], memory_order_relaxed);
-    int64_t left = (int64_t)(was >> NARU_LOCK_COUNT_SHIFT & 0xfffff) - n;
-    int64_t owns = (int64_t)(owned & 0xfffff) + n;
+    uint64_t was = atomic_load_explicit(word, memory_order_acquire);
     *ret_word = was;
-    if (__builtin_expect(settle != 0 || naru__permits_member(was) != p->me ||
-                             naru__permits_ticket(was) != owned >> 20 || left < 0 || owns < 0 ||
-                             (uint64_t)left > p->max || (uint64_t)owns > p->max ||
-                             (n > 0 && (was & (NARU_LOCK_QUEUED | NARU_LOCK_LOST))),
+    if (__builtin_expect(was & refuse || atomic_load_explicit(&record[NARU_LOCK_SETTLE],
+                                                              memory_order_acquire) != 0,
                          0))
         return false;
-    uint64_t intent = (((owned >> 20) + 1) & NARU_LOCK_TICKET_MASK) << 20 | (uint64_t)owns;
+    uint64_t owned = atomic_load_explicit(&record[NARU_LOCK_OWNED], memory_order_relaxed);
+    uint64_t mine = owned >> 20 << (NARU_LOCK_TICKET_SHIFT - NARU_LOCK_MEMBER_SHIFT) | me;
+    if (__builtin_expect(was >> NARU_LOCK_MEMBER_SHIFT != mine, 0))
+        return false;
+    /* what would be below 0 is beyond any max */
+    uint64_t left = (was >> NARU_LOCK_COUNT_SHIFT & 0xfffff) - (uint64_t)n;
+    uint64_t owns = (owned & 0xfffff) + (uint64_t)n;
+    if (__builtin_expect(left > p->max || owns > p->max, 0))
+        return false;
+    uint64_t intent = (((owned >> 20) + 1) & NARU_LOCK_TICKET_MASK) << 20 | owns;
     uint64_t to =
         was + (UINT64_C(1) << NARU_LOCK_TICKET_SHIFT) - ((uint64_t)n << NARU_LOCK_COUNT_SHIFT);
     atomic_store_explicit(&record[NARU_LOCK_INTENT], intent, memory_order_release);
-    if (__builtin_expect(!atomic_compare_exchange_strong(&p->state->word, &was, to), 0))
+    if (__builtin_expect(!atomic_compare_exchange_strong(word, &was, to), 0))
         return false;
     atomic_store_explicit(&record[NARU_LOCK_OWNED], intent, memory_order_release);
     return true;
