@@ -334,7 +334,7 @@ int naru__lock_clean(struct naru_object *o, uint32_t m)
     struct naru_permits p = permits_of(o);
     struct naru_lock_state *s = p.state;
     uint64_t n = 0;
-    bool exclusive = o->meta.what != NARU_OBJECT_SEMAPHORE;
+    bool exclusive = o->meta.what == NARU_OBJECT_MUTEX || o->meta.what == NARU_OBJECT_RWLOCK;
     p.me = NARU_LOCK_NOBODY;
     if (!p.plain) {
         int r = settle(o, &p, m, exclusive ? NARU_LOCK_DIRTY : 0, &n);
