@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* locks-threads.c - semaphores on one common mapping, for ThreadSanitizer: each thread has a handle
+/* locks-threads.c - locks on one common mapping, for ThreadSanitizer: each thread has a handle
  * of its own in the same region, so that all changes of the words are seen, and so is what the
  * permits guard. Prints TAP. */
 #include <naru/naru.h>
@@ -127,16 +127,120 @@ static bool one_handle(void)
     return counter == THREADS * ROUNDS && failures == 0;
 }
 
+/* ---- mutexes and rwlocks: threads with handles of their own, and two of each ---- */
+
+static unsigned flags; /* of the mutex */
+
+static naru_mutex *mutex_here(void)
+{
+    naru_mutex *m = NULL;
+    struct naru_mutex_options o = {sizeof o, .flags = flags, .participants = 8};
+    must(naru_mutex_at(region, 0, &o, &m), "open");
+    if (!m)
+        exit(1);
+    return m;
+}
+
+static void *count_locked(void *mutex)
+{
+    naru_mutex *m = mutex ? mutex : mutex_here();
+    for (int i = 0; i < ROUNDS; i++) {
+        must(naru_mutex_lock(m, 30 * NARU_S), "lock");
+        counter++;
+        must(naru_mutex_unlock(m), "unlock");
+        if (!mutex && i % 500 == 0) {
+            naru_mutex_close(m);
+            m = mutex_here();
+        }
+    }
+    if (!mutex)
+        naru_mutex_close(m);
+    return NULL;
+}
+
+static bool locked(unsigned with)
+{
+    pthread_t thread[THREADS];
+    if (naru_region_create(NULL, naru_lock_bytes(8), NULL, &region) < 0)
+        return false;
+    flags = with;
+    counter = 0;
+    naru_mutex *shared = mutex_here();
+    for (int i = 0; i < THREADS; i++)
+        pthread_create(&thread[i], NULL, count_locked, i < 2 ? shared : NULL);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(thread[i], NULL);
+    naru_mutex_close(shared);
+    region = naru_region_close(region);
+    return counter == THREADS * ROUNDS && failures == 0;
+}
+
+static long half[2]; /* equal, whenever nobody writes */
+
+static naru_rwlock *rwlock_here(void)
+{
+    naru_rwlock *w = NULL;
+    struct naru_rwlock_options o = {sizeof o, .participants = 8};
+    must(naru_rwlock_at(region, 0, &o, &w), "open");
+    if (!w)
+        exit(1);
+    return w;
+}
+
+static void *read_and_write(void *rwlock)
+{
+    naru_rwlock *w = rwlock ? rwlock : rwlock_here();
+    for (int i = 0; i < ROUNDS; i++) {
+        bool writes = i % 4 == 0;
+        must(writes ? naru_rwlock_write(w, 30 * NARU_S) : naru_rwlock_read(w, 30 * NARU_S),
+             "rwlock");
+        if (half[0] != half[1])
+            failures++;
+        if (writes) {
+            half[0]++;
+            half[1]++;
+        }
+        must(naru_rwlock_unlock(w), "unlock");
+    }
+    if (!rwlock)
+        naru_rwlock_close(w);
+    return NULL;
+}
+
+static bool read_and_written(void)
+{
+    pthread_t thread[THREADS];
+    if (naru_region_create(NULL, naru_lock_bytes(8), NULL, &region) < 0)
+        return false;
+    naru_rwlock *shared = rwlock_here();
+    for (int i = 0; i < THREADS; i++)
+        pthread_create(&thread[i], NULL, read_and_write, i < 2 ? shared : NULL);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(thread[i], NULL);
+    naru_rwlock_close(shared);
+    region = naru_region_close(region);
+    return half[0] == THREADS * ROUNDS / 4 && failures == 0;
+}
+
 int main(void)
 {
-    bool ok[] = {guarded("fast", 0), guarded("fair", NARU_FAIR), handed_over(), one_handle()};
-    static const char *const name[] = {"a permit guards", "a fair permit guards",
-                                       "a post publishes", "threads of one handle"};
+    enum { CASES = 8 };
+    const bool ok[CASES] = {
+        guarded("fast", 0), guarded("fair", NARU_FAIR), handed_over(),     one_handle(), locked(0),
+        locked(NARU_FAIR),  locked(NARU_PRIO_INHERIT),  read_and_written()};
+    static const char *const name[CASES] = {"a permit guards",
+                                            "a fair permit guards",
+                                            "a post publishes",
+                                            "threads of one handle",
+                                            "a mutex guards",
+                                            "a fair mutex guards",
+                                            "a mutex with priority inheritance guards",
+                                            "a rwlock guards"};
     int bad = 0;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < CASES; i++) {
         printf("%s %d - %s\n", ok[i] ? "ok" : "not ok", i + 1, name[i]);
         bad += !ok[i];
     }
-    printf("1..4\n");
+    printf("1..%d\n", CASES);
     return bad > 0;
 }

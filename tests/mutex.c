@@ -2,6 +2,7 @@
 /* mutex.c - mutexes and rwlocks: what they promise to the living, and what a death leaves. What is
  * had by one alone is tried with each kind of it, by a name and in a region. */
 #include "harness.h"
+#include "shm/lock.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -303,7 +304,7 @@ static void add_in_threads(void *context)
 {
     pthread_t thread[THREADS];
     counted = context;
-    region = NULL; /* the parent's */
+    region = naru_region_close(region); /* the parent's */
     counters = open_lock(counted->url);
     for (int i = 0; i < THREADS; i++)
         pthread_create(&thread[i], NULL, add, NULL);
@@ -446,7 +447,7 @@ struct holder {
 static void hold(void *context)
 {
     struct holder *h = context;
-    region = NULL;
+    region = naru_region_close(region);
     union lock l = open_lock(h->url);
     int r = h->reads ? naru_rwlock_read(l.w, 10 * NARU_S) : lock(l, 10 * NARU_S);
     expect(r == 0 || r == -EOWNERDEAD);
@@ -527,12 +528,17 @@ static void owner_dies(void)
     expect_code(0, unlock(a));
     expect_code(0, lock(a, NARU_NOWAIT));
     expect_code(0, unlock(a));
-    /* one that dies as it would recover; who waited and had nothing does not count */
+    /* the last who died holding it counts; one who died beside it does not */
     kill_child(held_by_child(h));
     child = held_by_child(h);
-    kill(child, SIGKILL);
-    waitpid(child, NULL, 0);
-    b = open_lock(url); /* the next opener settles, without waiting */
+    kill_child(child);
+    expect_code(-EOWNERDEAD, lock(a, HANG_S * NARU_S));
+    pid_t beside = start_child(hold, h);
+    usleep(SOON_MS * 1000);
+    kill_child(beside);
+    b = open_lock(url); /* who opens it settles what that one has left */
+    expect_dead(a, child);
+    expect_code(0, unlock(a));
     expect_code(-EOWNERDEAD, lock(b, NARU_NOWAIT));
     expect_dead(b, child);
     expect_code(0, recover(b));
@@ -639,7 +645,7 @@ struct storm {
 static void storm_child(void *context)
 {
     struct storm *t = context;
-    region = NULL;
+    region = naru_region_close(region);
     union lock l = open_lock(t->url);
     for (;;) {
         int r = lock(l, 5 * NARU_MS);
@@ -716,7 +722,7 @@ static void use(union lock a, union lock b, int64_t timeout)
 
 static void spoiled(void)
 {
-    enum { KIND = 128 + 4096 + 128 };
+    enum { KIND = 128 + NARU_OBJECT_STATE_AT + offsetof(struct naru_object_state, kind) };
     union lock a, b;
     if (!k->placed)
         return; /* the memory is laid out alike */
@@ -730,7 +736,6 @@ static void spoiled(void)
         atomic_store(word, right ^ UINT64_C(1) << bit);
         use(a, b, NARU_MS);
         atomic_store(word, right);
-        memset(memory + KIND + 128 + 3 * 8, 0, 8); /* who died */
     }
     for (size_t at = 128 + 4096; at < bytes; at++) { /* state and records */
         if (at > 128 + 4096 && at < KIND)
@@ -975,11 +980,12 @@ static void inversion(void)
 /* What the kernel's futex may say without being right: it is only about boosting. */
 static void lying_futex(void)
 {
-    enum { BOOSTED = 128 + 4096 + 128 + 128 + 4 * 8 };
     union lock a, b;
     const char *url = make(&a);
     b = open_lock(url);
-    _Atomic uint32_t *word = (void *)((unsigned char *)naru_region_data(region) + BOOSTED);
+    struct naru_object_state *o =
+        (void *)((char *)naru_region_data(region) + 128 + NARU_OBJECT_STATE_AT);
+    _Atomic uint32_t *word = &((struct naru_lock_state *)(void *)o->kind)->boosted;
     pid_t child = fork();
     if (child == 0)
         pause();
@@ -1095,8 +1101,30 @@ static void writers_are_not_starved(void)
     expect(j.ended);
     pthread_join(thread, NULL);
     expect_code(0, j.result);
+    if (naru_rwlock_unlock(a.w) < 0)
+        expect_code(0, naru_rwlock_unlock(b.w));
+    /* nor by those behind the readers before it: a writer, two readers, and it, in that order */
+    expect_code(0, naru_rwlock_write(a.w, NARU_S));
+    struct job queue[3] = {{.l = b, .what = read_it, .timeout = 10 * NARU_S},
+                           {.l = open_lock(url), .what = read_it, .timeout = 10 * NARU_S},
+                           {.l = c, .what = lock_and_unlock, .timeout = 10 * NARU_S}};
+    pthread_t threads[3];
+    for (int i = 0; i < 3; i++) {
+        pthread_create(&threads[i], NULL, work, &queue[i]);
+        await(&queue[i].begun, 1);
+        usleep(SOON_MS * 1000);
+    }
+    expect_code(0, naru_rwlock_unlock(a.w));
+    await(&queue[0].ended, 1);
+    await(&queue[1].ended, 1);
+    for (int i = 0; i < 30; i++, usleep(1000))
+        expect_code(-EAGAIN, naru_rwlock_read(a.w, NARU_NOWAIT));
+    close_lock(queue[0].l);
+    close_lock(queue[1].l);
+    for (int i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    expect_code(0, queue[2].result);
     close_lock(a);
-    close_lock(b);
     close_lock(c);
     end(url);
 }
