@@ -172,6 +172,12 @@ static void ends_with_message(void)
     need(naru_channel_send(w.c[0], 1, "message", 7, NARU_S));
 }
 
+static void ends_with_descriptors(void)
+{
+    ends();
+    need(naru_channel_send_fds(w.c[0], 1, "message", 7, (int[]){0, 1}, 2, NARU_S));
+}
+
 static void ends_with_large(void)
 {
     ends();
@@ -288,6 +294,43 @@ static long pass_descriptor(void)
     if (m > 0 && n == 1)
         close(got);
     return r;
+}
+static void expect_both(long r, size_t n, const int *fds)
+{
+    wrong_if(r >= 0 && (r != 7 || n != 2), "what was passed is not there");
+    for (size_t i = 0; r >= 0 && i < n; i++)
+        close(fds[i]);
+}
+static long send_descriptors(void)
+{
+    int got[2];
+    size_t n = 0;
+    long r = naru_channel_send_fds(w.c[0], 1, "message", 7, (int[]){0, 1}, 2, soon);
+    disarm();
+    long m =
+        naru_channel_recv_fds(w.c[1], 0, buffer, 8, NULL, got, 2, &n, r < 0 ? NARU_NOWAIT : NARU_S);
+    expect_both(m, n, got);
+    wrong_if(r < 0 && m >= 0, "what failed to be passed arrived");
+    wrong_if(r >= 0 && m < 0, "what was passed is not there");
+    /* what failed leaves nothing to the next one */
+    long next = naru_channel_send(w.c[0], 1, "next", 4, NARU_S);
+    m = naru_channel_recv_fds(w.c[1], 0, buffer, 8, NULL, got, 2, &n, NARU_S);
+    wrong_if(next >= 0 && (m != 4 || n != 0), "the next message has the descriptors");
+    return r;
+}
+static long recv_descriptors(void)
+{
+    int got[2];
+    size_t n = 77;
+    long r = naru_channel_recv_fds(w.c[1], 0, buffer, 8, NULL, got, 2, &n, soon);
+    disarm();
+    wrong_if(r < 0 && n != 77, "an out-parameter was touched");
+    expect_both(r, n, got);
+    return r;
+}
+static long recv_without_descriptors(void)
+{
+    return naru_channel_recv(w.c[1], 0, buffer, 8, NULL, soon);
 }
 static long peer(void)
 {
@@ -481,6 +524,10 @@ static const struct operation {
     {"recv large", ends_with_large, recv_large, CONNECTIONS | DGRAM, false},
     {"recv, nothing", ends, recv_nothing, CONNECTIONS | DGRAM | UDP, false},
     {"take", ends_with_message, take_message, CONNECTIONS | DGRAM | UDP, false},
+    {"send_fds", ends, send_descriptors, UNIX | SHM, false},
+    {"recv_fds", ends_with_descriptors, recv_descriptors, UNIX | SHM, false},
+    {"recv of one with descriptors", ends_with_descriptors, recv_without_descriptors, UNIX | SHM,
+     false},
     {"flush", ends, flush_channel, CONNECTIONS | DGRAM, false},
     {"shutdown", ends, shutdown_channel, CONNECTIONS, false},
     {"naru_fd", ends, channel_descriptor, CONNECTIONS | DGRAM | UDP, false},

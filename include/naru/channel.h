@@ -251,6 +251,40 @@ NARU_API int naru_channel_send_vector(naru_channel *channel, uint32_t type,
 NARU_API ssize_t naru_channel_send_many(naru_channel *channel, const struct naru_message *messages,
                                         size_t n, int64_t timeout);
 
+/* naru_channel_send_fds - sends one message with descriptors beside it
+ *
+ * For connections over unix: and shm:, to a process on this host. fds: 1 to 253 descriptors (the
+ * kernel's SCM_MAX_FD), which stay open here: files, sockets, or memory (naru_region_share). The
+ * message keeps its place among the others, and may be of any size, also 0. Over shm: at most 253
+ * may be with messages that the other end has not taken; the next then wait, as for room.
+ *
+ * Returns: 0. Message and descriptors arrive together.
+ * Errors: -EINVAL none or too many of them, or one is not open; -EMFILE as many of this user's are
+ * on their way as RLIMIT_NOFILE allows; -EOPNOTSUPP neither unix: nor shm:, or no connection;
+ * those of naru_channel_send.
+ * Thread: one each way. Fork: -ECHILD. Blocks: up to timeout. */
+NARU_API int naru_channel_send_fds(naru_channel *channel, uint32_t type, const void *data,
+                                   size_t size, const int *fds, size_t n_fds, int64_t timeout);
+
+/* naru_channel_recv_fds - receives one message, and the descriptors that came with it
+ *
+ * The next message that select wants, with or without descriptors. They are close-on-exec, and the
+ * caller's to close. Whoever receives or takes such a message otherwise gets it without: they are
+ * closed. One that waits counts for 4 KiB of .stash.
+ *
+ * ret_fds: room for max_fds. ret_n_fds: how many came. ret_info: may be NULL. With -EMSGSIZE these
+ * two tell what is needed, and all of it stays. What cannot be opened here, as this process has no
+ * descriptors left, is lost, which -EMFILE tells once; the message stays, without them.
+ *
+ * Returns: the message's size.
+ * Errors: -EMSGSIZE more bytes or descriptors than room; -EMFILE not all of them could be opened;
+ * -EOPNOTSUPP neither unix: nor shm:, or no connection; -EPROTO they are not those that were
+ * announced; those of naru_channel_recv.
+ * Thread: one each way. Fork: -ECHILD. Blocks: up to timeout. */
+NARU_API ssize_t naru_channel_recv_fds(naru_channel *channel, int64_t select, void *buf, size_t cap,
+                                       struct naru_info *ret_info, int *ret_fds, size_t max_fds,
+                                       size_t *ret_n_fds, int64_t timeout);
+
 /* naru_channel_recv - receives one message into the caller's buffer
  *
  * ret_info: may be NULL; on -EMSGSIZE its .size is the size needed and the message stays.

@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "naru/typed.h"
+#include "transport/common/descriptors.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -247,6 +248,26 @@ int naru_channel_send_vector(naru_channel *channel, uint32_t type, const struct 
     return r;
 }
 
+int naru_channel_send_fds(naru_channel *channel, uint32_t type, const void *data, size_t size,
+                          const int *fds, size_t n_fds, int64_t timeout)
+{
+    int r = enter_send(channel);
+    if (r == 0)
+        r = check_message(channel, type, data, size);
+    if (r < 0)
+        return r;
+    if (!channel->ops->send_fds)
+        return naru__parcel_unsupported(channel->handle.name);
+    if (!fds || n_fds == 0 || n_fds > NARU__FDS_MAX)
+        return naru__fail(-EINVAL, "%s: %zu descriptors; a message carries 1 to %d",
+                          channel->handle.name, n_fds, NARU__FDS_MAX);
+    const struct iovec one = {(void *)(uintptr_t)data, size};
+    const struct naru_outgoing out = {type, 0, &one, 1, size};
+    r = channel->ops->send_fds(channel, &out, fds, n_fds, naru__deadline(timeout));
+    naru__leave(&channel->handle);
+    return r;
+}
+
 static ssize_t send_one_by_one(naru_channel *channel, const struct naru_message *m, size_t n,
                                int64_t deadline)
 {
@@ -431,6 +452,36 @@ ssize_t naru_channel_recv(naru_channel *channel, int64_t select, void *buf, size
                    channel->handle.name, info.size, cap);
     if (ret_info && (r >= 0 || r == -EMSGSIZE))
         *ret_info = info;
+    naru__leave(&channel->handle);
+    return r;
+}
+
+ssize_t naru_channel_recv_fds(naru_channel *channel, int64_t select, void *buf, size_t cap,
+                              struct naru_info *ret_info, int *ret_fds, size_t max_fds,
+                              size_t *ret_n_fds, int64_t timeout)
+{
+    struct naru_info info;
+    size_t n = 0;
+    ssize_t r = enter_recv(channel, select);
+    if (r == 0 && ((!buf && cap > 0) || (!ret_fds && max_fds > 0) || !ret_n_fds))
+        r = naru__fail(-EINVAL, "%s: the buffer, or the room for descriptors, is NULL",
+                       channel->handle.name);
+    if (r < 0)
+        return r;
+    if (!channel->ops->recv_fds)
+        return naru__parcel_unsupported(channel->handle.name);
+    r = channel->ops->recv_fds(channel, select, buf, cap, &info, ret_fds, max_fds, &n,
+                               naru__deadline(timeout));
+    if (r == -EMSGSIZE)
+        naru__fail(-EMSGSIZE,
+                   "%s: the next message has %" PRIu64
+                   " bytes and %zu descriptors, and there is room for %zu and %zu; it stays",
+                   channel->handle.name, info.size, n, cap, max_fds);
+    if (r >= 0 || r == -EMSGSIZE) {
+        *ret_n_fds = n;
+        if (ret_info)
+            *ret_info = info;
+    }
     naru__leave(&channel->handle);
     return r;
 }

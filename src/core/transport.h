@@ -80,6 +80,14 @@ struct naru_channel_ops {
     int (*reserve)(naru_channel *, size_t size, int64_t deadline, void **ret_data);
     int (*commit)(naru_channel *, void *data, size_t size, uint32_t type);
     void (*abandon)(naru_channel *, void *data);
+    /* Descriptors with a message. NULL: the medium carries none. n_fds is checked; ret_info and
+     * ret_n_fds are never NULL, and are set with -EMSGSIZE, too. recv and take close those that
+     * came with what they hand out. */
+    int (*send_fds)(naru_channel *, const struct naru_outgoing *, const int *fds, size_t n_fds,
+                    int64_t deadline);
+    ssize_t (*recv_fds)(naru_channel *, int64_t select, void *buf, size_t cap,
+                        struct naru_info *ret_info, int *ret_fds, size_t max_fds, size_t *ret_n_fds,
+                        int64_t deadline);
     int (*flush)(naru_channel *, int64_t deadline);
     int (*shutdown)(naru_channel *);
     int (*wait_peers)(naru_channel *, unsigned n, int64_t deadline);

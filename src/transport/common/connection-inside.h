@@ -44,6 +44,11 @@ struct connection {
     int rx_end;           /* 0, or what receiving answers once the inbox is empty */
     char rx_why[200];     /* its sentence */
     uint32_t holder, bye; /* pids of the last HELLO and BYE */
+    struct {              /* descriptors that came and were not announced yet */
+        int fd[NARU__FDS_MAX];
+        unsigned n;
+        bool cut; /* some could not be opened */
+    } arrived;
     int64_t armed_select; /* what naru_fd is to tell of: the last select that found nothing */
     bool armed;
 
@@ -90,6 +95,9 @@ bool naru__peer_finished(struct connection *);
 
 ssize_t naru__connection_recv(naru_channel *, int64_t select, void *buf, size_t cap,
                               struct naru_info *ret_info, int64_t deadline);
+ssize_t naru__connection_recv_fds(naru_channel *, int64_t select, void *buf, size_t cap,
+                                  struct naru_info *ret_info, int *ret_fds, size_t max_fds,
+                                  size_t *ret_n_fds, int64_t deadline);
 int naru__connection_take(naru_channel *, int64_t select, int64_t deadline,
                           struct naru_message *ret_message);
 size_t naru__connection_take_ready(naru_channel *, int64_t select, struct naru_message *, size_t n);
@@ -107,6 +115,8 @@ void naru__connection_say_bye(struct connection *);
 bool naru__connection_speaks(const struct connection *);
 
 int naru__connection_send(naru_channel *, const struct naru_outgoing *, int64_t deadline);
+int naru__connection_send_fds(naru_channel *, const struct naru_outgoing *, const int *fds,
+                              size_t n_fds, int64_t deadline);
 ssize_t naru__connection_send_many(naru_channel *, const struct naru_message *, size_t n,
                                    int64_t deadline);
 int naru__connection_shutdown(naru_channel *);

@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "os/fd.h"
 #include "os/process.h"
+#include "transport/common/descriptors.h"
 #include "transport/common/sockets.h"
 
 #include <errno.h>
@@ -122,6 +123,7 @@ static void connection_free(struct connection *c)
         naru__os_close(c->out);
     naru__os_close(c->in);
     naru__inbox_deinit(&c->inbox);
+    naru__descriptors_close(c->arrived.fd, c->arrived.n);
     pthread_mutex_destroy(&c->rx);
     unref_pair(c->pair);
     free(c->owed);
@@ -186,6 +188,8 @@ static const struct naru_channel_ops channel_ops = {
     .take = naru__connection_take,
     .take_ready = naru__connection_take_ready,
     .recv = naru__connection_recv,
+    .send_fds = naru__connection_send_fds,
+    .recv_fds = naru__connection_recv_fds,
     .release = naru__connection_release,
     .give_back = naru__connection_give_back,
     .flush = naru__connection_flush,

@@ -13,6 +13,7 @@ struct naru_medium {
     size_t atomic; /* bytes that one write takes whole or not at all */
     bool grows;    /* F_SETPIPE_SZ can make room for the last word */
     bool socket;   /* both directions are one descriptor, a socket */
+    bool descriptors; /* a socket that carries them, too (SCM_RIGHTS) */
 };
 
 /* Shared by the two ends of a pair in the process that made it. */

@@ -45,6 +45,8 @@ static bool plausible(const struct naru_frame *f)
         return f->size > 0;
     case FRAME_END:
         return f->size == 1 && f->left == 0;
+    case FRAME_PARCEL:
+        return f->size == FRAME_PARCEL_SIZE && f->left == 0;
     default:
         return false;
     }
@@ -68,6 +70,20 @@ int naru__frame_decode(const uint8_t in[FRAME_HEADER], struct naru_frame *ret_fr
         return -EPROTO;
     *ret_frame = frame;
     return 0;
+}
+
+void naru__frame_parcel(uint32_t n, uint32_t sender, uint8_t out[FRAME_HEADER + FRAME_PARCEL_SIZE])
+{
+    const struct naru_frame frame = {
+        .kind = FRAME_PARCEL, .size = FRAME_PARCEL_SIZE, .sender = sender};
+    naru__frame_encode(&frame, out);
+    n = htole32(n);
+    memcpy(out + FRAME_HEADER, &n, sizeof n);
+}
+
+uint32_t naru__frame_parcel_count(const uint8_t *payload)
+{
+    return get32(payload);
 }
 
 static const char hello_magic[8] = "naru/1\0";

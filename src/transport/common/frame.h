@@ -28,7 +28,8 @@ enum {
     FRAME_MAGIC = 0x726e,
     FRAME_PIECE = 65536, /* largest payload of one frame */
     FRAME_VERSION = 1,
-    FRAME_HELLO_SIZE = 32
+    FRAME_HELLO_SIZE = 32,
+    FRAME_PARCEL_SIZE = 4
 };
 
 enum naru_frame_kind {
@@ -37,7 +38,9 @@ enum naru_frame_kind {
     FRAME_FIRST,
     FRAME_MORE,
     FRAME_END,
-    FRAME_BYE /* this holder sends no more */
+    FRAME_BYE,   /* this holder sends no more */
+    FRAME_PARCEL /* the next message has descriptors, which came with the first of these bytes; u32
+                  * how many, 0: it has none after all */
 };
 
 struct naru_frame {
@@ -87,6 +90,10 @@ static inline void naru__frame_encode(const struct naru_frame *frame, uint8_t ou
 /* 0, or -EPROTO without a sentence: no magic, a bad check, an unknown kind, sizes that cannot be.
  */
 int naru__frame_decode(const uint8_t in[FRAME_HEADER], struct naru_frame *ret_frame);
+
+/* A whole PARCEL frame, and the number in one, whose size is right. */
+void naru__frame_parcel(uint32_t n, uint32_t sender, uint8_t out[FRAME_HEADER + FRAME_PARCEL_SIZE]);
+uint32_t naru__frame_parcel_count(const uint8_t *payload);
 
 /* A whole HELLO frame. */
 void naru__hello_encode(const struct naru_hello *, uint8_t out[FRAME_HEADER + FRAME_HELLO_SIZE]);

@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "core/transport.h"
+#include "transport/common/descriptors.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -60,9 +61,14 @@ void naru__inbox_init(struct naru_inbox *in, bool shared, size_t max_message,
 
 void naru__inbox_deinit(struct naru_inbox *in)
 {
-    for (size_t i = 0; i < in->count; i++)
-        block_unref(in, in->items[(in->head + i) & (in->room - 1)].block);
+    for (size_t i = 0; i < in->count; i++) {
+        const struct naru_item *item = &in->items[(in->head + i) & (in->room - 1)];
+        block_unref(in, item->block);
+        naru__parcel_free(item->parcel);
+    }
     free(in->items);
+    naru__parcel_free(in->parcel);
+    naru__parcel_free(in->join.parcel);
     block_unref(in, in->join.block);
     block_unref(in, in->block);
     free(in->spare);
@@ -102,10 +108,24 @@ static struct naru_item item_of(const struct naru_inbox *in, const struct naru_f
                               .order = in->order};
 }
 
-/* Takes over one reference to block. Room was made by grow_items. The fields are stored in place: a
- * struct that is built and then copied waits for its own small stores. */
+/* What it counts for in the stash. */
+static size_t cost_of(const struct naru_item *item)
+{
+    return item->size + ITEM_COST + (item->parcel ? (size_t)item->parcel->n * NARU__FD_COST : 0);
+}
+
+/* The descriptors that were announced for the message that comes now. */
+static struct naru_parcel *parcel_of(struct naru_inbox *in)
+{
+    struct naru_parcel *parcel = in->parcel;
+    in->parcel = NULL;
+    return parcel;
+}
+
+/* Takes over one reference to block, and the parcel. Room was made by grow_items. The fields are
+ * stored in place: a struct that is built and then copied waits for its own small stores. */
 static void push(struct naru_inbox *in, const struct naru_frame *f, struct naru_block *block,
-                 uint8_t *data, size_t size)
+                 uint8_t *data, size_t size, struct naru_parcel *parcel)
 {
     struct naru_item *item = item_at(in, in->count++);
     item->block = block;
@@ -117,7 +137,8 @@ static void push(struct naru_inbox *in, const struct naru_frame *f, struct naru_
     item->sender = f->sender;
     item->sequence = f->sequence;
     item->order = in->order++;
-    in->held += size + ITEM_COST;
+    item->parcel = parcel;
+    in->held += cost_of(item);
 }
 
 /* Index of the message that select wants: the first; with -t the first of the lowest type. */
@@ -140,7 +161,7 @@ static size_t find(const struct naru_inbox *in, int64_t select)
 
 static void forget(struct naru_inbox *in, size_t i)
 {
-    in->held -= item_at(in, i)->size + ITEM_COST;
+    in->held -= cost_of(item_at(in, i));
     for (; i > 0; i--)
         *item_at(in, i) = *item_at(in, i - 1);
     in->head = (in->head + 1) & (in->room - 1);
@@ -172,6 +193,7 @@ void naru__item_release(struct naru_inbox *in, struct naru_item *item)
 {
     block_unref(in, item->block);
     item->block = NULL;
+    item->parcel = naru__parcel_free(item->parcel);
 }
 
 int naru__inbox_return(struct naru_inbox *in, struct naru_item *item, bool marked)
@@ -184,7 +206,7 @@ int naru__inbox_return(struct naru_inbox *in, struct naru_item *item, bool marke
         *item_at(in, i) = *item_at(in, i - 1);
     item->flags |= marked ? NARU_REDELIVERED : 0;
     *item_at(in, i) = *item;
-    in->held += item->size + ITEM_COST;
+    in->held += cost_of(item);
     return 0;
 }
 
@@ -294,6 +316,7 @@ static int too_large(const struct naru_inbox *in, size_t size)
 static void join_end(struct naru_inbox *in)
 {
     block_unref(in, in->join.block);
+    naru__parcel_free(in->join.parcel);
     memset(&in->join, 0, sizeof in->join);
 }
 
@@ -324,6 +347,7 @@ static int join_begin(struct naru_inbox *in, const struct naru_frame *f)
     if (!in->join.block)
         return -ENOMEM;
     in->join.active = true;
+    in->join.parcel = parcel_of(in);
     in->join.first = *f;
     in->join.data = in->join.block->data;
     in->join.total = total;
@@ -349,6 +373,14 @@ static size_t join_feed(struct naru_inbox *in, const struct naru_frame *f, const
     return n;
 }
 
+static void push_joined(struct naru_inbox *in)
+{
+    push(in, &in->join.first, in->join.block, in->join.data, in->join.total, in->join.parcel);
+    in->join.block = NULL;
+    in->join.parcel = NULL;
+    join_end(in);
+}
+
 /* END has come: 0 keeps the message. */
 static int join_finish(struct naru_inbox *in, uint8_t verdict)
 {
@@ -364,9 +396,7 @@ static int join_finish(struct naru_inbox *in, uint8_t verdict)
         in->join.active = false; /* naru__inbox_direct_done sees it */
         return 0;
     }
-    push(in, &in->join.first, in->join.block, in->join.data, in->join.total);
-    in->join.block = NULL;
-    join_end(in);
+    push_joined(in);
     return 0;
 }
 
@@ -426,8 +456,9 @@ static int parse_first_alone(struct naru_inbox *in, const struct naru_frame *f, 
         return pass_over(in, f, bad_bytes(in, "a message without its end"));
     if (payload[f->size + FRAME_HEADER] == 0) {
         in->block->refs++;
-        push(in, f, in->block, payload, f->size);
+        push(in, f, in->block, payload, f->size, parcel_of(in));
     } else {
+        naru__parcel_free(parcel_of(in));
         in->dropped++;
     }
     in->start += FRAME_HEADER + f->size + END_FRAME;
@@ -455,7 +486,7 @@ static int parse_frame(struct naru_inbox *in, const struct naru_frame *f)
         if (in->join.active && !in->shared)
             return bad_bytes(in, "a message inside another");
         in->block->refs++;
-        push(in, f, in->block, payload, f->size);
+        push(in, f, in->block, payload, f->size, parcel_of(in));
         break;
     case FRAME_FIRST:
         if (in->join.active && !in->shared)
@@ -570,6 +601,8 @@ bool naru__inbox_direct_done(struct naru_inbox *in, struct naru_item *ret_item)
     *ret_item = item_of(in, &in->join.first);
     in->order++;
     ret_item->size = in->join.total;
+    ret_item->parcel = in->join.parcel;
+    in->join.parcel = NULL;
     join_end(in);
     return true;
 }
@@ -583,9 +616,7 @@ void naru__inbox_direct_leave(struct naru_inbox *in)
     in->join.direct = false;
     if (in->join.active)
         return;
-    push(in, &in->join.first, in->join.block, in->join.data, in->join.total); /* END made room */
-    in->join.block = NULL;
-    join_end(in);
+    push_joined(in); /* END made room */
 }
 
 /* ---- items and public messages ---- */
@@ -609,6 +640,7 @@ void naru__item_to_message(const struct naru_item *item, const void *owner,
     ret_message->internal[1] = item->order;
     ret_message->internal[2] = (uint64_t)(uintptr_t)owner;
     ret_message->internal[3] = item->signature;
+    naru__parcel_free(item->parcel);
 }
 
 struct naru_item naru__item_of_message(const struct naru_message *m)
@@ -632,9 +664,10 @@ size_t naru__inbox_take_messages(struct naru_inbox *in, int64_t select, const vo
     size_t got = 0, bytes = 0, i;
     for (; got < n && (i = find(in, select)) < in->count; got++) {
         const struct naru_item *item = item_at(in, i);
-        naru__item_to_message(item, owner, &ret_messages[got]);
+        const struct naru_item taken = *item;
         bytes += item->size;
         forget(in, i);
+        naru__item_to_message(&taken, owner, &ret_messages[got]);
     }
     *ret_bytes = bytes;
     return got;

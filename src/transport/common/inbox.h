@@ -13,6 +13,7 @@
 #include <sys/uio.h>
 
 struct naru_block;
+struct naru_parcel;
 
 struct naru_item {
     struct naru_block *block;
@@ -21,6 +22,7 @@ struct naru_item {
     uint32_t type, flags, signature, sender;
     uint64_t sequence;
     uint64_t order; /* of arrival in this inbox */
+    struct naru_parcel *parcel; /* NULL: no descriptors came with it */
 };
 
 struct naru_inbox {
@@ -36,6 +38,8 @@ struct naru_inbox {
     struct naru_block *spare; /* kept for the next */
     size_t start, end;        /* of what is not parsed yet */
 
+    struct naru_parcel *parcel; /* the next message's: the owner has seen it announced */
+
     struct { /* the long message being joined */
         struct naru_frame first;
         struct naru_block *block; /* NULL: none */
@@ -44,6 +48,7 @@ struct naru_inbox {
         size_t piece_left; /* of the current frame */
         size_t announced;  /* bytes in frames after the current one */
         bool active, direct;
+        struct naru_parcel *parcel;
     } join;
 
     struct naru_item *items; /* a ring, power of two */
@@ -95,6 +100,7 @@ void naru__inbox_direct_leave(struct naru_inbox *);
 /* ---- items and public messages ---- */
 
 void naru__item_info(const struct naru_item *, struct naru_info *ret_info);
+/* Whoever takes a message gets no descriptors: they are closed. */
 void naru__item_to_message(const struct naru_item *, const void *owner,
                            struct naru_message *ret_message);
 struct naru_item naru__item_of_message(const struct naru_message *);

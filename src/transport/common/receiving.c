@@ -9,13 +9,60 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "os/fd.h"
+#include "transport/common/descriptors.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-/* HELLO and BYE, seen by the inbox. Under rx. */
+/* A message with descriptors is announced. They came with the frame's first byte, so they are here;
+ * some of them, or none, if they could not be opened. */
+static int announced(struct connection *c, uint32_t n)
+{
+    const bool cut = c->arrived.cut;
+    int r = 0;
+    if (n == 0) {
+        c->inbox.parcel = naru__parcel_free(c->inbox.parcel);
+        return 0;
+    }
+    if (c->inbox.parcel || n > NARU__FDS_MAX || c->arrived.n > n || (c->arrived.n != n && !cut))
+        return naru__fail(-EPROTO, "%" PRIu32 " descriptors are announced, and %u came", n,
+                          c->arrived.n);
+    r = naru__parcel_new(c->arrived.fd, cut ? 0 : n, cut ? n : 0, &c->inbox.parcel);
+    if (r == 0 && cut)
+        naru__descriptors_close(c->arrived.fd, c->arrived.n);
+    if (r == 0)
+        c->arrived.n = c->arrived.cut = 0;
+    return r;
+}
+
+/* Bytes, and the descriptors beside them. The kernel ends a read behind the bytes that had some. */
+static ssize_t read_all(struct connection *c, struct iovec *room, int n)
+{
+    union naru_ancillary ancillary;
+    struct msghdr message = {.msg_iov = room};
+    if (!c->medium->descriptors)
+        return n == 1 ? naru__os_read(c->in, room[0].iov_base, room[0].iov_len)
+                      : naru__os_readv(c->in, room, n);
+    message.msg_iovlen = (__typeof__(message.msg_iovlen))n; /* size_t here, int there */
+    naru__descriptors_expect(&message, &ancillary);
+    ssize_t r = naru__os_receive(c->in, &message, 0);
+    if (r <= 0 || (message.msg_controllen == 0 && !(message.msg_flags & MSG_CTRUNC)))
+        return r;
+    int fds[NARU__FDS_MAX];
+    size_t got = naru__descriptors_of(&message, fds);
+    if (c->arrived.n || c->arrived.cut) {
+        naru__descriptors_close(fds, got);
+        return naru__fail(-EPROTO, "descriptors come that no message announces");
+    }
+    memcpy(c->arrived.fd, fds, got * sizeof *fds);
+    c->arrived.n = (unsigned)got;
+    c->arrived.cut = message.msg_flags & MSG_CTRUNC;
+    return r;
+}
+
+/* HELLO, BYE and PARCEL, seen by the inbox. Under rx. */
 int naru__connection_control(void *context, const struct naru_frame *frame, const uint8_t *payload)
 {
     struct connection *c = context;
@@ -25,6 +72,8 @@ int naru__connection_control(void *context, const struct naru_frame *frame, cons
             c->bye = frame->sender;
         return 0;
     }
+    if (frame->kind == FRAME_PARCEL)
+        return announced(c, naru__frame_parcel_count(payload));
     int r = naru__hello_decode(payload, frame->size, &hello);
     if (r < 0)
         return r;
@@ -98,10 +147,11 @@ int naru__connection_pull(struct connection *c)
     int n = naru__inbox_room(&c->inbox, room, 0);
     if (n <= 0) /* 0: what is here must be taken first */
         return n < 0 ? broken(c, n) : -EAGAIN;
-    ssize_t r = n == 1 ? naru__os_read(c->in, room[0].iov_base, room[0].iov_len)
-                       : naru__os_readv(c->in, room, n);
+    ssize_t r = read_all(c, room, n);
     if (r == -EAGAIN)
         return -EAGAIN;
+    if (r == -EPROTO)
+        return broken(c, -EPROTO);
     naru__count(&c->channel.handle.counts.calls[0], 1);
     bool transient = r == -ENOMEM || r == -ENOBUFS || r == -EIO; /* this host's, not the socket's */
     if (r == 0 || (r < 0 && c->medium->socket && !transient))
@@ -110,6 +160,8 @@ int naru__connection_pull(struct connection *c)
         return naru__fail((int)r, "%s: reading failed: %s", name_of(c), naru__errno_text((int)r));
     uint64_t dropped = c->inbox.dropped;
     int f = naru__inbox_fed(&c->inbox, (size_t)r);
+    if (f == 0 && c->arrived.n && !naru__inbox_midway(&c->inbox))
+        f = naru__fail(-EPROTO, "%u descriptors came that no message announces", c->arrived.n);
     naru__count(&c->channel.handle.counts.dropped, c->inbox.dropped - dropped);
     if (f < 0)
         (void)broken(c, f);
@@ -228,8 +280,37 @@ ssize_t naru__connection_recv(naru_channel *channel, int64_t select, void *buf, 
     }
     if (item.data != buf && item.size)
         memcpy(buf, item.data, item.size);
-    if (item.block)
+    if (item.block || item.parcel)
         release_item(c, &item);
+    count_received(c, 1, item.size);
+    return (ssize_t)item.size;
+}
+
+ssize_t naru__connection_recv_fds(naru_channel *channel, int64_t select, void *buf, size_t cap,
+                                  struct naru_info *ret_info, int *ret_fds, size_t max_fds,
+                                  size_t *ret_n_fds, int64_t deadline)
+{
+    struct connection *c = of_channel(channel);
+    struct naru_item item;
+    if (!c->medium->descriptors)
+        return naru__parcel_unsupported(name_of(c));
+    int r = receive(c, select, NULL, 0, deadline, &item);
+    if (r < 0)
+        return r;
+    naru__item_info(&item, ret_info);
+    r = naru__parcel_check(name_of(c), item.parcel, max_fds, ret_n_fds);
+    if (r == 0 && item.size > cap)
+        r = -EMSGSIZE;
+    if (r < 0) {
+        pthread_mutex_lock(&c->rx);
+        int back = naru__inbox_return(&c->inbox, &item, false);
+        pthread_mutex_unlock(&c->rx);
+        return back < 0 ? back : r;
+    }
+    if (item.size)
+        memcpy(buf, item.data, item.size);
+    item.parcel = naru__parcel_hand_out(item.parcel, ret_fds);
+    release_item(c, &item);
     count_received(c, 1, item.size);
     return (ssize_t)item.size;
 }

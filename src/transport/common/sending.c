@@ -10,6 +10,7 @@
 #include "os/fd.h"
 #include "os/poll.h"
 #include "os/socket.h"
+#include "transport/common/descriptors.h"
 #include "transport/common/wire.h"
 
 #include <errno.h>
@@ -259,6 +260,68 @@ int naru__connection_send(naru_channel *channel, const struct naru_outgoing *out
     naru__count(&channel->handle.counts.sent, 1);
     naru__count(&channel->handle.counts.bytes_sent, out->size);
     return 0;
+}
+
+/* Says that descriptors come with the next message, and brings them: one write, whole or not at
+ * all. */
+static int announce(struct connection *c, const int *fds, size_t n, int64_t deadline)
+{
+    struct naru_wait wait = naru__wait_begin(&c->channel.handle, NARU_OUT, deadline);
+    union naru_ancillary ancillary;
+    uint8_t bytes[FRAME_HEADER + FRAME_PARCEL_SIZE];
+    struct iovec one = {bytes, sizeof bytes};
+    struct msghdr message = {.msg_iov = &one, .msg_iovlen = 1};
+    naru__frame_parcel((uint32_t)n, c->sender, bytes);
+    naru__descriptors_attach(&message, &ancillary, fds, n);
+    for (;;) {
+        ssize_t r = naru__connection_pay(c);
+        if (r == 0)
+            r = naru__os_send(c->out, &message, 0);
+        if (r == -EAGAIN)
+            r = naru__wait_step(&wait);
+        else if (r == -ETOOMANYREFS)
+            return naru__parcel_too_many(name_of(c));
+        else if (r < 0)
+            r = write_failed(c, (int)r);
+        else
+            break;
+        if (r < 0)
+            return (int)r;
+    }
+    naru__wait_done(&wait);
+    return 0;
+}
+
+/* The message that they were for does not come. */
+static void take_back(struct connection *c)
+{
+    uint8_t bytes[FRAME_HEADER + FRAME_PARCEL_SIZE];
+    naru__frame_parcel(0, c->sender, bytes);
+    if (!c->finished && naru__connection_owe(c, bytes, sizeof bytes) < 0)
+        stop_sending(c);
+}
+
+int naru__connection_send_fds(naru_channel *channel, const struct naru_outgoing *out,
+                              const int *fds, size_t n, int64_t deadline)
+{
+    struct connection *c = of_channel(channel);
+    if (!c->medium->descriptors)
+        return naru__parcel_unsupported(name_of(c));
+    int r = naru__descriptors_check(name_of(c), fds, n);
+    atomic_store_explicit(&c->used, true, memory_order_relaxed);
+    if (r == 0)
+        r = ready_to_send(c, deadline);
+    size_t most = atomic_load_explicit(&c->peer_max, memory_order_relaxed);
+    if (r == 0 && out->size > most)
+        r = too_large(c, out->size, most);
+    if (r == 0)
+        r = announce(c, fds, n, deadline);
+    if (r < 0)
+        return r;
+    r = naru__connection_send(channel, out, deadline);
+    if (r < 0)
+        take_back(c);
+    return r;
 }
 
 enum {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* socket-stream.c - bytes, and descriptors, through a connected socket. */
+#include "transport/common/descriptors.h"
 #include "transport/common/sockets.h"
 
 #include "base/error.h"
@@ -100,10 +101,7 @@ static ssize_t write_message(struct socket_stream *s, const struct msghdr *messa
     naru__wait_done(&wait);
     naru__count(&h->counts.calls[1], 1);
     if (r == -ETOOMANYREFS)
-        return naru__fail(-EMFILE,
-                          "%s: as many descriptors of this user are on their way as may be: wait "
-                          "until they have been received%s",
-                          h->name, naru__limit_of_passing().text);
+        return naru__parcel_too_many(h->name);
     if (r < 0)
         return failed(h, (int)r);
     naru__count(&h->counts.bytes_sent, (uint64_t)r);
@@ -132,47 +130,21 @@ static ssize_t socket_write(naru_stream *stream, const void *buf, size_t n, int6
 
 /* ---- descriptors ---- */
 
-union ancillary { /* aligned for cmsghdr */
-    struct cmsghdr header;
-    char bytes[CMSG_SPACE(sizeof(int) * NARU__FDS_MAX)];
-};
-
 static ssize_t socket_send_fds(naru_stream *stream, const void *buf, size_t n, const int *fds,
                                size_t n_fds, int64_t deadline)
 {
     struct socket_stream *s = of_stream(stream);
-    union ancillary ancillary;
+    union naru_ancillary ancillary;
     struct iovec one = {(void *)(uintptr_t)buf, n};
-    struct msghdr message = {.msg_iov = &one, .msg_iovlen = 1, .msg_control = &ancillary};
-    message.msg_controllen = (__typeof__(message.msg_controllen))CMSG_SPACE(sizeof(int) * n_fds);
-    if (!s->kind->descriptors)
+    struct msghdr message = {.msg_iov = &one, .msg_iovlen = 1};
+    if (!s->kind->medium->descriptors)
         return naru__fail(-EOPNOTSUPP, "%s carries no descriptors; a unix: stream does",
                           stream->handle.name);
-    for (size_t i = 0; i < n_fds; i++)
-        if (fds[i] < 0 || naru__os_flags(fds[i]) < 0)
-            return naru__fail(-EINVAL, "%s: descriptor %zu of %zu, %d, is not open",
-                              stream->handle.name, i + 1, n_fds, fds[i]);
-    memset(&ancillary, 0, sizeof ancillary);
-    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = (__typeof__(c->cmsg_len))CMSG_LEN(sizeof(int) * n_fds);
-    memcpy(CMSG_DATA(c), fds, sizeof(int) * n_fds);
+    int r = naru__descriptors_check(stream->handle.name, fds, n_fds);
+    if (r < 0)
+        return r;
+    naru__descriptors_attach(&message, &ancillary, fds, n_fds);
     return write_message(s, &message, deadline);
-}
-
-/* The descriptors of a message; more than there is room for are counted all the same. */
-static size_t descriptors_of(struct msghdr *message, int *fds)
-{
-    size_t n = 0;
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-            continue;
-        size_t here = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        memcpy(fds + n, CMSG_DATA(c), here * sizeof(int));
-        n += here;
-    }
-    return n;
 }
 
 /* Peeks, so that bytes and descriptors stay if not all of them can be taken; then takes exactly
@@ -181,18 +153,18 @@ static ssize_t socket_recv_fds(naru_stream *stream, void *buf, size_t n, int *re
                                size_t max_fds, size_t *ret_n_fds, int64_t deadline)
 {
     struct socket_stream *s = of_stream(stream);
-    union ancillary ancillary;
+    union naru_ancillary ancillary;
     struct iovec one = {buf, n};
-    struct msghdr message = {.msg_iov = &one, .msg_iovlen = 1, .msg_control = &ancillary};
+    struct msghdr message = {.msg_iov = &one, .msg_iovlen = 1};
     int fds[NARU__FDS_MAX];
-    message.msg_controllen = sizeof ancillary;
-    if (!s->kind->descriptors)
+    naru__descriptors_expect(&message, &ancillary);
+    if (!s->kind->medium->descriptors)
         return naru__fail(-EOPNOTSUPP, "%s carries no descriptors; a unix: stream does",
                           stream->handle.name);
     ssize_t r = s->shut[0] ? 0 : read_message(s, &message, MSG_PEEK, deadline);
     if (r < 0)
         return r;
-    size_t got = r > 0 ? descriptors_of(&message, fds) : 0;
+    size_t got = r > 0 ? naru__descriptors_of(&message, fds) : 0;
     ssize_t problem = 0;
     if (r > 0 && message.msg_flags & MSG_CTRUNC)
         problem = naru__fail(-EMFILE, "%s: the descriptors that came cannot all be opened here%s",
@@ -206,8 +178,7 @@ static ssize_t socket_recv_fds(naru_stream *stream, void *buf, size_t n, int *re
         problem = read_message(s, &message, 0, NARU__AT_ONCE);
     }
     if (problem < 0)
-        for (size_t i = 0; i < got; i++)
-            naru__os_close(fds[i]);
+        naru__descriptors_close(fds, got);
     if (problem >= 0 && got)
         memcpy(ret_fds, fds, got * sizeof *fds);
     if (problem >= 0 || problem == -EMSGSIZE)

@@ -18,7 +18,6 @@ struct naru_socket_wish {
 /* What differs between the domains. */
 struct naru_socket_kind {
     const struct naru_medium *medium; /* of its framed connections */
-    bool descriptors;                 /* SCM_RIGHTS */
     /* Sets a connected socket up. NULL: nothing to do. */
     void (*prepare)(int fd, const struct naru_socket_wish *);
     /* May this peer come in? -EPERM with a sentence that begins with the name. NULL: anybody. */

@@ -55,17 +55,10 @@ static int greet(struct shm_end *e)
     snprintf(path, sizeof path, "/proc/self/fd/%d", e->memfd);
     int reader = naru__os_open(path, O_RDONLY);
     const int fds[GREETING_FDS] = {reader < 0 ? e->memfd : reader, e->bell_in, e->bell_out};
-    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof fds)] = {0};
+    union naru_ancillary ancillary;
     struct iovec bytes = {&g, sizeof g};
-    struct msghdr m = {.msg_iov = &bytes,
-                       .msg_iovlen = 1,
-                       .msg_control = control,
-                       .msg_controllen = sizeof control};
-    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof fds);
-    memcpy(CMSG_DATA(c), fds, sizeof fds);
+    struct msghdr m = {.msg_iov = &bytes, .msg_iovlen = 1};
+    naru__descriptors_attach(&m, &ancillary, fds, GREETING_FDS);
     ssize_t r = naru__os_send(e->socket, &m, 0);
     naru__os_close(reader);
     e->greeted = true;
@@ -75,50 +68,166 @@ static int greet(struct shm_end *e)
                       naru__errno_text(r < 0 ? (int)r : -EIO));
 }
 
-static void close_all(int *fds, size_t n)
+/* Descriptors on their way ahead of a message. */
+#define PARCEL_MAGIC UINT64_C(0x316c65637261706e) /* "nparcel1" */
+
+struct parcel {
+    uint64_t magic, sequence;
+    uint32_t n, reserved;
+};
+
+/* Under meet. */
+static int take_parcel(struct shm_end *e, const struct parcel *is, const int *fds, size_t n,
+                       bool cut)
 {
-    for (size_t i = 0; i < n; i++)
-        naru__os_close(fds[i]);
+    struct naru_parcel *p;
+    int r = 0;
+    if (is->n > NARU__FDS_MAX || n > is->n || (n < is->n && !cut))
+        r = naru__fail(-EPROTO, "%s: %" PRIu32 " descriptors are announced, and %zu came",
+                       name_of(e), is->n, n);
+    else if (e->n_parcels + n > SHM_PARCELS_MAX)
+        r = naru__fail(-EPROTO,
+                       "%s: more than %d descriptors came with messages that were not received",
+                       name_of(e), SHM_PARCELS_MAX);
+    if (r == 0)
+        r = naru__parcel_new(fds, cut ? 0 : n, cut ? is->n : 0, &p);
+    if (r < 0 || cut)
+        naru__descriptors_close(fds, n);
+    if (r < 0)
+        return r;
+    p->sequence = is->sequence;
+    p->next = e->parcels;
+    e->parcels = p;
+    e->n_parcels += p->n;
+    return 0;
 }
 
-/* 1: it is here; 0: none yet; -EPIPE: the end; -EPROTO. */
+/* 1: a greeting is here; 0: none yet; -EPIPE: the end; -EPROTO. Takes parcels in. Under meet. */
 static int hear(struct shm_end *e, int ret_fds[GREETING_FDS])
 {
-    struct greeting g;
-    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * 16)];
-    struct iovec bytes = {&g, sizeof g};
-    struct msghdr m = {.msg_iov = &bytes,
-                       .msg_iovlen = 1,
-                       .msg_control = control,
-                       .msg_controllen = sizeof control};
-    int fds[16];
-    size_t n = 0;
-    ssize_t r = naru__os_receive(e->socket, &m, 0);
-    if (r == -EAGAIN)
-        return 0;
-    if (r <= 0)
-        return -EPIPE;
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c))
-        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
-            size_t k = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-            k = k > 16 - n ? 16 - n : k;
-            memcpy(fds + n, CMSG_DATA(c), k * sizeof(int));
-            n += k;
-        }
-    if (r == sizeof g && n == GREETING_FDS && g.magic == GREETING_MAGIC &&
-        g.version == NARU_RING_VERSION) {
+    union {
+        struct greeting greeting;
+        struct parcel parcel;
+    } is;
+    union naru_ancillary ancillary;
+    struct iovec bytes = {&is, sizeof is};
+    int fds[NARU__FDS_MAX];
+    struct msghdr m;
+    size_t n;
+    ssize_t r;
+    for (;;) {
+        m = (struct msghdr){.msg_iov = &bytes, .msg_iovlen = 1};
+        naru__descriptors_expect(&m, &ancillary);
+        r = naru__os_receive(e->socket, &m, 0);
+        if (r == -ECONNRESET) /* said once, of what it left unread: what it sent is still here */
+            r = naru__os_receive(e->socket, &m, 0);
+        if (r == -EAGAIN)
+            return 0;
+        if (r <= 0)
+            return -EPIPE;
+        n = naru__descriptors_of(&m, fds);
+        if (r != sizeof is.parcel || is.parcel.magic != PARCEL_MAGIC)
+            break;
+        r = take_parcel(e, &is.parcel, fds, n, m.msg_flags & MSG_CTRUNC);
+        if (r < 0)
+            return (int)r;
+    }
+    const struct greeting g = is.greeting;
+    bool whole = r >= (ssize_t)sizeof g; /* a longer one is cut */
+    if (whole && n == GREETING_FDS && g.magic == GREETING_MAGIC && g.version == NARU_RING_VERSION) {
         memcpy(ret_fds, fds, sizeof(int) * GREETING_FDS);
         return 1;
     }
-    close_all(fds, n);
-    if (r == sizeof g && m.msg_flags & MSG_CTRUNC && n < GREETING_FDS)
+    naru__descriptors_close(fds, n);
+    if (whole && m.msg_flags & MSG_CTRUNC && n < GREETING_FDS)
         return naru__fail(-EMFILE, "%s: the descriptors of the other end's greeting did not fit%s",
                           name_of(e), naru__limit_of_files(-EMFILE).text);
-    if (r == sizeof g && g.magic == GREETING_MAGIC && g.version != NARU_RING_VERSION)
+    if (whole && g.magic == GREETING_MAGIC && g.version != NARU_RING_VERSION)
         return naru__fail(-EPROTO, "%s: the other end speaks version %" PRIu32 ", this one %d",
                           name_of(e), g.version, NARU_RING_VERSION);
     return naru__fail(-EPROTO, "%s: what is at the other end does not greet as naru does",
                       name_of(e));
+}
+
+/* Under meet. Where its message's is in the list; NULL in it: none came. */
+static struct naru_parcel **parcel_of(struct shm_end *e, uint64_t sequence)
+{
+    struct naru_parcel **at = &e->parcels;
+    int fds[GREETING_FDS];
+    /* it was sent before the message was published: if it is not here, it lies in the socket */
+    while (*at && (*at)->sequence != sequence)
+        at = &(*at)->next;
+    if (*at)
+        return at;
+    int r = hear(e, fds);
+    if (r > 0) /* of nobody who could greet now */
+        naru__descriptors_close(fds, GREETING_FDS);
+    if (r < 0 && r != -EPIPE)
+        e->unmet = r;
+    for (at = &e->parcels; *at && (*at)->sequence != sequence;)
+        at = &(*at)->next;
+    return at;
+}
+
+struct naru_parcel *naru__shm_parcel(struct shm_end *e, uint64_t sequence)
+{
+    pthread_mutex_lock(&e->meet);
+    struct naru_parcel **at = parcel_of(e, sequence), *p = *at;
+    if (p) {
+        *at = p->next;
+        e->n_parcels -= p->n;
+    }
+    pthread_mutex_unlock(&e->meet);
+    return p;
+}
+
+size_t naru__shm_parcel_size(struct shm_end *e, uint64_t sequence)
+{
+    pthread_mutex_lock(&e->meet);
+    const struct naru_parcel *p = *parcel_of(e, sequence);
+    size_t n = p ? p->n : 0;
+    pthread_mutex_unlock(&e->meet);
+    return n;
+}
+
+int naru__shm_refused(struct shm_end *e)
+{
+    pthread_mutex_lock(&e->meet);
+    int r = e->unmet ? e->unmet : -EPROTO;
+    pthread_mutex_unlock(&e->meet);
+    return r;
+}
+
+void naru__shm_keep_parcel(struct shm_end *e, struct naru_parcel *p)
+{
+    pthread_mutex_lock(&e->meet);
+    p->next = e->parcels;
+    e->parcels = p;
+    e->n_parcels += p->n;
+    pthread_mutex_unlock(&e->meet);
+}
+
+int naru__shm_send_parcel(struct shm_end *e, uint64_t sequence)
+{
+    struct naru_wait wait = naru__wait_begin(&e->channel.handle, NARU_OUT, e->parcel.deadline);
+    struct parcel is = {.magic = PARCEL_MAGIC, .sequence = sequence, .n = (uint32_t)e->parcel.n};
+    union naru_ancillary ancillary;
+    struct iovec bytes = {&is, sizeof is};
+    struct msghdr m = {.msg_iov = &bytes, .msg_iovlen = 1};
+    naru__descriptors_attach(&m, &ancillary, e->parcel.fds, e->parcel.n);
+    ssize_t r;
+    while ((r = naru__os_send(e->socket, &m, 0)) == -EAGAIN)
+        if ((r = naru__wait_tick(&wait)) < 0)
+            return (int)r;
+    if (r >= 0)
+        return 0;
+    if (r == -ETOOMANYREFS)
+        return naru__parcel_too_many(name_of(e));
+    if (r != -EPIPE && r != -ECONNRESET)
+        return naru__fail((int)r, "%s: sending descriptors failed: %s", name_of(e),
+                          naru__errno_text((int)r));
+    int end = naru__shm_look_for_end(e);
+    return end < 0 ? end : naru__fail(-ECONNRESET, "%s: the other end has gone", name_of(e));
 }
 
 /* Maps the other's file, if it is what it says. */
@@ -152,6 +261,12 @@ static int map_theirs(struct shm_end *e, int fd, const struct naru_ring_file **r
 
 static void forget_theirs(struct shm_end *e)
 {
+    while (e->parcels) {
+        struct naru_parcel *p = e->parcels;
+        e->parcels = p->next;
+        naru__parcel_free(p);
+    }
+    e->n_parcels = 0;
     if (e->theirs)
         naru__os_unmap(e->theirs, e->other.file);
     e->theirs = NULL;
@@ -203,8 +318,8 @@ static int meet_once(struct shm_end *e)
     struct stat st;
     if (e->unmet)
         return naru__fail(e->unmet,
-                          "%s: the other end could not be met (%s), and it greets but once: close "
-                          "this end, and connect again",
+                          "%s: what came by the other end's socket was refused (%s), and comes but "
+                          "once: close this end, and connect again",
                           name_of(e), naru__errno_text(e->unmet));
     int r = e->greeted ? 0 : greet(e);
     if (r == 0)
@@ -223,7 +338,7 @@ static int meet_once(struct shm_end *e)
     if (r < 0)
         e->unmet = r;
     if (r < 0 || again)
-        close_all(fds, GREETING_FDS);
+        naru__descriptors_close(fds, GREETING_FDS);
     return r < 0 ? r : 0;
 }
 
@@ -578,7 +693,7 @@ static void unsay(struct shm_end *e)
 {
     int fds[GREETING_FDS];
     while (hear(e, fds) > 0)
-        close_all(fds, GREETING_FDS);
+        naru__descriptors_close(fds, GREETING_FDS);
     e->greeted = false;
 }
 
@@ -702,6 +817,8 @@ static const struct naru_channel_ops channel_ops = {
     .take = naru__shm_take,
     .take_ready = naru__shm_take_ready,
     .recv = naru__shm_recv,
+    .send_fds = naru__shm_send_fds,
+    .recv_fds = naru__shm_recv_fds,
     .release = naru__shm_release,
     .give_back = naru__shm_give_back,
     .reserve = naru__shm_reserve,

@@ -7,6 +7,14 @@
 #include "core/transport.h"
 #include "os/life.h"
 #include "shm/ring.h"
+#include "transport/common/descriptors.h"
+
+enum {
+    /* a message's signature that says: descriptors have gone ahead of it, by the socket. (A typed
+     * struct may have it by chance; then there are none.) */
+    SHM_WITH_PARCEL = -1,
+    SHM_PARCELS_MAX = 4 * NARU__FDS_MAX /* descriptors that may wait: the last one's, and stashed */
+};
 
 /* A message in this process's memory: put together from pieces, or moved out of the sender's way.
  */
@@ -15,6 +23,7 @@ struct shm_kept {
     uint64_t sequence;
     size_t size;
     uint32_t type, signature, flags;
+    size_t cost; /* in the stash */
     _Alignas(16) uint8_t data[];
 };
 
@@ -55,6 +64,9 @@ struct shm_end {
     _Atomic int gone;       /* 0, or the errno of the sentence: the other end's process has died */
     _Atomic int64_t looked; /* when that was asked last */
 
+    struct naru_parcel *parcels; /* under meet: descriptors whose messages were not received */
+    size_t n_parcels;            /* so many descriptors */
+
     struct naru_ring_sender tx; /* the sending thread's */
     uint64_t *ends;
     uint64_t rung_in; /* armed value that was answered last */
@@ -67,6 +79,13 @@ struct shm_end {
         _Alignas(16) uint8_t room[NARU_RING_INLINE];
     } reserved;
     bool finished;
+    struct { /* of the message that is being sent; n 0: it has none */
+        const int *fds;
+        size_t n;
+        int64_t deadline;
+    } parcel;
+    uint64_t parcel_slot; /* of the last message that had some, */
+    size_t parcels_out;   /* and how many may not have been taken by then */
 
     struct naru_ring_receiver rx; /* the receiving thread's */
     struct naru_ring_item *items;
@@ -136,11 +155,23 @@ void naru__shm_waited(struct shm_end *, struct naru_wait *);
 /* Is it time to ask whether the other end is gone? After a sleep; now and then without one. */
 bool naru__shm_asks(const struct shm_end *, const struct naru_wait *);
 
+/* Takes the parcel of that message out of what came by the socket; NULL: none came. */
+struct naru_parcel *naru__shm_parcel(struct shm_end *, uint64_t sequence);
+/* How many descriptors came for it. */
+size_t naru__shm_parcel_size(struct shm_end *, uint64_t sequence);
+/* Why: -ENOMEM and the like if some came and could not be kept, else -EPROTO. */
+int naru__shm_refused(struct shm_end *);
+void naru__shm_keep_parcel(struct shm_end *, struct naru_parcel *); /* back again */
+/* Sends e->parcel for the message of that number, before that is published. */
+int naru__shm_send_parcel(struct shm_end *, uint64_t sequence);
+
 /* ---- sending.c ---- */
 
 int naru__shm_send(naru_channel *, const struct naru_outgoing *, int64_t deadline);
 ssize_t naru__shm_send_many(naru_channel *, const struct naru_message *, size_t n,
                             int64_t deadline);
+int naru__shm_send_fds(naru_channel *, const struct naru_outgoing *, const int *fds, size_t n_fds,
+                       int64_t deadline);
 int naru__shm_reserve(naru_channel *, size_t size, int64_t deadline, void **ret_data);
 int naru__shm_commit(naru_channel *, void *data, size_t size, uint32_t type);
 void naru__shm_abandon(naru_channel *, void *data);
@@ -153,6 +184,9 @@ bool naru__shm_has_room(struct shm_end *);
 
 ssize_t naru__shm_recv(naru_channel *, int64_t select, void *buf, size_t cap,
                        struct naru_info *ret_info, int64_t deadline);
+ssize_t naru__shm_recv_fds(naru_channel *, int64_t select, void *buf, size_t cap,
+                           struct naru_info *ret_info, int *ret_fds, size_t max_fds,
+                           size_t *ret_n_fds, int64_t deadline);
 int naru__shm_take(naru_channel *, int64_t select, int64_t deadline,
                    struct naru_message *ret_message);
 size_t naru__shm_take_ready(naru_channel *, int64_t select, struct naru_message *, size_t n);

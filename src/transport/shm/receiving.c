@@ -24,8 +24,30 @@ static struct shm_kept *new_kept(const struct naru_ring_item *item, uint64_t siz
                                .size = (size_t)size,
                                .type = item->type,
                                .signature = item->signature,
-                               .flags = item->flags};
+                               .flags = item->flags,
+                               .cost = (size_t)size};
     return k;
+}
+
+static bool has_parcel(uint32_t signature)
+{
+    return signature == (uint32_t)SHM_WITH_PARCEL;
+}
+
+/* What its descriptors count for in the stash. */
+static size_t parcel_cost(struct shm_end *e, const struct naru_ring_item *item)
+{
+    return has_parcel(item->signature) ? naru__shm_parcel_size(e, item->sequence) * NARU__FD_COST
+                                       : 0;
+}
+
+/* It is received without its descriptors, also if it is given back. */
+static void drop_parcel(struct shm_end *e, uint32_t *signature, uint64_t sequence)
+{
+    if (!has_parcel(*signature))
+        return;
+    *signature = 0;
+    naru__parcel_free(naru__shm_parcel(e, sequence));
 }
 
 static void keep(struct shm_end *e, struct shm_kept *k)
@@ -35,7 +57,7 @@ static void keep(struct shm_end *e, struct shm_kept *k)
         at = &(*at)->next;
     k->next = *at;
     *at = k;
-    e->kept_bytes += k->size;
+    e->kept_bytes += k->cost;
     naru__count(&e->channel.handle.counts.held, k->size);
 }
 
@@ -43,7 +65,7 @@ static void unkeep(struct shm_end *e, struct shm_kept **at)
 {
     struct shm_kept *k = *at;
     *at = k->next;
-    e->kept_bytes -= k->size;
+    e->kept_bytes -= k->cost;
     naru__count(&e->channel.handle.counts.held, (uint64_t)0 - k->size);
 }
 
@@ -226,7 +248,8 @@ static int make_way(struct shm_end *e, int64_t select)
             item = naru__ring_item(&e->rx, n);
     if (!item)
         return -EAGAIN; /* what is taken stands in the way */
-    if (e->kept_bytes + item->size > e->stash)
+    size_t cost = item->size + parcel_cost(e, item);
+    if (e->kept_bytes + cost > e->stash)
         return naru__fail(-ENOBUFS,
                           "%s: %" PRIu64 " messages of other types than select %" PRId64
                           " asks for wait here, %s of them stashed, and .stash is %s: receive "
@@ -237,6 +260,7 @@ static int make_way(struct shm_end *e, int64_t select)
     if (!k)
         return -ENOMEM;
     memcpy(k->data, item->data, item->size);
+    k->cost = cost;
     keep(e, k);
     e->n_ready--;
     done_with(e, item);
@@ -290,7 +314,7 @@ static int look_for_end(struct shm_end *e, const struct naru_wait *wait)
         e->joining.message = NULL;
         naru__count(&e->channel.handle.counts.dropped, 1);
     }
-    return naru__shm_ended(e, r == -EPIPE);
+    return r == -EPIPE || r == -ECONNRESET ? naru__shm_ended(e, r == -EPIPE) : r;
 }
 
 static int find(struct shm_end *e, int64_t select, int64_t deadline, struct choice *ret_choice)
@@ -365,6 +389,37 @@ static ssize_t recv_small(struct shm_end *e, void *buf, size_t cap, struct naru_
     return size;
 }
 
+/* -EMSGSIZE: it stays. Its descriptors, if they were not handed out before, are closed. */
+static ssize_t copy_out(struct shm_end *e, const struct choice *c, void *buf, size_t cap,
+                        struct naru_info *ret_info)
+{
+    if (c->item) {
+        uint32_t size = c->item->size;
+        *ret_info = info_of(e, c->item->type, c->item->flags, size, c->item->sequence);
+        if (size > cap)
+            return -EMSGSIZE;
+        if (size)
+            memcpy(buf, c->item->data, size);
+        drop_parcel(e, &c->item->signature, c->item->sequence);
+        e->n_ready--;
+        done_with(e, c->item);
+        count_received(e, size);
+        return size;
+    }
+    struct shm_kept *k = *c->kept;
+    size_t size = k->size;
+    *ret_info = info_of(e, k->type, k->flags, size, k->sequence);
+    if (size > cap)
+        return -EMSGSIZE;
+    if (size)
+        memcpy(buf, k->data, size);
+    drop_parcel(e, &k->signature, k->sequence);
+    unkeep(e, c->kept);
+    free(k);
+    count_received(e, size);
+    return (ssize_t)size;
+}
+
 /* The answer of one that is awake comes within a microsecond: it is looked for without pauses, and
  * without all that a wait is. True: something is there. */
 static bool spin_briefly(struct shm_end *e)
@@ -407,33 +462,49 @@ ssize_t naru__shm_recv(naru_channel *channel, int64_t select, void *buf, size_t 
     if (c.joined) {
         size_t whole = c.joined->size;
         *ret_info = info_of(e, c.joined->type, 0, whole, c.joined->sequence);
+        drop_parcel(e, &c.joined->signature, c.joined->sequence);
         free(c.joined);
         count_received(e, whole);
         return (ssize_t)whole;
     }
-    if (c.item) {
-        uint32_t size = c.item->size;
-        *ret_info = info_of(e, c.item->type, c.item->flags, size, c.item->sequence);
-        if (size > cap)
-            return -EMSGSIZE;
-        if (size)
-            memcpy(buf, c.item->data, size);
-        e->n_ready--;
-        done_with(e, c.item);
-        count_received(e, size);
-        return size;
+    return copy_out(e, &c, buf, cap, ret_info);
+}
+
+ssize_t naru__shm_recv_fds(naru_channel *channel, int64_t select, void *buf, size_t cap,
+                           struct naru_info *ret_info, int *ret_fds, size_t max_fds,
+                           size_t *ret_n_fds, int64_t deadline)
+{
+    struct shm_end *e = of_channel(channel);
+    struct naru_parcel *p = NULL;
+    struct choice c;
+    if (!atomic_load_explicit(&e->used, memory_order_relaxed))
+        naru__shm_use(e);
+    int r = find(e, select, deadline, &c);
+    if (r < 0)
+        return r;
+    uint64_t sequence = c.item ? c.item->sequence : (*c.kept)->sequence;
+    if (has_parcel(c.item ? c.item->signature : (*c.kept)->signature)) {
+        p = naru__shm_parcel(e, sequence);
+        if (!p) {
+            r = naru__shm_refused(e);
+            return naru__fail(r,
+                              "%s: the descriptors of the next message did not come (%s); it is "
+                              "received without them by naru_channel_recv",
+                              name_of(e), naru__errno_text(r));
+        }
     }
-    struct shm_kept *k = *c.kept;
-    size_t size = k->size;
-    *ret_info = info_of(e, k->type, k->flags, size, k->sequence);
-    if (size > cap)
-        return -EMSGSIZE;
-    if (size)
-        memcpy(buf, k->data, size);
-    unkeep(e, c.kept);
-    free(k);
-    count_received(e, size);
-    return (ssize_t)size;
+    *ret_info = c.item ? info_of(e, c.item->type, c.item->flags, c.item->size, sequence)
+                       : info_of(e, (*c.kept)->type, (*c.kept)->flags, (*c.kept)->size, sequence);
+    r = naru__parcel_check(name_of(e), p, max_fds, ret_n_fds);
+    if (r == 0 && ret_info->size > cap)
+        r = -EMSGSIZE;
+    if (r < 0) {
+        if (p)
+            naru__shm_keep_parcel(e, p);
+        return r;
+    }
+    naru__parcel_hand_out(p, ret_fds);
+    return copy_out(e, &c, buf, cap, ret_info);
 }
 
 enum { IN_RING = 1, KEPT = 2 };
@@ -480,6 +551,7 @@ static void hand_out(struct shm_end *e, const struct choice *c, struct naru_mess
                                   .size = i->size,
                                   .info = info_of(e, i->type, i->flags, i->size, i->sequence),
                                   .internal = {(uint64_t)(uintptr_t)i, IN_RING, us, i->signature}};
+        drop_parcel(e, &i->signature, i->sequence);
     } else {
         struct shm_kept *k = *c->kept;
         unkeep(e, c->kept);
@@ -488,6 +560,7 @@ static void hand_out(struct shm_end *e, const struct choice *c, struct naru_mess
                                   .size = k->size,
                                   .info = info_of(e, k->type, k->flags, k->size, k->sequence),
                                   .internal = {(uint64_t)(uintptr_t)k, KEPT, us, k->signature}};
+        drop_parcel(e, &k->signature, k->sequence);
     }
     count_received(e, ret_message->size);
 }

@@ -101,6 +101,15 @@ static void take_back(struct shm_end *e, uint32_t type)
     naru__shm_ring_receiver(e);
 }
 
+/* Its descriptors go ahead, just before it is published: from then on nothing can fail. */
+static int send_ahead(struct shm_end *e)
+{
+    const _Atomic uint64_t *sent = &e->channel.handle.counts.sent;
+    return e->parcel.n == 0
+               ? 0
+               : naru__shm_send_parcel(e, atomic_load_explicit(sent, memory_order_relaxed) + 1);
+}
+
 static int send_pieces(struct shm_end *e, const struct naru_outgoing *out, int64_t deadline)
 {
     uint64_t piece = piece_of(e);
@@ -111,6 +120,8 @@ static int send_pieces(struct shm_end *e, const struct naru_outgoing *out, int64
         struct naru_wait wait = naru__wait_begin(&e->channel.handle, NARU_OUT, deadline);
         int r = await_room(e, n, &wait, &room, &at);
         naru__shm_waited(e, &wait);
+        if (r == 0 && from + n == out->size)
+            r = send_ahead(e);
         if (r < 0) {
             if (from > 0)
                 take_back(e, out->type);
@@ -182,6 +193,9 @@ static int send_one(struct shm_end *e, const struct naru_outgoing *out, int64_t 
         return 0;
     }
     naru__gather(out, 0, room, out->size);
+    r = send_ahead(e);
+    if (r < 0)
+        return r;
     naru__ring_publish(&e->tx, &(struct naru_ring_outgoing){.type = out->type,
                                                             .signature = out->signature,
                                                             .size = (uint32_t)out->size,
@@ -240,6 +254,55 @@ int naru__shm_send(naru_channel *channel, const struct naru_outgoing *out, int64
         r = send_one(e, out, deadline);
     if (r < 0)
         return r;
+    naru__shm_ring_receiver(e);
+    count_sent(e, 1, out->size);
+    return 0;
+}
+
+/* So many only may be with messages that the other end has not taken: it has to hold them all. */
+static int await_taken(struct shm_end *e, size_t n, int64_t deadline)
+{
+    struct naru_wait wait = naru__wait_begin(&e->channel.handle, NARU_OUT, deadline);
+    int r = 0;
+    while (r == 0 && e->parcels_out + n > NARU__FDS_MAX) {
+        if (!naru__ring_refresh(&e->tx))
+            return broken(e);
+        if (e->tx.consumed >= e->parcel_slot) {
+            e->parcels_out = 0;
+            break;
+        }
+        r = closed(e);
+        if (r == 0 && naru__shm_asks(e, &wait))
+            r = naru__shm_look_for_end(e);
+        if (r == 0)
+            r = naru__shm_wait(e, &wait);
+    }
+    naru__shm_waited(e, &wait);
+    return r;
+}
+
+int naru__shm_send_fds(naru_channel *channel, const struct naru_outgoing *out, const int *fds,
+                       size_t n, int64_t deadline)
+{
+    struct shm_end *e = of_channel(channel);
+    struct naru_outgoing marked = *out;
+    int r = naru__descriptors_check(name_of(e), fds, n);
+    if (r == 0)
+        r = ready_to_send(e, out->size, deadline);
+    if (r == 0)
+        r = await_taken(e, n, deadline);
+    if (r < 0)
+        return r;
+    marked.signature = (uint32_t)SHM_WITH_PARCEL;
+    e->parcel.fds = fds;
+    e->parcel.n = n;
+    e->parcel.deadline = deadline;
+    r = send_one(e, &marked, deadline);
+    e->parcel.n = 0;
+    if (r < 0)
+        return r;
+    e->parcel_slot = e->tx.next - 1;
+    e->parcels_out += n;
     naru__shm_ring_receiver(e);
     count_sent(e, 1, out->size);
     return 0;

@@ -12,11 +12,11 @@ static const struct naru_medium medium = {
     .scheme = "unix",
     .atomic = PIPE_BUF, /* one buffer of the kernel's, which it has or has not */
     .socket = true,
+    .descriptors = true,
 };
 
 static const struct naru_socket_kind kind = {
     .medium = &medium,
-    .descriptors = true,
     .admit = naru__unix_admit,
 };
 
