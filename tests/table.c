@@ -19,7 +19,7 @@ static const struct {
     {"posix-sem", "-----y-", "posix-sem:/name"},
     {"sysv-sem", "-----y-", "sysv-sem:/tmp#1"},
     {"shm", "-yyyyyl", "shm:name"},
-    {"map", "--llll-", "map:/tmp/file"},
+    {"map", "--llyl-", "map:/tmp/file"},
     {"unix", "yy----l", "unix:/tmp/naru-no-such"},
     {"unix+seqpacket", "-y-----", "unix+seqpacket:/tmp/socket"},
     {"unix+dgram", "--y----", "unix+dgram:/tmp/socket"},
@@ -95,7 +95,7 @@ static void refused_cells(void)
                 expect(!strstr(strstr(naru_why(), "these can"), expected[i].url));
             }
         }
-    expect(tried == 20 * 7 - 23);
+    expect(tried == 20 * 7 - 24);
 }
 
 static void stream_cells(void)
@@ -160,8 +160,9 @@ static void channel_cells(void)
 static void region_cells(void)
 {
     naru_region *r, *other;
-    static const char *const forms[] = {"shm:%s/r", "posix-shm:/%s-r", "sysv-shm:%s#3"};
-    for (int i = 0; i < 3; i++) {
+    static const char *const forms[] = {"shm:%s/r", "posix-shm:/%s-r", "sysv-shm:%s#3",
+                                        "map:%s/file"};
+    for (int i = 0; i < 4; i++) {
         const char *url = test_url(forms[i]);
         char byte = 0;
         expect_ok(naru_region_create(url, 10, NULL, &r));

@@ -105,6 +105,8 @@ extern "C" {
     X(EISDIR, "a directory", "a directory stands where something else is needed")                  \
     X(ESRCH, "no process", "the process has ended")                                                \
     X(ENOSPC, "disk full", "the medium has no room left")                                          \
+    X(EDQUOT, "quota", "this user's share of the medium is used up")                               \
+    X(EFBIG, "file too large", "longer than a file may be there")                                  \
     X(EROFS, "read-only", "the file system is mounted read-only")                                  \
     X(ENOTDIR, "not a directory", "a part of the path is not a directory")                         \
     X(ENAMETOOLONG, "name too long", "a name is longer than the medium takes")                     \

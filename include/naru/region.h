@@ -17,14 +17,20 @@
  *   shm:name, shm:/dir             an object with a name, until naru_remove
  *   posix-shm:/name                what shm_open opens, bytes alone, until naru_remove (shm_unlink)
  *   sysv-shm:/path#id, 0xKEY       what shmget finds, bytes alone, until naru_remove (IPC_RMID)
+ *   map:/file                      a file on disk, its bytes alone, until naru_remove (unlink):
+ *                                  survives a restart, and may be larger than memory
  *
  * The raw pointer is as fast as memory, and as safe: what others do to it is seen at once, and a
- * stranger who may write a posix-shm file may also truncate it, which makes touching it SIGBUS.
- * naru_region_read and _write copy instead, and answer such things with an error. */
+ * stranger who may write a posix-shm or map file may also truncate it, which makes touching it
+ * SIGBUS. naru_region_read and _write copy instead, and answer such things with an error, and
+ * naru_guard turns the signal into one. What points into a region from within it is an offset
+ * (naru_off), as each process has it at another address. */
 #ifndef NARU_REGION_H
 #define NARU_REGION_H
 
 #include <naru/common.h>
+
+#include <stdbool.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -37,16 +43,22 @@ typedef struct naru_region naru_region;
                              * (transparent ones, gathered at once: MADV_COLLAPSE, Linux 6.1) */
 #define NARU_LOCKED 512u    /* never swapped out, as long as this handle is open */
 #define NARU_PREFAULT 1024u /* mapped page by page now, so that no first touch takes long */
+#define NARU_PRIVATE                                                                               \
+    2048u /* map:, opening: copy on write. What this handle writes is its own, by                  \
+           * pages, and goes with it; of pages that it has not written it sees                     \
+           * what others write. The file need not be writable */
 
 struct naru_region_options {
     size_t size;        /* sizeof(struct naru_region_options) */
     size_t bytes;       /* opening: the size that has to be there; of one that may grow (.reserve):
                          * at least. 0: any */
     size_t reserve;     /* the size up to which it may grow. Creating, 0: never. Opening, 0: as its
-                         * creator said; on posix-shm, which cannot say: never */
+                         * creator said; on posix-shm, which cannot say: never. On map: it is each
+                         * handle's own: how far it sees what others add */
     unsigned flags;
     uint32_t signature; /* of what lies in it, as naru_signature makes one; 0: none, or any. Not on
-                         * posix-shm and sysv-shm, which have no place for it */
+                         * posix-shm and sysv-shm, which have no place for it; of a map: file it is
+                         * an attribute (user.naru), which a copy may lose */
     mode_t mode;        /* of what this call creates, 0: 0600 */
 };
 
@@ -56,12 +68,14 @@ struct naru_region_options {
  *
  * ret_region: owned by the caller, naru_region_close.
  * Returns: 0.
- * Errors: -ENOSPC no room for so many bytes; -EPROTO the one that is there has another size or
- * signature (both are named); -EEXIST it is there with another mode, .reserve or noun, or
+ * Errors: -ENOSPC, -EDQUOT no room for so many bytes; -EPROTO the one that is there has another
+ * size or signature (both are named); -EEXIST it is there with another mode, .reserve or noun, or
  * NARU_EXCLUSIVE was given; -ENOENT NARU_EXISTING; -EACCES owner and mode; -EPERM, -ENOMEM memory
  * cannot be locked, mapped or huge (the limit is named); -EMSGSIZE beyond a limit of files or
- * address space; -EOPNOTSUPP the kind is no region, or cannot keep what an option asks for; the
- * common ones.
+ * address space; -EFBIG beyond one of the file system; -EISDIR, -EINVAL a directory, a device or
+ * the like stands there; -EOPNOTSUPP the kind is no region, or cannot keep what an option asks for,
+ * or the file system, which is named, has no shared mappings or no locks; -EBUSY somebody keeps the
+ * file to itself (a lease); the common ones.
  * Thread: any. Fork: works. Blocks: while pages are made. */
 NARU_API int naru_region_create(const char *url, size_t bytes,
                                 const struct naru_region_options *options,
@@ -136,14 +150,18 @@ NARU_API size_t naru_region_size(const naru_region *region);
  * Thread: one. Fork: -ECHILD. Blocks: while pages are made. */
 NARU_API int naru_region_grow(naru_region *region, size_t bytes);
 
-/* naru_region_shrink - makes it shorter, which memory never is
+/* naru_region_shrink - makes a file shorter, if nobody else has it
  *
- * Others may have it before them, and touching what is gone would kill them. To give memory back,
- * use naru_region_advise with NARU_ADVICE_FREE.
+ * bytes: from 1 to its size. Whoever else has it mapped would die at touching what is gone, so the
+ * kernel is asked (a write lease): any other open descriptor or mapping of the file is in the way,
+ * whatever program's it is, a forked child's copy of this handle and a lock of this process's in it
+ * included. Memory is never made shorter; NARU_ADVICE_FREE gives it back.
  *
  * Returns: 0.
- * Errors: -EOPNOTSUPP it lies in memory; the common ones.
- * Thread: one. Fork: -ECHILD. Blocks: never. */
+ * Errors: -EBUSY somebody else has it (the sentence names a process, if one may be seen);
+ * -EOPNOTSUPP it lies in memory, or its file system has no leases; -EPERM opened for reading, or
+ * the file is another user's; -EINVAL no such size; -EIO as naru_region_sync; the common ones.
+ * Thread: one. Fork: -ECHILD. Blocks: while what was written goes to the medium. */
 NARU_API int naru_region_shrink(naru_region *region, size_t bytes);
 
 /* naru_region_share - a descriptor for another process
@@ -166,11 +184,12 @@ enum naru_region_advice {
     NARU_ADVICE_NORMAL,
     NARU_ADVICE_SEQUENTIAL, /* read from front to end */
     NARU_ADVICE_RANDOM,     /* here and there */
-    NARU_ADVICE_NEEDED,     /* soon: fetch what was swapped out */
+    NARU_ADVICE_NEEDED,     /* soon: fetch what was swapped out, or read it from the file */
     NARU_ADVICE_UNNEEDED,   /* not soon: may be swapped out first (Linux 5.4) */
     NARU_ADVICE_HUGE,       /* huge pages would help */
-    NARU_ADVICE_FREE        /* give its memory back: it is zeroes for everybody from now on. Its
-                             * next touch takes memory again, and if there is none, is SIGBUS */
+    NARU_ADVICE_FREE        /* give its memory or disk blocks back: it is zeroes for everybody from
+                             * now on. Its next touch takes them again, and if there are none, is
+                             * SIGBUS */
 };
 
 /* naru_region_advise - how a part of it is going to be used
@@ -184,20 +203,55 @@ enum naru_region_advice {
  * Thread: any. Fork: -ECHILD. Blocks: never. */
 NARU_API int naru_region_advise(naru_region *region, size_t offset, size_t n, int advice);
 
-/* How far naru_region_sync waits. */
+/* How far naru_region_sync goes. What was written to a region, by pointer or call, survives the
+ * death of this process at once, and without it. */
 enum naru_region_sync {
-    NARU_SYNC_ASYNC, /* on its way: survives this process */
-    NARU_SYNC_DATA,  /* the data is on the medium: survives the machine */
-    NARU_SYNC_FULL   /* and so is what the file system notes about it */
+    NARU_SYNC_ASYNC, /* writing is begun, not waited for: nothing more survives yet, and no error of
+                      * writing is told */
+    NARU_SYNC_DATA,  /* that part, and what it takes to find it in the file, is on the medium: it
+                      * survives a loss of power, if the directory entry does */
+    NARU_SYNC_FULL   /* the whole file is, with its size, times and attributes, and the directory
+                      * entry that leads to it now: all survives a loss of power */
 };
 
 /* naru_region_sync - makes what was written survive; memory survives no restart, and says so
  *
+ * If the medium did not take what was written, since it was opened and by whomever, each handle is
+ * told so once, by its next NARU_SYNC_DATA or _FULL of whatever part, also if others were told
+ * before. The kernel then drops what it could not write, or keeps it unwritten: write it again. A
+ * handle that is opened after a failure is told if nobody was yet.
+ *
  * Returns: 0.
- * Errors: -EOPNOTSUPP it lies in memory; -EINVAL the part lies outside, or no such `how`; the
- * common ones.
+ * Errors: -EIO, -ENOSPC, -EDQUOT the medium did not take it; -EOPNOTSUPP it lies in memory (a tmpfs
+ * is memory), or was opened with NARU_PRIVATE; -EIDRM NARU_SYNC_FULL, and its name was removed;
+ * -EINVAL the part lies outside, or no such `how`; the common ones.
  * Thread: any. Fork: -ECHILD. Blocks: until it is done. */
 NARU_API int naru_region_sync(naru_region *region, size_t offset, size_t n, int how);
+
+/* A place in a region, in bytes from its beginning: the same in every process, and after a restart.
+ * NARU_OFF_NONE, 0, is none, as a new region is zeroes; what lies at its beginning is found by
+ * naru_region_data. */
+typedef uint64_t naru_off;
+#define NARU_OFF_NONE ((naru_off)0)
+
+/* The `type` at that offset of the region, or NULL. */
+#define NARU_AT(region, type, off)                                                                 \
+    ((type *)naru_region_at((region), (off), sizeof(type), __alignof__(type)))
+
+/* naru_region_at - the address of n bytes at an offset, if they lie in it
+ *
+ * For offsets that others have written: bounds are checked against its size, and that the offset is
+ * a multiple of align (0 or 1: any), without asking the kernel while what was known will do.
+ *
+ * Returns: the address; NULL with naru_why() if n bytes do not lie there.
+ * Thread: any. Fork: NULL. Blocks: never. */
+NARU_API void *naru_region_at(const naru_region *region, naru_off off, size_t n, size_t align);
+
+/* naru_region_off - the offset of an address in it
+ *
+ * Returns: the offset; NARU_OFF_NONE of NULL, of its beginning, and of what does not lie in it.
+ * Thread: any. Fork: NARU_OFF_NONE. Blocks: never. */
+NARU_API naru_off naru_region_off(const naru_region *region, const void *address);
 
 /* naru_region_read - copies n bytes at offset out of it
  *
@@ -206,16 +260,34 @@ NARU_API int naru_region_sync(naru_region *region, size_t offset, size_t n, int 
  *
  * Returns: 0.
  * Errors: -EINVAL the part lies outside (the size is named); -EPROTO it was made shorter meanwhile;
- * the common ones.
+ * -EIO its medium cannot be read; the common ones.
  * Thread: any. Fork: -ECHILD. Blocks: never. */
 NARU_API int naru_region_read(const naru_region *region, size_t offset, void *buf, size_t n);
 
 /* naru_region_write - copies n bytes into it at offset
  *
  * Returns: 0.
- * Errors: -EPERM opened for reading; else as naru_region_read.
+ * Errors: -EPERM opened for reading; -ENOSPC, -EDQUOT no room for what lies in a hole of a file;
+ * else as naru_region_read.
  * Thread: any. Fork: -ECHILD. Blocks: never. */
 NARU_API int naru_region_write(naru_region *region, size_t offset, const void *buf, size_t n);
+
+/* naru_guard - makes SIGBUS under a raw pointer an error of the next call
+ *
+ * true: installs a handler of SIGBUS for this process. Where a pointer into a region meets no file,
+ * as somebody has truncated it, or one that cannot be read or given room, the instruction finds
+ * zeroes of this process's own and goes on, a page at a time; the next call on that region that can
+ * fail returns -EPROTO (it was made shorter) or -EIO, once, and puts the file back in its place:
+ * what was written to those zeroes is lost. (With NARU_PRIVATE they stay.) Every other SIGBUS goes
+ * to the handler that was there before, as if naru's were not. false: puts that one back; if
+ * somebody has installed a handler since, which is to pass on what it does not know, naru's stays
+ * and passes everything on. It is for the process, not counted; programs that it execs start
+ * without, forked children with it.
+ *
+ * Returns: 0.
+ * Errors: those of sigaction.
+ * Thread: any. Fork: works. Blocks: never. */
+NARU_API int naru_guard(bool on);
 
 /* naru_region_close - unmaps it and frees the handle
  *

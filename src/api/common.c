@@ -110,8 +110,9 @@ int naru_remove(const char *text)
     if (!naru__url_form(url.scheme))
         return -EINVAL;
     const struct naru_region_kind *region = naru__region_kind(url.scheme);
-    if (region && region->remove)
-        return region->remove(&url);
+    r = region && region->remove ? region->remove(&url) : NARU__REGION_NOT;
+    if (r != NARU__REGION_NOT)
+        return r;
     const struct naru_semaphore_kind_ops *semaphore = naru__semaphore_kind(url.scheme);
     if (semaphore && semaphore->remove)
         return semaphore->remove(&url);

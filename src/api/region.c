@@ -18,6 +18,7 @@ static const struct naru_region_kind *const kinds[] = {
     &naru__shm_region,
     &naru__posix_shm_region,
     &naru__sysv_shm_region,
+    &naru__map_region,
 };
 
 const struct naru_region_kind *naru__region_kind(const char *scheme)
@@ -98,13 +99,15 @@ int naru_region_open(const char *text, int access, const struct naru_region_opti
 {
     struct naru_url url;
     const struct naru_region_kind *kind;
-    int r = check_options(options, NARU_EXISTING);
+    int r = check_options(options, NARU_EXISTING | NARU_PRIVATE);
     if (r == 0)
         r = check_access(access);
     if (r == 0)
         r = find_kind(text, &url, &kind);
     if (r < 0)
         return r;
+    if (options && options->flags & NARU_PRIVATE && kind != &naru__map_region)
+        return naru__fail(-EOPNOTSUPP, "%s: NARU_PRIVATE is for map:", text);
     if (strcmp(text, "shm:") == 0)
         return naru__fail_static(-EINVAL, "shm: names no region: one without a name is opened by "
                                           "the descriptor that was handed over "
@@ -163,11 +166,18 @@ size_t naru_region_size(const naru_region *r)
     return naru__enter(r, NARU__REGION) < 0 || length_of(r, &length) < 0 ? 0 : (size_t)length;
 }
 
-/* Of this process, and [offset, offset + n) lies in it. */
+/* Of this process, and nothing was touched that was not there. */
+static int enter_whole(const naru_region *r)
+{
+    int code = naru__enter(r, NARU__REGION);
+    return code < 0 ? code : naru__region_mend((naru_region *)(uintptr_t)r);
+}
+
+/* And [offset, offset + n) lies in it. */
 static int enter(const naru_region *r, const char *what, size_t offset, size_t n)
 {
     uint64_t length;
-    int code = naru__enter(r, NARU__REGION);
+    int code = enter_whole(r);
     if (code == 0)
         code = length_of(r, &length);
     if (code < 0)
@@ -178,6 +188,41 @@ static int enter(const naru_region *r, const char *what, size_t offset, size_t n
     return 0;
 }
 
+/* ---- offsets ---- */
+
+void *naru_region_at(const naru_region *r, naru_off at, size_t n, size_t align)
+{
+    if (naru__enter(r, NARU__REGION) < 0)
+        return NULL;
+    uint64_t length = r->length;
+    if (r->ops->length) /* relaxed: a bound for this process's own addresses; it guards no memory */
+        length = atomic_load_explicit(&r->known, memory_order_relaxed);
+    if ((at > length || n > length - at) && length_of(r, &length) < 0)
+        return NULL;
+    if (at == NARU_OFF_NONE)
+        naru__fail(-EINVAL, "%s: offset 0 is none, and nothing lies there", r->handle.name);
+    else if (at > length || n > length - at)
+        naru__fail(-EINVAL, "%s: %zu bytes at offset %" PRIu64 ", and it has %" PRIu64,
+                   r->handle.name, n, at, length);
+    else if (align && at % align != 0) /* as it lies at the beginning of a page */
+        naru__fail(-EINVAL, "%s: offset %" PRIu64 " is no multiple of %zu", r->handle.name, at,
+                   align);
+    else
+        return r->data + at;
+    return NULL;
+}
+
+naru_off naru_region_off(const naru_region *r, const void *p)
+{
+    if (!p || naru__enter(r, NARU__REGION) < 0)
+        return NARU_OFF_NONE;
+    uintptr_t at = (uintptr_t)p - (uintptr_t)r->data;
+    if ((uintptr_t)p > (uintptr_t)r->data && at < r->room)
+        return at;
+    naru__fail(-EINVAL, "%s: the pointer does not lie in it", r->handle.name);
+    return NARU_OFF_NONE;
+}
+
 static int read_only(const naru_region *r)
 {
     return naru__fail(-EPERM, "%s was opened for reading", r->handle.name);
@@ -185,7 +230,7 @@ static int read_only(const naru_region *r)
 
 int naru_region_grow(naru_region *r, size_t bytes)
 {
-    int code = naru__enter(r, NARU__REGION);
+    int code = enter_whole(r);
     if (code < 0)
         return code;
     if (!r->ops->grow)
@@ -203,27 +248,42 @@ int naru_region_grow(naru_region *r, size_t bytes)
 
 int naru_region_shrink(naru_region *r, size_t bytes)
 {
-    int code = naru__enter(r, NARU__REGION);
-    (void)bytes;
-    return code < 0 ? code
-                    : naru__fail(-EOPNOTSUPP,
-                                 "%s is never made shorter: others may have it before them, and "
-                                 "would die at touching what is gone; NARU_ADVICE_FREE gives "
-                                 "memory back",
-                                 r->handle.name);
+    uint64_t length;
+    int code = enter_whole(r);
+    if (code < 0)
+        return code;
+    if (!r->ops->shrink)
+        return naru__fail(-EOPNOTSUPP,
+                          r->ops->disk ? "%s was opened with NARU_PRIVATE, and keeps its size"
+                                       : "%s is never made shorter: others may have it before "
+                                         "them, and would die at touching what is gone; "
+                                         "NARU_ADVICE_FREE gives memory back",
+                          r->handle.name);
+    if (!(r->access & NARU_WRITE))
+        return read_only(r);
+    code = length_of(r, &length);
+    if (code < 0 || bytes == length)
+        return code;
+    if (bytes == 0 || bytes > length)
+        return naru__fail(-EINVAL, "%s has %" PRIu64 " bytes, and cannot be made %zu bytes short",
+                          r->handle.name, length, bytes);
+    return r->ops->shrink(r, bytes);
 }
 
 int naru_region_share(const naru_region *r, int access, int *ret_fd)
 {
-    int code = naru__enter(r, NARU__REGION);
+    int code = enter_whole(r);
     if (code == 0)
         code = check_access(access);
     if (code < 0)
         return code;
     if (!r->ops->share)
-        return naru__fail(-EOPNOTSUPP,
-                          "%s has no descriptor: a System V segment is found by its key alone",
-                          r->handle.name);
+        return naru__fail(
+            -EOPNOTSUPP,
+            r->flags & NARU_PRIVATE
+                ? "%s was opened with NARU_PRIVATE: what it shows is this handle's own"
+                : "%s has no descriptor: a System V segment is found by its key alone",
+            r->handle.name);
     if (access & ~r->access)
         return read_only(r);
     return r->ops->share(r, access, ret_fd);
@@ -273,9 +333,11 @@ int naru_region_sync(naru_region *r, size_t offset, size_t n, int how)
         return code;
     if (how < NARU_SYNC_ASYNC || how > NARU_SYNC_FULL)
         return naru__fail(-EINVAL, "naru_region_sync: %d is no way of syncing", how);
-    return naru__fail(-EOPNOTSUPP,
-                      "%s lies in memory, and nothing makes that survive a restart; map: does",
-                      r->handle.name);
+    if (!r->ops->sync)
+        return naru__fail(-EOPNOTSUPP,
+                          "%s lies in memory, and nothing makes that survive a restart; map: does",
+                          r->handle.name);
+    return r->ops->sync(r, offset, n, how);
 }
 
 int naru_region_read(const naru_region *r, size_t offset, void *buf, size_t n)
@@ -290,6 +352,11 @@ int naru_region_write(naru_region *r, size_t offset, const void *buf, size_t n)
     if (code == 0 && !(r->access & NARU_WRITE))
         code = read_only(r);
     return code < 0 ? code : r->ops->write(r, offset, buf, n);
+}
+
+int naru_guard(bool on)
+{
+    return naru__region_guard(on);
 }
 
 naru_region *naru_region_close(naru_region *r)

@@ -122,6 +122,33 @@ static void look_at_posix(struct search *s, const char *name)
         say_mode(s, e->view, st.st_mode);
 }
 
+/* It is opened to see what it states, but not read. */
+static void look_at_file(struct search *s, const char *path)
+{
+    char link[40], text[NARU_REGION_LABEL_ROOM];
+    struct naru_region_label label = {0};
+    struct stat st;
+    int seen = naru__os_open(path, O_PATH), fd = -ENOENT;
+    if (seen >= 0 && naru__os_fstat(seen, &st) == 0 && S_ISREG(st.st_mode)) {
+        struct seen *e = add(s, &st);
+        snprintf(link, sizeof link, "/proc/self/fd/%d", seen);
+        fd = naru__os_open(link, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+        if (fd >= 0 && (naru__os_attribute(fd, NARU_REGION_ATTRIBUTE, text, sizeof text) < 0 ||
+                        naru__region_label_parse(text, &label) < 0))
+            label = (struct naru_region_label){0};
+        if (e) {
+            say_mode(s, e->view, st.st_mode);
+            say_stated(s, e->view, label.signature, label.reserve);
+            naru__snapshot_number(s->snapshot, e->view, NULL, "on_disk", "bytes",
+                                  (uint64_t)st.st_blocks * 512);
+            naru__snapshot_word(s->snapshot, e->view, NULL, "file_system",
+                                naru__os_file_system(seen).name);
+        }
+    }
+    naru__os_close(fd);
+    naru__os_close(seen);
+}
+
 static void look_at_segment(struct search *s, key_t key)
 {
     struct shmid_ds ds;
@@ -194,6 +221,8 @@ static int look(struct search *s, const struct naru_url *url)
         r = naru__sysv_key(url, "segment", &key);
         if (r == 0)
             look_at_segment(s, key);
+    } else if (strcmp(url->scheme, "map") == 0) {
+        look_at_file(s, url->rest);
     } else if (url->rest[0]) {
         look_at_object(s, url);
     } else {

@@ -7,16 +7,25 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #ifndef RENAME_NOREPLACE
 #define RENAME_NOREPLACE 1u /* include/uapi/linux/fs.h */
+#endif
+#ifndef RWF_APPEND
+#define RWF_APPEND 16 /* the same, Linux 4.16 */
 #endif
 
 #define CALL(name, expression)                                                                     \
@@ -33,6 +42,11 @@
 int naru__os_open(const char *path, int flags)
 {
     CALL("open", open(path, flags | O_CLOEXEC, 0));
+}
+
+int naru__os_open_unnamed(const char *directory)
+{
+    CALL("O_TMPFILE", open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0));
 }
 
 static int make_fifo(const char *path, mode_t mode)
@@ -159,6 +173,121 @@ int naru__os_write_at(int fd, const void *buf, size_t n, uint64_t at)
 {
     int fault = naru__fault_at("pwrite");
     return fault < 0 ? fault : whole(pwrite(fd, buf, n, (off_t)at), n);
+}
+
+int naru__os_set_attribute(int fd, const char *name, const char *text)
+{
+    CALL("fsetxattr", fsetxattr(fd, name, text, strlen(text), 0));
+}
+
+int naru__os_attribute(int fd, const char *name, char *buf, size_t n)
+{
+    int fault = naru__fault_at("fgetxattr");
+    if (fault < 0)
+        return fault;
+    ssize_t r = fgetxattr(fd, name, buf, n - 1);
+    if (r < 0)
+        return -errno;
+    buf[r] = '\0';
+    return 0;
+}
+
+int naru__os_truncate(int fd, uint64_t size)
+{
+    CALL("ftruncate", ftruncate(fd, (off_t)size));
+}
+
+int naru__os_sync(int fd, bool data)
+{
+    CALL("fsync", data ? fdatasync(fd) : fsync(fd));
+}
+
+int naru__os_start_writing(int fd, uint64_t at, uint64_t n)
+{
+    CALL("sync_file_range", sync_file_range(fd, (off_t)at, (off_t)n, SYNC_FILE_RANGE_WRITE));
+}
+
+/* ---- making longer ---- */
+
+static int allocate(int fd, int mode, uint64_t from, uint64_t n)
+{
+    CALL("fallocate", fallocate(fd, mode, (off_t)from, (off_t)n));
+}
+
+/* Zeroes behind its end, where the file system cannot allocate. RWF_APPEND: never over what another
+ * has put there meanwhile. */
+static int append_zeroes(int fd, uint64_t size)
+{
+    static const char zeroes[1 << 16];
+    struct stat st;
+    int r;
+    while ((r = naru__os_fstat(fd, &st)) == 0 && (uint64_t)st.st_size < size) {
+        uint64_t left = size - (uint64_t)st.st_size;
+        struct iovec piece = {(void *)(uintptr_t)zeroes,
+                              left < sizeof zeroes ? (size_t)left : sizeof zeroes};
+        r = naru__fault_at("pwritev2");
+        if (r == 0 && pwritev2(fd, &piece, 1, -1, RWF_APPEND) < 0)
+            r = -errno;
+        if (r < 0 && r != -EINTR)
+            break;
+    }
+    return r;
+}
+
+int naru__os_extend(int fd, uint64_t from, uint64_t size)
+{
+    struct rlimit most; /* beyond which the kernel sends SIGXFSZ */
+    struct stat st;
+    if ((uint64_t)(off_t)size != size || (off_t)size < 0)
+        return -EFBIG;
+    if (getrlimit(RLIMIT_FSIZE, &most) == 0 && size > most.rlim_cur)
+        return -ENOSPC;
+    /* first the room: a file system may make the file longer by as much as there was room for */
+    int r = allocate(fd, FALLOC_FL_KEEP_SIZE, from, size - from);
+    bool append = r == -EOPNOTSUPP || r == -ENOSYS;
+    if (r == 0)
+        r = allocate(fd, 0, from, size - from);
+    else if (append)
+        r = append_zeroes(fd, size);
+    /* gives back what room there was */
+    if (r < 0 && naru__os_fstat(fd, &st) == 0 &&
+        (append ? (uint64_t)st.st_size > from : (uint64_t)st.st_size == from))
+        (void)naru__os_truncate(fd, from);
+    return r;
+}
+
+/* ---- file systems ---- */
+
+/* The type in the line of /proc/self/mountinfo about that device. */
+static bool mounted_as(const char *line, dev_t device, char *name, size_t n)
+{
+    unsigned high, low;
+    const char *type = strstr(line, " - ");
+    if (!type || sscanf(line, "%*d %*d %u:%u", &high, &low) != 2 || makedev(high, low) != device)
+        return false;
+    type += 3;
+    snprintf(name, n, "%.*s", (int)strcspn(type, " "), type);
+    return true;
+}
+
+struct naru_file_system naru__os_file_system(int fd)
+{
+    struct naru_file_system out = {"an unknown file system", false};
+    struct statfs fs;
+    struct stat st;
+    char line[4096];
+    if (fstatfs(fd, &fs) < 0 || fstat(fd, &st) < 0)
+        return out;
+    out.memory =
+        fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC;
+    snprintf(out.name, sizeof out.name, "file system %#lx", (unsigned long)fs.f_type);
+    FILE *f = fopen("/proc/self/mountinfo", "re");
+    while (f && fgets(line, sizeof line, f) &&
+           !mounted_as(line, st.st_dev, out.name, sizeof out.name))
+        ;
+    if (f)
+        fclose(f);
+    return out;
 }
 
 struct entry { /* struct linux_dirent64 */

@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 int naru__os_open(const char *path, int flags);        /* O_CLOEXEC is added */
+int naru__os_open_unnamed(const char *directory);      /* a new file there, without a name yet */
 int naru__os_make_fifo(const char *path, mode_t mode); /* mode as given, whatever the umask */
 int naru__os_stat(const char *path,
                   struct stat *ret_stat); /* of the thing itself, not its target */
@@ -31,8 +32,26 @@ int naru__os_rename_at(int directory, const char *from, const char *to);
 int naru__os_chmod(int fd, mode_t mode);
 int naru__os_link(int fd, const char *path); /* a name for the file, by /proc; -EEXIST */
 int naru__os_read_link(const char *path, char *buf, size_t n); /* with a NUL; -ENAMETOOLONG */
+int naru__os_set_attribute(int fd, const char *name, const char *text); /* user.… of the file */
+int naru__os_attribute(int fd, const char *name, char *buf, size_t n);  /* with a NUL; -ENODATA */
 int naru__os_read_at(int fd, void *buf, size_t n, uint64_t at);         /* all n bytes, or -EIO */
 int naru__os_write_at(int fd, const void *buf, size_t n, uint64_t at);  /* the same */
+
+/* From `from`, where it ends, to `size` bytes, with room for all of them, or as before: -ENOSPC. It
+ * never becomes shorter, whoever else makes it longer meanwhile. */
+int naru__os_extend(int fd, uint64_t from, uint64_t size);
+int naru__os_truncate(int fd, uint64_t size);
+/* Onto the medium. data: the bytes and what it takes to find them, else all about the file. An
+ * error of writing that nobody was told yet comes once to each open file description. */
+int naru__os_sync(int fd, bool data);
+int naru__os_start_writing(int fd, uint64_t at, uint64_t n); /* on its way; n > 0 */
+
+/* The file system that a file lies in, as mount(8) calls it: "ext4", "fuse.sshfs". */
+struct naru_file_system {
+    char name[40];
+    bool memory; /* nothing in it outlives the machine */
+};
+struct naru_file_system naru__os_file_system(int fd);
 
 /* The names in a directory, but "." and "..": `each` is called with each until it returns not 0,
  * which is the result; or only as many as one read of the directory tells. */

@@ -303,12 +303,14 @@ struct naru_limit_text naru__limit_of_room(int code, const char *path, uint64_t 
     if (code != -ENOSPC || (getrlimit(RLIMIT_FSIZE, &file) == 0 && bytes > file.rlim_cur) ||
         statvfs(path, &room) < 0)
         return naru__limit_of_memory(code, bytes);
-    snprintf(out.text, sizeof out.text,
-             " (%s holds %s, %s are free, and %s are asked for; raise it with `mount -o "
-             "remount,size=N %s`, in a container with --shm-size)",
-             path, naru__size_text((uint64_t)room.f_blocks * room.f_frsize).text,
-             naru__size_text((uint64_t)room.f_bavail * room.f_frsize).text,
-             naru__size_text(bytes).text, path);
+    int n = snprintf(
+        out.text, sizeof out.text, " (%.80s holds %s, %s are free, and %s are asked for", path,
+        naru__size_text((uint64_t)room.f_blocks * room.f_frsize).text,
+        naru__size_text((uint64_t)room.f_bavail * room.f_frsize).text, naru__size_text(bytes).text);
+    snprintf(out.text + n, sizeof out.text - (size_t)n,
+             strcmp(path, "/dev/shm") == 0 ? "; raise it with `mount -o remount,size=N /dev/shm`, "
+                                             "in a container with --shm-size)"
+                                           : ")");
     return out;
 }
 

@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #ifndef MFD_NOEXEC_SEAL
@@ -70,8 +71,9 @@ int naru__os_seals(int fd)
 
 void *(*naru__map_at)(int fd, uint64_t at, uint64_t size);
 
-/* to: NULL, or address space that the mapping replaces. */
-static int map(int fd, uint64_t at, uint64_t size, bool writable, void *to, void **ret_memory)
+/* share: MAP_SHARED or MAP_PRIVATE. to: NULL, or address space that the mapping replaces. */
+static int map(int fd, uint64_t at, uint64_t size, bool writable, int share, void *to,
+               void **ret_memory)
 {
     int fault = naru__fault_at("mmap");
     if (fault < 0)
@@ -83,7 +85,7 @@ static int map(int fd, uint64_t at, uint64_t size, bool writable, void *to, void
         return *ret_memory ? 0 : -ENOMEM;
     }
     void *p = mmap(to, (size_t)size, writable ? PROT_READ | PROT_WRITE : PROT_READ,
-                   MAP_SHARED | MAP_NORESERVE | (to ? MAP_FIXED : 0), fd, (off_t)at);
+                   share | MAP_NORESERVE | (to ? MAP_FIXED : 0), fd, (off_t)at);
     if (p == MAP_FAILED)
         return errno == EAGAIN ? -ENOMEM : -errno; /* all is locked, and no more may be */
     *ret_memory = p;
@@ -92,12 +94,29 @@ static int map(int fd, uint64_t at, uint64_t size, bool writable, void *to, void
 
 int naru__os_map(int fd, uint64_t size, bool writable, void **ret_memory)
 {
-    return map(fd, 0, size, writable, NULL, ret_memory);
+    return map(fd, 0, size, writable, MAP_SHARED, NULL, ret_memory);
 }
 
 int naru__os_map_at(int fd, uint64_t at, uint64_t size, bool writable, void **ret_memory)
 {
-    return map(fd, at, size, writable, NULL, ret_memory);
+    return map(fd, at, size, writable, MAP_SHARED, NULL, ret_memory);
+}
+
+int naru__os_map_private(int fd, uint64_t size, bool writable, void **ret_memory)
+{
+    return map(fd, 0, size, writable, MAP_PRIVATE, NULL, ret_memory);
+}
+
+int naru__os_map_over(void *memory, int fd, uint64_t at, uint64_t size, bool writable)
+{
+    void *there;
+    return map(fd, at, size, writable, MAP_SHARED, memory, &there);
+}
+
+bool naru__os_cover(void *memory, uint64_t size, bool writable)
+{
+    return mmap(memory, (size_t)size, writable ? PROT_READ | PROT_WRITE : PROT_READ,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
 }
 
 int naru__os_map_nothing(uint64_t size, uint64_t align, void **ret_memory)
@@ -126,7 +145,7 @@ int naru__os_map_aligned(int fd, uint64_t size, bool writable, uint64_t align, v
     int r = naru__os_map_nothing(size, align, &to);
     if (r < 0)
         return r;
-    r = map(fd, 0, size, writable, to, ret_memory);
+    r = map(fd, 0, size, writable, MAP_SHARED, to, ret_memory);
     if (r < 0)
         munmap(to, (size_t)size);
     return r;
@@ -169,6 +188,43 @@ int naru__os_lock_memory(void *memory, uint64_t size)
     if (fault < 0)
         return fault;
     return mlock(memory, (size_t)size) < 0 ? -errno : 0;
+}
+
+int naru__os_sync_memory(void *memory, uint64_t size)
+{
+    int fault = naru__fault_at("fsync");
+    if (fault < 0)
+        return fault;
+    return msync(memory, (size_t)size, MS_SYNC) < 0 ? -errno : 0;
+}
+
+/* All n bytes, in pieces, as one call copies no more than 2 GiB. */
+static int copy(bool out, char *memory, char *buf, size_t n)
+{
+    enum { PIECE = 1 << 30 };
+    int fault = naru__fault_at("process_vm");
+    if (fault < 0)
+        return fault;
+    for (size_t done = 0; done < n;) {
+        size_t piece = n - done < PIECE ? n - done : PIECE;
+        struct iovec here = {buf + done, piece}, there = {memory + done, piece};
+        ssize_t r = out ? process_vm_readv(getpid(), &here, 1, &there, 1, 0)
+                        : process_vm_writev(getpid(), &here, 1, &there, 1, 0);
+        if (r <= 0)
+            return r < 0 ? -errno : -EFAULT;
+        done += (size_t)r;
+    }
+    return 0;
+}
+
+int naru__os_copy_out(const void *memory, void *buf, size_t n)
+{
+    return copy(true, (char *)(uintptr_t)memory, buf, n);
+}
+
+int naru__os_copy_in(void *memory, const void *buf, size_t n)
+{
+    return copy(false, memory, (char *)(uintptr_t)buf, n);
 }
 
 static int barrier(int command)

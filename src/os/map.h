@@ -29,6 +29,12 @@ int naru__os_map(int fd, uint64_t size, bool writable, void **ret_memory);
 int naru__os_map_at(int fd, uint64_t at, uint64_t size, bool writable, void **ret_memory);
 /* The same at an address that is a multiple of `align`, where the file may also be shorter. */
 int naru__os_map_aligned(int fd, uint64_t size, bool writable, uint64_t align, void **ret_memory);
+/* What is written there stays this process's own. */
+int naru__os_map_private(int fd, uint64_t size, bool writable, void **ret_memory);
+/* The file's bytes from `at` on, in place of what is mapped there. */
+int naru__os_map_over(void *memory, int fd, uint64_t at, uint64_t size, bool writable);
+/* Zeroes of this process's own in place of that. For signal handlers: no test can make it fail. */
+bool naru__os_cover(void *memory, uint64_t size, bool writable);
 /* Address space at such a multiple, and nothing in it. */
 int naru__os_map_nothing(uint64_t size, uint64_t align, void **ret_memory);
 /* As it is now, and what is written there nobody else sees. */
@@ -39,6 +45,10 @@ void naru__os_unmap(const void *memory, uint64_t size);
 extern void *(*naru__map_at)(int fd, uint64_t at, uint64_t size);
 int naru__os_advise(void *memory, uint64_t size, int advice); /* MADV_... */
 int naru__os_lock_memory(void *memory, uint64_t size);
+int naru__os_sync_memory(void *memory, uint64_t size); /* msync: a shared mapping's to the medium */
+/* Copies between memory and a buffer; what has gone from under it is -EFAULT, no signal. */
+int naru__os_copy_out(const void *memory, void *buf, size_t n);
+int naru__os_copy_in(void *memory, const void *buf, size_t n);
 
 /* membarrier(2), expedited and for all: this process takes part from now on, and its forked
  * children; a program that it execs does not. */

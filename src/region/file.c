@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -29,14 +30,17 @@ static const char *name_of(const naru_region *r)
 
 int naru__region_no_room(const char *name, int fd, uint64_t size, int code)
 {
-    char link[40], path[64];
+    char link[40], path[PATH_MAX];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t n = readlink(link, path, sizeof path);
-    bool mounted = n > 9 && strncmp(path, "/dev/shm/", 9) == 0;
+    int r = naru__os_read_link(link, path, sizeof path);
+    char *end = r == 0 && strncmp(path, "/memfd:", 7) != 0 ? strrchr(path, '/') : NULL;
+    if (end)
+        end[end == path] = '\0'; /* the directory that it lies in */
     struct naru_limit_text why =
-        mounted ? naru__limit_of_room(code, "/dev/shm", size) : naru__limit_of_memory(code, size);
-    return naru__fail(code, "%s: no memory for %s: %s%s", name, naru__size_text(size).text,
-                      naru__errno_text(code), why.text);
+        end ? naru__limit_of_room(code, path, size) : naru__limit_of_memory(code, size);
+    return naru__fail(code, "%s: no %s for %s: %s%s", name,
+                      end && strncmp(path, "/dev/shm", 8) != 0 ? "room" : "memory",
+                      naru__size_text(size).text, naru__errno_text(code), why.text);
 }
 
 int naru__region_fill(const char *name, int fd, uint64_t size)
@@ -48,7 +52,7 @@ int naru__region_fill(const char *name, int fd, uint64_t size)
 /* The same where it may only be read. */
 static int read_holes(naru_region *r, const struct stat *st, uint64_t page)
 {
-    if (r->access & NARU_WRITE || (uint64_t)st->st_blocks * 512 >= r->length)
+    if (r->ops->disk || r->access & NARU_WRITE || (uint64_t)st->st_blocks * 512 >= r->length)
         return 0;
     int code = naru__os_advise(r->data, naru__whole_pages(r->length, page), MADV_POPULATE_READ);
     if (code == 0 || code == -EINVAL) /* EINVAL: before Linux 5.14 */
@@ -59,6 +63,11 @@ static int read_holes(naru_region *r, const struct stat *st, uint64_t page)
 
 static int cannot_map(const naru_region *r, int code)
 {
+    if (r->ops->disk && (code == -ENODEV || code == -EINVAL || code == -EOPNOTSUPP))
+        return naru__fail(-EOPNOTSUPP,
+                          "%s lies in %s, which has no mappings that processes share; a file of "
+                          "another file system can be mapped",
+                          name_of(r), naru__os_file_system(r->fd).name);
     if (code == -EPERM || code == -EACCES)
         return naru__fail(-EPERM,
                           "%s may only be read, by its descriptor or its seals: open it with "
@@ -83,18 +92,29 @@ int naru__region_map(naru_region *r, int fd, uint64_t reserve)
     code = naru__region_alignment(r, &align);
     if (code < 0)
         return code;
-    uint64_t page = st.st_blksize > sysconf(_SC_PAGESIZE) ? (uint64_t)st.st_blksize
-                                                          : (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    if (!r->ops->disk && (uint64_t)st.st_blksize > page)
+        page = (uint64_t)st.st_blksize;
     uint64_t whole = naru__whole_pages(r->room, page);
     bool writable = r->access & NARU_WRITE;
-    code = align ? naru__os_map_aligned(fd, whole, writable, align, &memory)
-                 : naru__os_map(fd, whole, writable, &memory);
+    code = r->flags & NARU_PRIVATE ? naru__os_map_private(fd, whole, writable, &memory)
+           : align                 ? naru__os_map_aligned(fd, whole, writable, align, &memory)
+                                   : naru__os_map(fd, whole, writable, &memory);
     if (code < 0)
         return cannot_map(r, code);
     r->data = memory;
     r->mapped = (size_t)whole;
-    code = read_holes(r, &st, page);
+    atomic_store_explicit(&r->known, r->length, memory_order_relaxed);
+    code = r->ops->nameless ? 0 : naru__region_watch(r); /* sealed: nobody takes it away */
+    if (code == 0)
+        code = read_holes(r, &st, page);
     return code < 0 ? code : naru__region_settle(r, 0, r->length);
+}
+
+int naru__region_map_over(naru_region *r, uint64_t from, uint64_t to)
+{
+    int code = naru__os_map_over(r->data + from, r->fd, from, to - from, r->access & NARU_WRITE);
+    return code < 0 ? cannot_map(r, code) : 0;
 }
 
 /* ---- size ---- */
@@ -107,6 +127,8 @@ int naru__region_file_length(const naru_region *r, uint64_t *ret_length)
         return naru__fail(code, "%s: asking for its size failed: %s", name_of(r),
                           naru__errno_text(code));
     *ret_length = (uint64_t)st.st_size > r->room ? r->room : (uint64_t)st.st_size;
+    /* relaxed: a bound for this process's own addresses, and it guards no memory */
+    atomic_store_explicit(&((naru_region *)(uintptr_t)r)->known, *ret_length, memory_order_relaxed);
     return 0;
 }
 
@@ -147,11 +169,14 @@ int naru__region_file_share(const naru_region *r, int access, int *ret_fd)
 
 static int copy_failed(const naru_region *r, const char *what, uint64_t at, size_t n, int code)
 {
-    if (code == -EIO)
+    uint64_t length;
+    if (code == -EIO && (naru__region_file_length(r, &length) < 0 || at + n > length))
         return naru__fail(-EPROTO,
                           "%s: %s %zu bytes at %" PRIu64 ": they are not there any more; somebody "
                           "has made it shorter",
                           name_of(r), what, n, at);
+    if (code == -ENOSPC || code == -EDQUOT)
+        return naru__region_no_room(name_of(r), r->fd, n, code);
     return naru__fail(code, "%s: %s %zu bytes at %" PRIu64 " failed: %s", name_of(r), what, n, at,
                       naru__errno_text(code));
 }
@@ -192,7 +217,7 @@ int naru__region_file_write(naru_region *r, uint64_t at, const void *buf, size_t
     for (size_t done = 0; done < n;) {
         size_t piece = n - done < PIECE ? n - done : PIECE;
         int code = naru__os_write_at(r->fd, (const char *)buf + done, piece, at + done);
-        if (code == -EPERM)
+        if (code == -EPERM && !r->ops->disk)
             return write_sealed(r, at + done, (const char *)buf + done, n - done);
         if (code < 0)
             return copy_failed(r, "writing", at + done, piece, code);
@@ -203,6 +228,7 @@ int naru__region_file_write(naru_region *r, uint64_t at, const void *buf, size_t
 
 void naru__region_file_close(naru_region *r)
 {
+    naru__region_unwatch(r);
     naru__os_unmap(r->data, r->mapped);
     r->data = NULL;
     r->fd = naru__os_close(r->fd);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* region.c - the label of memory without a name. */
+/* region.c - the label of memory without a name, and of files. */
 #include "shm/region.h"
 
 #include <errno.h>
@@ -18,14 +18,12 @@ void naru__region_label_write(char text[NARU_REGION_LABEL_ROOM],
              label->signature, label->reserve);
 }
 
-int naru__region_label_read(const char *link, struct naru_region_label *ret_label)
+int naru__region_label_parse(const char *text, struct naru_region_label *ret_label)
 {
-    static const char front[] = "/memfd:" LABEL ":";
+    static const char front[] = LABEL ":";
     char *end;
-    if (strncmp(link, front, sizeof front - 1) != 0)
-        return -ENOENT;
-    const char *p = link + sizeof front - 1;
-    if (strtoul(p, &end, 10) != VERSION || *end != ':')
+    if (strncmp(text, front, sizeof front - 1) != 0 ||
+        strtoul(text + sizeof front - 1, &end, 10) != VERSION || *end != ':')
         return -EPROTO;
     uint64_t signature = strtoull(end + 1, &end, 16);
     if (*end != ':' || signature > UINT32_MAX)
@@ -35,4 +33,13 @@ int naru__region_label_read(const char *link, struct naru_region_label *ret_labe
         return -EPROTO;
     *ret_label = (struct naru_region_label){(uint32_t)signature, reserve};
     return 0;
+}
+
+int naru__region_label_read(const char *link, struct naru_region_label *ret_label)
+{
+    static const char front[] = "/memfd:", label[] = LABEL ":";
+    if (strncmp(link, front, sizeof front - 1) != 0 ||
+        strncmp(link + sizeof front - 1, label, sizeof label - 1) != 0)
+        return -ENOENT;
+    return naru__region_label_parse(link + sizeof front - 1, ret_label);
 }
