@@ -131,13 +131,15 @@ static void arguments(void)
     expect_code(-EOPNOTSUPP, naru_region_open("pipe:", RW, NULL, &r));
     expect_says("posix-shm:");
     static const char *const bad[] = {
-        "posix-shm:x",     "posix-shm:/",  "posix-shm:/a/b",  "posix-shm:/..", "sysv-shm:/tmp",
-        "sysv-shm:/tmp#0", "sysv-shm:0x0", "sysv-shm:/tmp#x", "shm:.x",        "shm:a b"};
+        "posix-shm:x",   "posix-shm:/",     "posix-shm:/a/b", "posix-shm:/..",
+        "sysv-shm:/tmp", "sysv-shm:/tmp#0", "sysv-shm:0x0",   "sysv-shm:/tmp#x",
+        "shm:.x",        "shm:a b",         "map:",           "map:file",
+        "map:/tmp/"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         expect_code(-EINVAL, naru_region_create(bad[i], 10, NULL, &r));
         expect_code(-EINVAL, naru_remove(bad[i]));
     }
-    for (int i = 1; i < NAMED; i++) { /* bytes alone: no place for it */
+    for (int i = POSIX; i <= SYSV; i++) { /* bytes alone: no place for it */
         o = (struct naru_region_options){.size = sizeof o, .signature = 1};
         expect_code(-EOPNOTSUPP, naru_region_create(test_url(named[i]), 10, &o, &r));
         expect_says("shm:");
@@ -241,8 +243,10 @@ static void grows(void)
     grown(a, b);
     naru_region_close(a);
     naru_region_close(b);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < NAMED; i++) {
         const char *url = test_url(named[i]);
+        if (i == SYSV)
+            continue;
         a = create(url, 1000, 64 * PAGE);
         expect_ok(naru_region_open(url, RW, &o, &b));
         grown(a, b);
@@ -276,7 +280,7 @@ static void grows_and_tells(void *arg)
 /* A peer that only looks, while another grows it. */
 static void grows_under_a_reader(void)
 {
-    const char *url = test_url(named[0]);
+    const char *url = test_url(named[MAP]);
     naru_region *r = create(url, PAGE, 2000 * PAGE);
     const uint32_t *at = naru_region_data(r);
     pid_t pid = start_child(grows_and_tells, (void *)(uintptr_t)url);
@@ -457,7 +461,7 @@ static void for_reading_alone(void)
         const char *url = test_url(named[i]);
         r = create(url, PAGE, 0);
         expect_code(-EOPNOTSUPP, naru_region_share(r, NARU_READ, &fd));
-        if (i < 2) {
+        if (i != SYSV) {
             expect_ok(naru_region_share(r, RW, &fd));
             expect_code(-EPERM, naru_region_from_fd(fd, RW, NULL, &other));
             expect_says("F_SEAL_SHRINK");
@@ -501,7 +505,7 @@ static const char *foreign_do(const char *form, const char *verb, const char *na
 
 static void with_foreign_programs(void)
 {
-    for (int i = 1; i < NAMED; i++) {
+    for (int i = POSIX; i <= SYSV; i++) {
         const char *url = test_url(named[i]), *name = strchr(url, '/');
         const char *form = i == 1 ? "posix" : "sysv";
         naru_region *r = create(url, 5000, 0);
@@ -608,7 +612,7 @@ static void locked_and_prefaulted(void)
     enum { SIZE = 1 << 20 };
     for (int i = -1; i < NAMED; i++) {
         const char *url = i < 0 ? NULL : test_url(named[i]);
-        struct naru_region_options o = {.size = sizeof o, .reserve = i == 2 ? 0 : 2 * SIZE};
+        struct naru_region_options o = {.size = sizeof o, .reserve = i == SYSV ? 0 : 2 * SIZE};
         naru_region *r;
         o.flags = NARU_PREFAULT;
         expect_ok(naru_region_create(url, SIZE, &o, &r));
@@ -644,7 +648,7 @@ static void huge(void)
     naru_region_close(r);
     char own[40];
     snprintf(own, sizeof own, "shm:test-region-%d", (int)getpid()); /* that is a tmpfs for sure */
-    for (int i = -1; i < NAMED; i++) {
+    for (int i = -1; i < MAP; i++) {
         const char *url = i < 0 ? NULL : i == 0 ? own : test_url(named[i]);
         expect_ok(naru_region_create(url, SIZE, &o, &r));
         expect((uintptr_t)naru_region_data(r) % (2 << 20) == 0);

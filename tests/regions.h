@@ -20,8 +20,9 @@ enum { SANITIZED = true };
 enum { SANITIZED = false };
 #endif
 
-static const char *const named[] = {"shm:%s/region", "posix-shm:/%s-region", "sysv-shm:%s#7"};
-enum { NAMED = sizeof named / sizeof *named };
+static const char *const named[] = {"shm:%s/region", "posix-shm:/%s-region", "sysv-shm:%s#7",
+                                    "map:%s/file"};
+enum { SHM, POSIX, SYSV, MAP, NAMED = sizeof named / sizeof *named };
 
 static inline naru_region *create(const char *url, size_t bytes, size_t reserve)
 {

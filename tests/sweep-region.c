@@ -24,10 +24,11 @@
 
 #include <naru/naru.h>
 
-enum { UNNAMED, SHM, POSIX, SYSV, FORMS };
+enum { UNNAMED, SHM, POSIX, SYSV, MAP, FORMS };
 enum { RW = NARU_READ | NARU_WRITE, SIZE = 10000, RESERVE = 100000 };
 
-static const char *const form_name[] = {"shm:", "shm:name", "posix-shm:", "sysv-shm:"};
+static const char *const form_name[] = {"shm:", "shm:name", "posix-shm:", "sysv-shm:", "map:"};
+static char disk[200]; /* where map:'s files lie */
 static char directory[] = "/dev/shm/naru-sweep-XXXXXX";
 
 /* ---- what the operations work on ---- */
@@ -36,7 +37,7 @@ static struct {
     int form;
     naru_region *r, *made; /* prepared; by the operation */
     int fd, got;           /* shared; by the operation */
-    char url[100];
+    char url[220];
     const char *wrong;
 } w;
 
@@ -60,6 +61,8 @@ static void name_it(int form)
     w.fd = w.got = -1;
     if (form == SHM)
         snprintf(w.url, sizeof w.url, "shm:%s/r", directory);
+    else if (form == MAP)
+        snprintf(w.url, sizeof w.url, "map:%s/r", disk);
     else if (form == POSIX)
         snprintf(w.url, sizeof w.url, "posix-shm:/%s-r", strrchr(directory, '/') + 1);
     else
@@ -70,7 +73,7 @@ static struct naru_region_options options_of(void)
 {
     struct naru_region_options o = {.size = sizeof o};
     o.reserve = w.form == SYSV ? 0 : RESERVE;
-    o.signature = w.form == SHM || w.form == UNNAMED ? 9 : 0;
+    o.signature = w.form == POSIX || w.form == SYSV ? 0 : 9;
     return o;
 }
 
@@ -230,6 +233,49 @@ static long size_of_it(void)
     return n == 0 ? -EIO : 0;
 }
 
+static long shrink(void)
+{
+    long r = naru_region_shrink(w.r, 5000);
+    disarm();
+    size_t size = naru_region_size(w.r);
+    wrong_if(size != (r < 0 ? SIZE : 5000), "it has another size");
+    wrong_if(strcmp(naru_region_data(w.r), "before") != 0, "it has other bytes");
+    return r;
+}
+
+static long sync_it(int how)
+{
+    long r = naru_region_sync(w.r, 0, SIZE, how);
+    return r == -EOPNOTSUPP && hook->at < 0 ? 0 : r; /* these files lie in memory */
+}
+static long sync_async(void)
+{
+    return sync_it(NARU_SYNC_ASYNC);
+}
+static long sync_data(void)
+{
+    return sync_it(NARU_SYNC_DATA);
+}
+static long sync_full(void)
+{
+    return sync_it(NARU_SYNC_FULL);
+}
+
+static void opened_private(void)
+{
+    struct naru_region_options o = {.size = sizeof o, .flags = NARU_PRIVATE};
+    there();
+    need(naru_region_open(w.url, RW, &o, &w.r));
+}
+
+static long open_private(void)
+{
+    naru_region *r = POISON;
+    struct naru_region_options o = {.size = sizeof o, .flags = NARU_PRIVATE};
+    long code = naru_region_open(w.url, RW, &o, &r);
+    return made(code, r);
+}
+
 static long advise(void)
 {
     return naru_region_advise(w.r, 0, SIZE, NARU_ADVICE_FREE);
@@ -260,7 +306,7 @@ static long look(void)
     return r;
 }
 
-enum { ALL = 15, NAMES = 14, FILES = 7 };
+enum { ALL = 31, NAMES = 30, FILES = 23, ON_DISK = 1 << MAP };
 static const struct operation {
     const char *name;
     void (*prepare)(void);
@@ -287,20 +333,33 @@ static const struct operation {
     {"write what is sealed for readers", handed_for_reading, write_it, 1, 0, 0, 0},
     {"size", opened, size_of_it, ALL, 0, 1 << SYSV, 0},
     {"advise", opened, advise, ALL, 0, 0, 0},
-    {"look", opened, look, 1 << POSIX | 1 << SYSV, 0, 0, 20}, /* then process by process */
+    {"shrink", opened, shrink, ON_DISK, 0, 0, 0},
+    {"sync async", opened, sync_async, ON_DISK, 0, 0, 0},
+    {"sync data", opened, sync_data, ON_DISK, 0, 0, 0},
+    {"sync full", opened, sync_full, ON_DISK, 0, 0, 0},
+    {"open private", there, open_private, ON_DISK, 0, 0, 0},
+    {"read private", opened_private, read_it, ON_DISK, 0, 0, 0},
+    {"write private", opened_private, write_it, ON_DISK, 0, 0, 0},
+    {"look", opened, look, 1 << POSIX | 1 << SYSV | ON_DISK, 0, 0,
+     20}, /* then process by process */
     {"remove", there, remove_it, NAMES, 0, 0, 0},
 };
 
 /* ---- the sweep ---- */
 
-static int left_behind(void)
+static int left_in(const char *path)
 {
     int n = 0;
-    DIR *d = opendir(directory);
+    DIR *d = opendir(path);
     for (struct dirent *e; (e = readdir(d));)
         n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
     closedir(d);
     return n;
+}
+
+static int left_behind(void)
+{
+    return left_in(directory) + left_in(disk);
 }
 
 static void clean_up(bool failed, const struct operation *o)
@@ -383,7 +442,9 @@ int main(void)
 {
     enum { N = sizeof operations / sizeof *operations };
     static struct CMUnitTest tests[N];
-    if (!mkdtemp(directory))
+    const char *base = getenv("TMPDIR");
+    snprintf(disk, sizeof disk, "%.150s/naru-sweep-XXXXXX", base ? base : "/var/tmp");
+    if (!mkdtemp(directory) || !mkdtemp(disk))
         return 1;
     for (size_t i = 0; i < N; i++) {
         const struct operation *o = &operations[i];
@@ -392,5 +453,6 @@ int main(void)
     cmocka_set_message_output(CM_OUTPUT_TAP);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     rmdir(directory);
+    rmdir(disk);
     return failed;
 }
