@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* history.c [--seconds N] [--seed N] [--threads] [--json FILE] - senders and receivers of a queue,
+/* history.c [--seconds N] [--seed N] [--threads] [--gentle] [--json FILE] - senders and receivers of a queue,
  * and of a topic, in shared memory, killed, paused, leaving and coming back at random, while the
  * dead and what they left is collected; and whether what happened can be. TAP.
  *
@@ -8,7 +8,10 @@
  * nothing twice that is not marked; of one stream nobody receives an earlier message after a later
  * one, but what is marked. Of a topic: from where a subscriber begins it misses nothing. Each
  * message is whole. That the checker sees such things is shown by receivers that lose one, see one
- * twice, or swap two. */
+ * twice, or swap two.
+ *
+ * Every other life rests now and then, with --gentle each: so it is killed at work, not after its
+ * last message, sleeps more, and runs beside other tests. */
 #include <naru/naru.h>
 
 #include "base/fault.h"
@@ -60,7 +63,7 @@ static struct shared {
 } * all;
 
 static char url[64];
-static bool topic, threads;
+static bool topic, threads, gentle;
 static int n_senders, n_receivers;
 static enum flaw flaw;
 static uint64_t seed, kills, pauses, leaves, unsure, taken_away;
@@ -125,6 +128,12 @@ static bool is_whole(const uint8_t *p, size_t n, struct head *h)
            h->sum == sum_of(p + sizeof *h, n - sizeof *h, (uint64_t)h->stream << 32 | h->number);
 }
 
+static void rest(uint64_t how)
+{
+    if (how % 8 == 0)
+        usleep((useconds_t)(how / 8 % 4000));
+}
+
 /* ---- senders ---- */
 
 static int open_it(int role, naru_channel **ret_c)
@@ -158,6 +167,7 @@ static void sender(struct seat *me, uint64_t s)
 {
     naru_channel *c;
     uint8_t *p = malloc(LARGEST);
+    bool rests = gentle || random_number(&s) % 2;
     struct head h = {.stream = all->streams++};
     int r = h.stream < STREAMS ? open_it(NARU_SEND, &c) : -ENOSPC;
     if (r == -ENOSPC)
@@ -187,6 +197,8 @@ static void sender(struct seat *me, uint64_t s)
         all->sent_of[h.stream] = ++h.number;
         all->sent++;
         me->did++;
+        if (rests)
+            rest(how >> 32);
     }
     all->whole[h.stream] = true;
     naru_channel_close(c);
@@ -327,6 +339,7 @@ static void receiver(struct seat *me, uint64_t s)
     naru_channel *c;
     struct view *v = calloc(1, sizeof *v);
     uint8_t *p = malloc(LARGEST);
+    bool rests = gentle || random_number(&s) % 2;
     int r = open_it(NARU_RECV, &c);
     if (r < 0) {
         failed("a receiver cannot open it: %s", naru_why());
@@ -345,6 +358,8 @@ static void receiver(struct seat *me, uint64_t s)
             break;
         }
         me->did += r == 0;
+        if (rests && !all->over)
+            rest(how >> 32);
         if (!all->over || r == 0)
             continue;
         if (!topic || all_seen(v))
@@ -597,6 +612,7 @@ int main(int argc, char **argv)
     static const struct option known[] = {{"seconds", 1, NULL, 's'},
                                           {"seed", 1, NULL, 'S'},
                                           {"threads", 0, NULL, 't'},
+                                          {"gentle", 0, NULL, 'g'},
                                           {"json", 1, NULL, 'j'},
                                           {0}};
     double seconds = 10;
@@ -609,6 +625,8 @@ int main(int argc, char **argv)
             seed = strtoull(optarg, NULL, 10);
         else if (c == 't')
             threads = true;
+        else if (c == 'g')
+            gentle = true;
         else if (c == 'j')
             json = fopen(optarg, "w");
         else

@@ -105,7 +105,10 @@ const struct command recv_command = {
     "Waits for ever unless told otherwise. Each message leaves in one write, and is released only "
     "after it was written whole: what standard output did not take stays for another receiver "
     "where the kind gives messages back. Of a shm: queue a receiver that is killed loses nothing: "
-    "the next one gets it, marked redelivered.",
+    "the next one gets what it had taken. If that was printed already, it is printed twice, and "
+    "only then: so what must not be done twice reads --format json, where it is marked "
+    "\"redelivered\": true. The last line of a receiver that was killed may be cut; that message "
+    "comes again. A lossy subscriber's \"missed\" is how many it did not get before that one.",
     1,
     1,
     options,
