@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* history.c [--seconds N] [--seed N] [--threads] [--gentle] [--json FILE] - senders and receivers of a queue,
- * and of a topic, in shared memory, killed, paused, leaving and coming back at random, while the
- * dead and what they left is collected; and whether what happened can be. TAP.
+/* history.c [--seconds N] [--seed N] [--threads] [--gentle] [--json FILE] - senders and receivers
+ * of a queue, and of a topic, in shared memory, killed, paused, leaving and coming back at random,
+ * while the dead and what they left is collected; and whether what happened can be. TAP.
  *
  * A sender's life is a stream; its messages are numbered. What was started, acknowledged and
  * received is written into memory that all share. Of a queue: what was acknowledged is received;

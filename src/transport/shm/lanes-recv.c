@@ -109,7 +109,7 @@ static int open_lane(struct shm_lanes *e, uint32_t index)
     }
     if (e->topic) {
         in->rx.low = naru__lane_oldest(&in->rx);
-        in->checked = naru__lane_next(&in->rx);
+        in->checked = e->subscribed ? in->rx.low - 1 : naru__lane_next(&in->rx);
         /* release: as in move_cursor() */
         atomic_store_explicit(&e->cursors->done[index], in->rx.low - 1, memory_order_release);
     }
@@ -220,12 +220,14 @@ int naru__lanes_open_receiver(struct shm_lanes *e)
 }
 
 /* The publishers can see this subscriber now, and after the barrier they do, before their next
- * message but one: from there on none overtakes it. What is older may have been overwritten. */
+ * message but one: from there on none overtakes it. What is older may have been overwritten. A
+ * lane that is not there yet has a publisher that will see it before its first message. */
 int naru__lanes_subscribe(struct shm_lanes *e)
 {
     uint64_t history = e->object.meta.option[LANES_HISTORY];
     if (naru__os_barrier() < 0)
         (void)naru__os_poll(NULL, 0, naru__now() + NARU_MS);
+    int r = find_lanes(e);
     for (unsigned i = 0; i < e->n_in; i++) {
         struct lanes_in *in = e->in[e->order[i]];
         uint64_t next = naru__lane_next(&in->rx), oldest = naru__lane_oldest(&in->rx);
@@ -236,7 +238,8 @@ int naru__lanes_subscribe(struct shm_lanes *e)
         in->checked = next;
         move_cursor(e, in);
     }
-    return 0;
+    e->subscribed = r == 0;
+    return r;
 }
 
 void naru__lanes_close_receiver(struct shm_lanes *e, bool owner)

@@ -83,6 +83,7 @@ struct shm_lanes {
     size_t kept_bytes;
     uint64_t missed, missed_all, redelivered;
     bool plain; /* any message is wanted in the wait that is on */
+    bool subscribed; /* publishers whose lanes come from here on wait for this subscriber */
     bool rung;  /* somebody woke this one, who has not received since */
 
     /* the sending thread's */
