@@ -41,7 +41,9 @@ static int sleep_once(struct naru_lock *l, struct naru_wait *w, naru_lock_over *
     naru__permits_flag(&l->permits, NARU_LOCK_WAITED, 0, &word);
     if (is_over(l, over, since) || naru__object_removed(&l->object))
         return 0;
-    int r = naru__wait_futex(w, bell, value, until);
+    int r = until == NARU__NEVER || w->slept ? 0 : naru__lock_look_for_dead(l);
+    if (r >= 0)
+        r = naru__wait_futex(w, bell, value, until);
     return r == 0 && naru__now() >= until ? naru__lock_look_for_dead(l) : r;
 }
 
