@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* locks-threads.c - locks on one common mapping, for ThreadSanitizer: each thread has a handle
  * of its own in the same region, so that all changes of the words are seen, and so is what the
- * permits guard. Prints TAP. */
+ * locks guard. Prints TAP. */
 #include <naru/naru.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -222,20 +223,155 @@ static bool read_and_written(void)
     return half[0] == THREADS * ROUNDS / 4 && failures == 0;
 }
 
+/* ---- events ---- */
+
+static naru_event *event_at(size_t offset, int kind)
+{
+    naru_event *e = NULL;
+    struct naru_event_options o = {sizeof o, .kind = kind, .participants = 8};
+    must(naru_event_at(region, offset, &o, &e), "open");
+    if (!e)
+        exit(1);
+    return e;
+}
+
+static void *pass_on(void *kind)
+{
+    int k = *(int *)kind;
+    naru_event *full = event_at(0, k), *empty = event_at(naru_lock_bytes(8), k);
+    for (int i = 0; i < ROUNDS; i++) {
+        must(naru_event_wait(full, 30 * NARU_S), "wait");
+        must(naru_event_reset(full), "reset");
+        if (mailbox != i)
+            failures++;
+        must(naru_event_set(empty), "set");
+    }
+    naru_event_close(full);
+    naru_event_close(empty);
+    return NULL;
+}
+
+static bool told(int kind)
+{
+    pthread_t thread;
+    if (naru_region_create(NULL, 2 * naru_lock_bytes(8), NULL, &region) < 0)
+        return false;
+    naru_event *full = event_at(0, kind), *empty = event_at(naru_lock_bytes(8), kind);
+    pthread_create(&thread, NULL, pass_on, &kind);
+    for (int i = 0; i < ROUNDS; i++) {
+        mailbox = i;
+        must(naru_event_set(full), "set");
+        must(naru_event_wait(empty, 30 * NARU_S), "wait");
+        must(naru_event_reset(empty), "reset");
+    }
+    pthread_join(thread, NULL);
+    naru_event_close(full);
+    naru_event_close(empty);
+    region = naru_region_close(region);
+    return failures == 0;
+}
+
+/* A set that is merged with one before tells what was written before it, too. */
+static _Atomic long written;
+static long read_last;
+
+static void *write_and_set(void *unused)
+{
+    naru_event *e = event_at(0, NARU_AUTOMATIC);
+    (void)unused;
+    for (int i = 0; i < 10 * ROUNDS; i++) {
+        atomic_store_explicit(&written, i + 1, memory_order_relaxed);
+        must(naru_event_set(e), "set");
+    }
+    naru_event_close(e);
+    return NULL;
+}
+
+static bool merged(void)
+{
+    pthread_t thread;
+    if (naru_region_create(NULL, naru_lock_bytes(8), NULL, &region) < 0)
+        return false;
+    naru_event *e = event_at(0, NARU_AUTOMATIC);
+    read_last = 0;
+    pthread_create(&thread, NULL, write_and_set, NULL);
+    while (read_last < 10 * ROUNDS && failures == 0) { /* the last set is never lost */
+        must(naru_event_wait(e, 30 * NARU_S), "wait");
+        read_last = atomic_load_explicit(&written, memory_order_relaxed);
+    }
+    pthread_join(thread, NULL);
+    naru_event_close(e);
+    region = naru_region_close(region);
+    return failures == 0;
+}
+
+/* ---- barriers ---- */
+
+static _Atomic int serials;
+static int desk[THREADS]; /* each writes its own, and reads all behind the barrier */
+
+static void *meet(void *me)
+{
+    int *mine = me, serial = 0;
+    naru_barrier *b = NULL;
+    struct naru_barrier_options o = {sizeof o, .parties = THREADS, .participants = 8};
+    must(naru_barrier_at(region, 0, &o, &b), "open");
+    for (int i = 0; b && i < ROUNDS; i++) {
+        *mine = i;
+        int r = naru_barrier_wait(b, 30 * NARU_S);
+        must(r, "meet");
+        for (int k = 0; k < THREADS; k++)
+            if (desk[k] != i)
+                failures++;
+        serial += r;
+        must(naru_barrier_wait(b, 30 * NARU_S), "part");
+    }
+    naru_barrier_close(b);
+    serials += serial;
+    return NULL;
+}
+
+static bool met(void)
+{
+    pthread_t thread[THREADS];
+    if (naru_region_create(NULL, naru_lock_bytes(8), NULL, &region) < 0)
+        return false;
+    serials = 0;
+    for (int i = 0; i < THREADS; i++)
+        pthread_create(&thread[i], NULL, meet, &desk[i]);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(thread[i], NULL);
+    region = naru_region_close(region);
+    return serials == ROUNDS && failures == 0;
+}
+
 int main(void)
 {
-    enum { CASES = 8 };
-    const bool ok[CASES] = {
-        guarded("fast", 0), guarded("fair", NARU_FAIR), handed_over(),     one_handle(), locked(0),
-        locked(NARU_FAIR),  locked(NARU_PRIO_INHERIT),  read_and_written()};
-    static const char *const name[CASES] = {"a permit guards",
-                                            "a fair permit guards",
-                                            "a post publishes",
-                                            "threads of one handle",
-                                            "a mutex guards",
-                                            "a fair mutex guards",
-                                            "a mutex with priority inheritance guards",
-                                            "a rwlock guards"};
+    const bool ok[] = {guarded("fast", 0),
+                       guarded("fair", NARU_FAIR),
+                       handed_over(),
+                       one_handle(),
+                       locked(0),
+                       locked(NARU_FAIR),
+                       locked(NARU_PRIO_INHERIT),
+                       read_and_written(),
+                       told(NARU_MANUAL),
+                       told(NARU_AUTOMATIC),
+                       merged(),
+                       met()};
+    static const char *const name[] = {"a permit guards",
+                                       "a fair permit guards",
+                                       "a post publishes",
+                                       "threads of one handle",
+                                       "a mutex guards",
+                                       "a fair mutex guards",
+                                       "a mutex with priority inheritance guards",
+                                       "a rwlock guards",
+                                       "a set publishes",
+                                       "an automatic set publishes",
+                                       "so does a set that is merged",
+                                       "a barrier publishes, and has one serial party"};
+    enum { CASES = sizeof ok / sizeof *ok };
     int bad = 0;
     for (int i = 0; i < CASES; i++) {
         printf("%s %d - %s\n", ok[i] ? "ok" : "not ok", i + 1, name[i]);

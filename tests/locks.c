@@ -512,6 +512,61 @@ static void threads(void)
     expect_ok(naru_remove(url));
 }
 
+/* A second thread comes while the first is held up by a signal at whatever instruction, inside its
+ * call or outside: it waits until that one has done with the record. */
+static struct {
+    naru_semaphore *s;
+    _Atomic int rounds, held, second_done, stop;
+} meeting;
+
+static void hold_up(int number)
+{
+    int64_t end = test_now() + NARU_MS;
+    (void)number;
+    atomic_store(&meeting.held, 1);
+    while (!atomic_load(&meeting.second_done) && test_now() < end)
+        ;
+}
+
+static void *first_thread(void *context)
+{
+    (void)context;
+    while (!atomic_load(&meeting.stop)) {
+        expect_ok(naru_semaphore_acquire(meeting.s, 1, NARU_NOWAIT));
+        expect_ok(naru_semaphore_release(meeting.s, 1));
+        atomic_fetch_add_explicit(&meeting.rounds, 1, memory_order_relaxed);
+    }
+    return NULL;
+}
+
+static void second_thread(void)
+{
+    enum { MEETINGS = 400, ALONE = 50 };
+    const char *url = test_url("shm:%s/s");
+    signal(SIGUSR1, hold_up);
+    for (int i = 0; i < MEETINGS; i++) {
+        pthread_t first;
+        memset(&meeting, 0, sizeof meeting);
+        meeting.s = open_owned(url, 4, 0);
+        pthread_create(&first, NULL, first_thread, NULL);
+        await(&meeting.rounds, ALONE + i % 7);
+        pthread_kill(first, SIGUSR1);
+        while (!atomic_load(&meeting.held))
+            ;
+        expect_ok(naru_semaphore_acquire(meeting.s, 1, NARU_NOWAIT));
+        atomic_store(&meeting.stop, 1);
+        atomic_store(&meeting.second_done, 1);
+        pthread_join(first, NULL);
+        expect_code(1, naru_semaphore_owned(meeting.s)); /* the second one's */
+        expect_ok(naru_semaphore_release(meeting.s, 1));
+        expect_code(0, naru_semaphore_owned(meeting.s));
+        expect(value_of(meeting.s) == 4);
+        naru_semaphore_close(meeting.s);
+    }
+    signal(SIGUSR1, SIG_DFL);
+    expect_ok(naru_remove(url));
+}
+
 /* ---- fairness ---- */
 
 struct race {
@@ -882,6 +937,7 @@ int main(int argc, char **argv)
         {"forked", forked},
         {"readiness in a foreign loop", descriptor},
         {"threads of one handle", threads},
+        {"a second thread at its record", second_thread},
         {"fair and fast", fair_and_fast},
         {"POSIX's conditions: shm", conditions_shm},
         {"POSIX's conditions: posix-sem", conditions_posix},
