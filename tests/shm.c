@@ -349,9 +349,31 @@ static void execs_run(void)
     done();
 }
 
+/* A child of its keeps what it has inherited; the sleeper is told all the same. */
+static void fork_and_exec(naru_channel *c)
+{
+    pid_t child = fork();
+    if (child == 0)
+        sleep_for_ever();
+    say(child);
+    usleep(30000); /* the other end sleeps by then */
+    exec_something(c);
+}
+
+static void execs_with_child_run(void)
+{
+    pid_t pid = begin(fork_and_exec), child = heard();
+    told(0, -ECONNRESET);
+    expect(kill(pid, 0) == 0 && kill(child, 0) == 0);
+    end(pid);
+    kill(child, SIGKILL);
+    done();
+}
+
 static void execs(void)
 {
     both(execs_run);
+    both(execs_with_child_run);
 }
 
 static void exit_soon(naru_channel *c)

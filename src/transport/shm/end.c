@@ -38,6 +38,65 @@
 #include <string.h>
 #include <unistd.h>
 
+/* ---- fork ---- */
+
+/* A child that keeps the socket keeps its hang-up from the other end, which a process that goes on
+ * by exec would then not tell of. So it closes the sockets of ends that it cannot adopt. */
+
+static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct shm_end *all;
+
+static void before_fork(void)
+{
+    pthread_mutex_lock(&all_lock);
+}
+
+static void after_fork(void)
+{
+    pthread_mutex_unlock(&all_lock);
+}
+
+static void in_child(void)
+{
+    while (all) { /* the copies stay the child's to close, each by itself */
+        struct shm_end *e = all;
+        all = e->next;
+        e->next = e->previous = NULL;
+        if (!e->pair || atomic_load_explicit(&e->used, memory_order_relaxed))
+            e->socket = naru__os_close(e->socket);
+    }
+    pthread_mutex_unlock(&all_lock);
+}
+
+static void register_fork(void)
+{
+    pthread_atfork(before_fork, after_fork, in_child);
+}
+
+static void enlist(struct shm_end *e)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, register_fork);
+    pthread_mutex_lock(&all_lock);
+    e->next = all;
+    if (all)
+        all->previous = e;
+    all = e;
+    pthread_mutex_unlock(&all_lock);
+}
+
+static void delist(struct shm_end *e)
+{
+    pthread_mutex_lock(&all_lock);
+    if (e->next)
+        e->next->previous = e->previous;
+    if (e->previous)
+        e->previous->next = e->next;
+    else if (all == e) /* in a child it is in no list */
+        all = e->next;
+    pthread_mutex_unlock(&all_lock);
+}
+
 /* ---- greeting ---- */
 
 #define GREETING_MAGIC UINT64_C(0x316f6c6c6568616e) /* "nahello1" */
@@ -674,9 +733,16 @@ static int end_adopt(struct naru_handle *h)
             "%s is no end of a pair: it has one holder, whom the other end knows; let the "
             "process that is to serve it accept, connect or inherit it",
             name_of(e));
+    if (e->socket < 0)
+        return naru__fail(
+            -EBUSY,
+            "%s: the process that made or adopted this end has used it: it stays that "
+            "process's",
+            name_of(e));
     int r = claim(e, NARU_RING_OPEN);
     if (r < 0)
         return r;
+    enlist(e);                          /* this process's now */
     pthread_mutex_init(&e->meet, NULL); /* whoever held it at the fork is not here */
     e->watched_lock = 0;
     e->maker = false;
@@ -727,6 +793,7 @@ static void leave_pair(struct shm_end *e)
 
 static void end_free(struct shm_end *e)
 {
+    delist(e);
     leave_pair(e);
     naru__shm_drop_received(e);
     if (e->reserved.data && e->reserved.own)
@@ -912,6 +979,7 @@ int naru__shm_end(const char *name, int socket, bool pair, const struct naru_cha
         end_free(e);
         return r;
     }
+    enlist(e);
     *ret_c = &e->channel;
     return 0;
 }

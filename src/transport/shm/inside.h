@@ -48,6 +48,7 @@ struct shm_end {
     struct shm_pair *pair; /* NULL: it is none's; freed by whichever end is closed last */
     _Atomic bool used;     /* by this process: no other may get it any more */
     bool maker;            /* of a pair, whose end a forked child may adopt */
+    struct shm_end *next, *previous; /* of this process's: for its forked children */
     bool registered;       /* for membarrier */
     size_t max_receive, stash, capacity;
 
