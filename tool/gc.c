@@ -35,9 +35,9 @@ static int collect(struct invocation *in, const char *url)
     if (c.participants)
         putchar('\n');
     if (c.lanes || c.files)
-        printf("%s: %" PRIu64 " empty lanes that senders had left %s removed, and %" PRIu64
-               " files that nobody needs\n",
-               url, c.lanes, done, c.files);
+        printf("%s: %" PRIu64 " empty lanes of senders that have left, and %" PRIu64
+               " files that nobody needs, %s removed\n",
+               url, c.lanes, c.files, done);
     if (c.leftovers)
         printf("%s: %" PRIu64 " directories of makers and removers that died %s removed\n", url,
                c.leftovers, done);

@@ -483,7 +483,7 @@ int naru__object_remove(const struct naru_url *url)
     else if (r == -ENOENT)
         naru__fail(r, "%s is not there", url->text);
     naru__object_close(&o);
-    sweep(p.parent, true);
+    sweep(p.parent, false); /* as makers do: to read all names for each removal costs too much */
     naru__os_close(p.parent);
     return r;
 }

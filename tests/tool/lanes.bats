@@ -232,8 +232,8 @@ six" ]
         [ "$status" -eq 0 ]
         case $how:$output in
         --dry-run:) [ ! -e queue/lane-1 ] ;;
-        --dry-run:*) [[ $output == *"1 empty lanes that senders had left would be removed"* ]] ;;
-        *) [[ $output == *"1 empty lanes that senders had left were removed"* ]] ;;
+        --dry-run:*) [[ $output == *"1 empty lanes of senders that have left, and "*" would be removed"* ]] ;;
+        *) [[ $output == *"1 empty lanes of senders that have left, and "*" were removed"* ]] ;;
         esac
     done
     naru send "$Q" again

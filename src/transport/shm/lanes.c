@@ -301,13 +301,14 @@ static _Atomic uint64_t *words_of(const struct shm_lanes *e, int events, bool pl
                              : e->state->armed_select;
 }
 
-/* Where participants outnumber the processors, what is waited for has mostly not had its turn yet:
- * who lets the others run finds many messages at once, where each sleep would cost a wake-up for
- * one, and the sleepers so woken would keep the sender from its next. */
+/* Where participants outnumber the processors by far, what is waited for has mostly not had its
+ * turn yet: who lets the others run finds many messages at once, where each sleep would cost a
+ * wake-up for one, and the sleepers so woken would keep the sender from its next. Where there are
+ * few, a sleeper's wake-up is quicker than its turn among what else runs. */
 static bool came_by_turns(struct shm_lanes *e, const struct naru_wait *w)
 {
-    enum { TURNS = 3 };
-    if (w->slept || w->handle->never_spins || !outnumber(e, (unsigned)naru__cores()))
+    enum { TURNS = 3, FEW = 3 };
+    if (w->slept || w->handle->never_spins || !outnumber(e, FEW * (unsigned)naru__cores()))
         return false;
     for (int i = 0; i < TURNS; i++) {
         sched_yield();
