@@ -62,7 +62,7 @@ static void in_child(void)
         struct shm_end *e = all;
         all = e->next;
         e->next = e->previous = NULL;
-        if (!e->pair || atomic_load_explicit(&e->used, memory_order_relaxed))
+        if (!e->maker)
             e->socket = naru__os_close(e->socket);
     }
     pthread_mutex_unlock(&all_lock);
@@ -734,11 +734,8 @@ static int end_adopt(struct naru_handle *h)
             "process that is to serve it accept, connect or inherit it",
             name_of(e));
     if (e->socket < 0)
-        return naru__fail(
-            -EBUSY,
-            "%s: the process that made or adopted this end has used it: it stays that "
-            "process's",
-            name_of(e));
+        return naru__fail(-EBUSY, "%s: the parent of this process has this end for its own",
+                          name_of(e));
     int r = claim(e, NARU_RING_OPEN);
     if (r < 0)
         return r;
