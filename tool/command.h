@@ -76,6 +76,9 @@ void print_man(const struct command *);
 void print_man_all(void);
 int print_completion(const char *shell);
 
+/* The exit status; EXIT_FAILED with a sentence if not all of standard output could be written. */
+int output_ends(const char *command, int status);
+
 /* "naru send: ..." on stderr. */
 int fail(const struct invocation *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int usage(const struct invocation *, const char *format, ...) __attribute__((format(printf, 2, 3)));

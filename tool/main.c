@@ -49,11 +49,11 @@ int main(int argc, char **argv)
         return tour_part_main(argc, argv);
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         overview(stdout);
-        return 0;
+        return output_ends(NULL, 0);
     }
     if (strcmp(argv[1], "--version") == 0) {
         printf("naru %s\n", naru_version());
-        return 0;
+        return output_ends(NULL, 0);
     }
     const struct command *command = find_command(argv[1]);
     if (!command) {

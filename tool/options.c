@@ -239,6 +239,16 @@ static int parse_all(struct invocation *in, int argc, char **argv)
     return 0;
 }
 
+int output_ends(const char *command, int status)
+{
+    errno = EIO; /* some of it may have failed before */
+    if ((fflush(stdout) == 0 && !ferror(stdout)) || status)
+        return status;
+    fprintf(stderr, "naru%s%s: standard output: %s\n", command ? " " : "", command ? command : "",
+            strerror(errno));
+    return EXIT_FAILED;
+}
+
 int run_invocation(const struct command *command, int argc, char **argv)
 {
     struct option_value values[OPTIONS_MAX] = {{0}};
@@ -248,7 +258,7 @@ int run_invocation(const struct command *command, int argc, char **argv)
         return r;
     if (option_flag(&in, "help")) {
         print_help(command);
-        return fflush(stdout) ? EXIT_FAILED : 0;
+        return output_ends(command->name, 0);
     }
     if (in.n_arguments < command->min_arguments)
         return usage(&in, "wants %s", command->usage);
@@ -256,10 +266,7 @@ int run_invocation(const struct command *command, int argc, char **argv)
         return usage(&in, "\"%s\" is one argument too many; it wants %s",
                      in.arguments[command->max_arguments],
                      command->usage[0] ? command->usage : "options only");
-    r = command->run(&in);
-    if (fflush(stdout) && r == 0)
-        return fail(&in, "standard output: %s", strerror(errno));
-    return r;
+    return output_ends(command->name, command->run(&in));
 }
 
 static void wrap(const char *text, int indent, int at)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # command.bats - the command, with foreign programs and real processes at the other end.
 
-KINDS="pipe fifo pipe:messages fifo:messages unix:messages unix+seqpacket unix+dgram posix-mq sysv-mq shm shm:queue"
+KINDS="pipe fifo pipe:messages fifo:messages unix:messages tcp:messages unix+seqpacket unix+dgram posix-mq sysv-mq shm shm:queue"
 
 setup() {
     NARU=$(realpath "$NARU")
@@ -187,6 +187,17 @@ three" ]
         run bash -c "'$NARU' $args 2>&1 >/dev/null"
         [ "$status" -eq 2 ]
         [ -n "$output" ]
+    done
+}
+
+@test "a full disk under standard output is status 1 and a sentence, whatever is printed" {
+    for command in --help --version help "help run" "help --man" "run --help" kinds "kinds --json" \
+        "completion bash" "completion zsh" "tour --help" ls "ls --json"; do
+        # shellcheck disable=SC2086
+        run sh -c '"$@" 2>&1 >/dev/full' - "$NARU" $command
+        [ "$status" = 1 ] || { echo "$command: status $status"; return 1; }
+        [[ $output == *"standard output: No space left on device"* ]] ||
+            { echo "$command says: $output"; return 1; }
     done
 }
 
