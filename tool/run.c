@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* run.c - naru run: a pipeline over any kind.
  *
- * Streams join the programs directly. Over a message kind each link is two processes of naru's
- * (pump.c): one turns the left program's output into messages, the other turns them back. A kind is
- * a row of `vias`. */
+ * Pipes and FIFOs join the programs directly; streams over sockets do not, for a program whose
+ * reader has had enough would be told of a reset, and not end by SIGPIPE as in any pipeline. Over a
+ * message kind each link is two processes of naru's (pump.c): one turns the left program's output
+ * into messages, the other turns them back. A kind is a row of `vias`. */
 #include "tool/command.h"
 #include "tool/print.h"
 #include "tool/pump.h"
@@ -136,6 +137,24 @@ static int link_messages(struct pipeline *p, int i, const char *kind)
     return link_pumped(p, i, "-", a, b);
 }
 
+/* Over loopback, at a port that is free, which nobody else gets: it is closed at once. */
+static int link_loopback(struct pipeline *p, int i, const char *kind)
+{
+    char url[32];
+    naru_channel_listener *l;
+    naru_channel *a, *b;
+    snprintf(url, sizeof url, "%s//127.0.0.1:0", kind);
+    if (naru_channel_listen(url, NULL, &l) < 0)
+        return fail_naru(p->in);
+    int r = naru_channel_connect(naru_url(l), NULL, 5 * NARU_S, &a);
+    if (r == 0 && (r = naru_channel_accept(l, 5 * NARU_S, &b)) < 0)
+        naru_channel_close(a);
+    if (r < 0)
+        r = fail_naru(p->in);
+    naru_channel_listener_close(l);
+    return r ? r : link_pumped(p, i, "-", a, b);
+}
+
 /* A queue in a file's place, which its first opener makes there. */
 static int link_file(struct pipeline *p, int i, const char *kind)
 {
@@ -171,15 +190,21 @@ static int link_queue(struct pipeline *p, int i, const char *kind)
 static const struct {
     int (*link)(struct pipeline *, int link, const char *kind);
     const char *kind;
-} vias[] = {{link_pair, "pipe:"},       {link_fifo, "fifo:"},
-            {link_messages, "pipe:"},   {link_file, "fifo:"},
-            {link_messages, "unix:"},   {link_messages, "unix+seqpacket:"},
-            {link_file, "unix+dgram:"}, {link_queue, "posix-mq:"},
-            {link_queue, "sysv-mq:"},   {link_messages, "shm:"},
+} vias[] = {{link_pair, "pipe:"},
+            {link_fifo, "fifo:"},
+            {link_messages, "pipe:"},
+            {link_file, "fifo:"},
+            {link_messages, "unix:"},
+            {link_loopback, "tcp:"},
+            {link_messages, "unix+seqpacket:"},
+            {link_file, "unix+dgram:"},
+            {link_queue, "posix-mq:"},
+            {link_queue, "sysv-mq:"},
+            {link_messages, "shm:"},
             {link_file, "shm:"}};
 #define VIA_WORDS                                                                                  \
-    "pipe fifo pipe:messages fifo:messages unix:messages unix+seqpacket unix+dgram posix-mq "      \
-    "sysv-mq shm shm:queue"
+    "pipe fifo pipe:messages fifo:messages unix:messages tcp:messages unix+seqpacket "             \
+    "unix+dgram posix-mq sysv-mq shm shm:queue"
 
 /* ---- programs ---- */
 
@@ -374,7 +399,9 @@ const struct command run_command = {
     "runs a pipeline over any kind",
     "PROGRAM [PROGRAM...]",
     "Standard output of each program goes to standard input of the next; each is run by sh. Over a "
-    "message kind processes of naru's turn bytes into messages and back. On a terminal what each "
+    "message kind processes of naru's turn bytes into messages and back; tcp: goes over loopback, "
+    "and "
+    "udp: is not among them, as it may lose some. On a terminal what each "
     "program writes is shown as it runs. Exit status: that of the last program that failed, 128 + "
     "N if signal N ended it; 1 if a process of naru's did. "
     "With --json a summary of each program goes to standard error.",
