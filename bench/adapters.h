@@ -23,6 +23,13 @@ extern const struct adapter bench_raw_memfd, bench_naru_region, bench_naru_copie
 extern const struct adapter bench_raw_posix_shm, bench_naru_posix_shm;
 extern const struct adapter bench_raw_sysv_shm, bench_naru_sysv_shm;
 
+extern const struct adapter bench_sem, bench_mutex, bench_robust, bench_write, bench_read;
+extern const struct adapter bench_sysv, bench_undo, bench_flock, bench_record;
+extern const struct adapter bench_naru_owned, bench_naru_fair, bench_naru_plain;
+extern const struct adapter bench_naru_mutex, bench_naru_fair_mutex;
+extern const struct adapter bench_naru_write, bench_naru_read;
+extern const struct adapter bench_naru_posix_sem, bench_naru_sysv_sem;
+
 /* ---- adapters-common.c ---- */
 
 /* What the raw calls read and write. */

@@ -32,6 +32,14 @@ struct control {
     struct sample sample;
     char error[160];
     _Alignas(128) _Atomic uint64_t line[16];
+    /* of locks: */
+    _Alignas(128) _Atomic int present, go, stop;
+    uint64_t no_wait; /* ticks: what took less did not wait */
+    _Alignas(128) volatile uint64_t counter; /* increased inside */
+    struct contender {
+        _Alignas(128) uint64_t times, waits, ticks, most;
+        double seconds;
+    } contenders[BENCH_CONTENDERS_MAX];
 };
 
 static struct control *control;
@@ -59,6 +67,8 @@ static inline uint64_t ticks(void)
 
 bool bench_can(const struct adapter *a, enum bench_mode mode, size_t size)
 {
+    if (mode == BENCH_LOCK || a->enter)
+        return mode == BENCH_LOCK && a->enter && size <= BENCH_CONTENDERS_MAX;
     if (size < a->min_size || (a->max_size && size > a->max_size) ||
         (a->modes && !(a->modes & 1u << mode)))
         return false;
@@ -277,6 +287,141 @@ static void run_side(const struct cell *cell, const struct bench_times *times, i
     free(buf);
 }
 
+/* ---- contenders for a lock ---- */
+
+static void once(const struct adapter *a, struct contender *c)
+{
+    uint64_t before = ticks();
+    if (a->enter())
+        give_up();
+    uint64_t waited = ticks() - before;
+    if (!a->shared)
+        control->counter = control->counter + 1;
+    if (a->leave())
+        give_up();
+    c->times++;
+    if (waited < control->no_wait)
+        return;
+    c->waits++;
+    c->ticks += waited;
+    c->most = waited > c->most ? waited : c->most;
+}
+
+/* Nobody waits, so nothing is timed in between. */
+static void alone(const struct adapter *a, struct contender *c)
+{
+    enum { BETWEEN_LOOKS = 100 };
+    while (!atomic_load_explicit(&control->stop, memory_order_relaxed))
+        for (int i = 0; i < BETWEEN_LOOKS; i++, c->times++) {
+            if (a->enter())
+                give_up();
+            control->counter = control->counter + 1;
+            if (a->leave())
+                give_up();
+        }
+}
+
+/* The probes are of the first two. */
+static void contend(const struct cell *cell, int self)
+{
+    const struct adapter *a = cell->adapter;
+    struct contender *c = &control->contenders[self];
+    bool probes = bench_pinned() && cell->size > 1 && self < 2;
+    pin(self % (bench_pinned() ? 2 : 1));
+    if (a->attach(self))
+        give_up();
+    double before = 0, after = 0;
+    if (probes) {
+        meet(self, 0);
+        before = probe(self, 0);
+    }
+    atomic_fetch_add(&control->present, 1);
+    while (!atomic_load(&control->go)) {
+        if (atomic_load(&control->failed))
+            _exit(1);
+        usleep(50);
+    }
+    double began = now();
+    if (cell->size == 1)
+        alone(a, c);
+    while (cell->size > 1 && !atomic_load_explicit(&control->stop, memory_order_relaxed))
+        once(a, c);
+    c->seconds = now() - began;
+    if (probes) {
+        meet(self, 1);
+        after = probe(self, PROBES);
+    }
+    if (probes && self == 0) {
+        control->sample.line = (before + after) / 2;
+        control->sample.near = before < NEAR_NS && after < NEAR_NS;
+        control->sample.mixed = (before < NEAR_NS) != (after < NEAR_NS);
+    }
+    a->detach(self);
+}
+
+static void sum_up(const struct cell *cell, double seconds, double tick_ns)
+{
+    struct sample *s = &control->sample;
+    uint64_t times = 0, waits = 0, waited = 0, most = 0;
+    for (size_t i = 0; i < cell->size; i++) {
+        const struct contender *c = &control->contenders[i];
+        times += c->times;
+        waits += c->waits;
+        waited += c->ticks;
+        most = c->most > most ? c->most : most;
+    }
+    if (!cell->adapter->shared && control->counter != times)
+        bench_say("%llu of %llu additions under the lock were lost",
+                  (unsigned long long)(times - control->counter), (unsigned long long)times);
+    if (times == 0 || control->error[0])
+        give_up();
+    s->rate = (double)times / seconds;
+    s->p50 = seconds * 1e9 / (double)times;
+    if (cell->size == 1)
+        s->p50 = control->contenders[0].seconds * 1e9 / (double)times;
+    s->wait = waits ? (double)waited * tick_ns / (double)waits : 0;
+    s->longest = waited ? (double)most * (double)waits / (double)waited : 0;
+}
+
+/* Holds the clock, and does not contend. */
+static void lead_contenders(const struct cell *cell, const struct bench_times *times)
+{
+    pid_t self = getpid();
+    double start = now();
+    uint64_t at = ticks();
+    usleep(2000);
+    control->no_wait = (uint64_t)((double)(ticks() - at) / (now() - start) * 1e-6);
+    for (int i = 0; i < (int)cell->size; i++) {
+        pid_t pid = fork();
+        if (pid < 0)
+            give_up();
+        if (pid == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            if (getppid() != self)
+                give_up();
+            contend(cell, i);
+            _exit(0);
+        }
+    }
+    while (atomic_load(&control->present) < (int)cell->size) {
+        if (atomic_load(&control->failed))
+            _exit(1);
+        usleep(100);
+    }
+    double began = now();
+    uint64_t first = ticks();
+    atomic_store(&control->go, 1);
+    usleep((useconds_t)(times->lock * 1e6));
+    atomic_store(&control->stop, 1);
+    double took = now() - began;
+    double tick_ns = took * 1e9 / (double)(ticks() - first);
+    for (size_t i = 0; i < cell->size; i++)
+        wait(NULL);
+    if (atomic_load(&control->failed))
+        _exit(1);
+    sum_up(cell, took, tick_ns);
+}
+
 /* The first of the two processes, which makes the other. */
 static _Noreturn void lead(const struct cell *cell, const struct bench_times *times)
 {
@@ -285,6 +430,10 @@ static _Noreturn void lead(const struct cell *cell, const struct bench_times *ti
     bench_size = cell->size;
     if (cell->adapter->setup())
         give_up();
+    if (cell->mode == BENCH_LOCK) {
+        lead_contenders(cell, times);
+        _exit(0);
+    }
     pid_t self = getpid(), other = fork();
     if (other < 0)
         give_up();

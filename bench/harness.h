@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* harness.h - measures ways to carry fixed-size messages between two processes, side by side.
+/* harness.h - measures ways to carry fixed-size messages between two processes, side by side; and
+ * locks, alone and contended by up to 64.
  *
  * A cell is adapter x size x mode. Each repetition of a cell runs in two fresh processes, pinned to
  * processors 0 and 1 where there are two, and all cells take turns, so that what drifts drifts for
  * all. A hypervisor moves processors nearer and farther; so one bouncing cache line is timed before
  * and after each repetition, and medians are taken over the placement that most repetitions had.
- * Every message carries a number and an end mark that are checked; a wrong one fails the cell. */
+ * Every message carries a number and an end mark that are checked; a wrong one fails the cell.
+ * Under each lock a counter is increased that would lose something if two were inside at once. */
 #ifndef NARU_BENCH_HARNESS_H
 #define NARU_BENCH_HARNESS_H
 
@@ -13,8 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum bench_mode { BENCH_LATENCY, BENCH_STREAM, BENCH_BATCH, BENCH_MODES };
-enum { BENCH_BATCH_SIZE = 32, BENCH_REPETITIONS_MAX = 64 };
+enum bench_mode { BENCH_LATENCY, BENCH_STREAM, BENCH_BATCH, BENCH_LOCK, BENCH_MODES };
+enum { BENCH_BATCH_SIZE = 32, BENCH_REPETITIONS_MAX = 64, BENCH_CONTENDERS_MAX = 64 };
 
 /* One way of carrying. Order of calls: setup (in the parent), fork, attach(side), send and recv,
  * detach; failures return -1 with bench_say. Side 0 sends first. */
@@ -28,6 +30,9 @@ struct adapter {
     int (*recv)(void *buf, size_t n);
     int (*send_batch)(const void *buf, size_t n, int count); /* NULL: one by one */
     int (*recv_batch)(void *buf, size_t n, int most); /* how many; each is checked by `check` */
+    int (*enter)(void); /* a lock: attach is called by each contender, `side` is its number */
+    int (*leave)(void);
+    bool shared; /* several may be inside */
     void (*detach)(int side);
     void (*clean_up)(int pid); /* in the parent when all is over: what setup in process pid named;
                                 * or NULL */
@@ -51,14 +56,16 @@ int bench_check(const void *message, size_t n);
 
 struct sample {
     double p50, p99, p999; /* ns one way */
-    double rate;           /* messages a second */
+    double rate;           /* messages a second; of a lock: times that it was had */
+    double wait, longest;  /* of a contended lock: the mean wait, ns, of those that had to, and the
+                            * longest over that; what takes less than 1 µs is no wait */
     double line;           /* ns of a cache line one way */
     bool near, mixed;
 };
 
 struct cell {
     const struct adapter *adapter;
-    size_t size;
+    size_t size; /* of a lock: how many contend */
     enum bench_mode mode;
     struct sample samples[BENCH_REPETITIONS_MAX];
     int n;
@@ -66,7 +73,7 @@ struct cell {
 };
 
 struct bench_times {
-    double latency, stream; /* seconds a repetition */
+    double latency, stream, lock; /* seconds a repetition */
 };
 
 /* One more repetition of a cell. */

@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 enum { SIZES_MAX = 16, COLUMNS = 8 };
-static const char *const mode_name[BENCH_MODES] = {"latency", "stream", "batch"};
+static const char *const mode_name[BENCH_MODES] = {"latency", "stream", "batch", "lock"};
 
 struct run {
     struct invocation *in;
@@ -28,12 +28,21 @@ struct run {
     size_t n;
     size_t sizes[SIZES_MAX];
     size_t n_sizes;
+    size_t contenders[SIZES_MAX];
+    size_t n_contenders;
     bool modes[BENCH_MODES];
 };
 
-static size_t figure_of(enum bench_mode mode)
+/* Does the figure fall as it gets better: a time, and no rate? */
+static bool is_time(enum bench_mode mode, size_t size)
 {
-    return mode == BENCH_LATENCY ? offsetof(struct sample, p50) : offsetof(struct sample, rate);
+    return mode == BENCH_LATENCY || (mode == BENCH_LOCK && size == 1);
+}
+
+static size_t figure_of(const struct cell *cell)
+{
+    return is_time(cell->mode, cell->size) ? offsetof(struct sample, p50)
+                                           : offsetof(struct sample, rate);
 }
 
 static int parse_sizes(struct run *run, const char *text)
@@ -63,9 +72,27 @@ static int parse_modes(struct run *run, const char *text)
                (strncmp(text, mode_name[mode], length) != 0 || strlen(mode_name[mode]) != length))
             mode++;
         if (mode == BENCH_MODES)
-            return usage(run->in, "--modes wants some of latency,stream,batch, not \"%s\"", text);
+            return usage(run->in, "--modes wants some of latency,stream,batch,lock, not \"%s\"",
+                         text);
         run->modes[mode] = true;
         text += length + (text[length] == ',');
+    }
+    return 0;
+}
+
+static int parse_contenders(struct run *run, const char *text)
+{
+    while (*text) {
+        char *end;
+        unsigned long n = strtoul(text, &end, 10);
+        if (end == text || (*end && *end != ',') || n < 1 || n > BENCH_CONTENDERS_MAX ||
+            run->n_contenders == SIZES_MAX)
+            return usage(run->in,
+                         "--contenders wants up to %d numbers from 1 to %d such as 1,2,4, not "
+                         "\"%s\"",
+                         SIZES_MAX, BENCH_CONTENDERS_MAX, text);
+        run->contenders[run->n_contenders++] = n;
+        text = *end ? end + 1 : end;
     }
     return 0;
 }
@@ -108,13 +135,16 @@ static int make_cells(struct run *run)
     run->cells = calloc(adapters * BENCH_MODES * SIZES_MAX, sizeof *run->cells);
     if (!run->cells)
         return fail(run->in, "no memory");
-    for (int mode = 0; mode < BENCH_MODES; mode++)
-        for (size_t s = 0; s < run->n_sizes; s++)
+    for (int mode = 0; mode < BENCH_MODES; mode++) {
+        const size_t *sizes = mode == BENCH_LOCK ? run->contenders : run->sizes;
+        size_t n = mode == BENCH_LOCK ? run->n_contenders : run->n_sizes;
+        for (size_t s = 0; s < n; s++)
             for (const struct adapter *const *a = bench_adapters; *a; a++)
                 if (run->modes[mode] && wanted(run->in, *a) &&
-                    bench_can(*a, (enum bench_mode)mode, run->sizes[s]))
+                    bench_can(*a, (enum bench_mode)mode, sizes[s]))
                     run->cells[run->n++] = (struct cell){
-                        .adapter = *a, .size = run->sizes[s], .mode = (enum bench_mode)mode};
+                        .adapter = *a, .size = sizes[s], .mode = (enum bench_mode)mode};
+    }
     return 0;
 }
 
@@ -131,9 +161,14 @@ static const struct cell *reference_of(const struct run *run, const struct cell 
 
 /* ---- printing ---- */
 
-static void size_text(char *buf, size_t n, size_t bytes)
+static void size_text(char *buf, size_t n, const struct cell *cell)
 {
-    if (bytes >= 1 << 20)
+    size_t bytes = cell->size;
+    if (cell->mode == BENCH_LOCK && bytes == 1)
+        snprintf(buf, n, "alone");
+    else if (cell->mode == BENCH_LOCK)
+        snprintf(buf, n, "%zu contend", bytes);
+    else if (bytes >= 1 << 20)
         snprintf(buf, n, "%zu MiB", bytes >> 20);
     else if (bytes >= 1024)
         snprintf(buf, n, "%zu KiB", bytes >> 10);
@@ -142,31 +177,37 @@ static void size_text(char *buf, size_t n, size_t bytes)
 }
 
 static const char *const heads[COLUMNS] = {"mode",   "size",        "adapter",       "median",
-                                           "spread", "p99 / p99.9", "to raw (95 %)", "placed"};
+                                           "spread", "tail",        "to raw (95 %)", "placed"};
 
 static void each_cell(const struct run *run, const struct cell *cell,
                       void (*put)(void *, const char *const *cells), void *to)
 {
     const struct cell *reference = reference_of(run, cell);
-    struct spread s = bench_spread(cell, figure_of(cell->mode));
+    struct spread s = bench_spread(cell, figure_of(cell));
     char size[24], main_text[32], range[48], tail[48] = "", ratio[48] = "", placed[24];
-    size_text(size, sizeof size, cell->size);
-    bool lat = cell->mode == BENCH_LATENCY;
-    double unit = lat ? 1e-3 : 1e-6;
-    snprintf(main_text, sizeof main_text, "%.3g %s", s.median * unit, lat ? "µs" : "M/s");
+    size_text(size, sizeof size, cell);
+    bool lat = cell->mode == BENCH_LATENCY, alone = is_time(cell->mode, cell->size) && !lat;
+    double unit = lat ? 1e-3 : alone ? 1 : 1e-6;
+    snprintf(main_text, sizeof main_text, "%.3g %s", s.median * unit,
+             lat     ? "µs"
+             : alone ? "ns"
+                     : "M/s");
     snprintf(range, sizeof range, "%.3g..%.3g", s.low * unit, s.high * unit);
     if (lat)
-        snprintf(tail, sizeof tail, "%.3g / %.3g",
+        snprintf(tail, sizeof tail, "p99 %.3g, p99.9 %.3g",
                  bench_spread(cell, offsetof(struct sample, p99)).median / 1e3,
                  bench_spread(cell, offsetof(struct sample, p999)).median / 1e3);
+    else if (cell->mode == BENCH_LOCK && !alone)
+        snprintf(tail, sizeof tail, "longest wait %.3g x mean",
+                 bench_spread(cell, offsetof(struct sample, longest)).median);
     if (reference && reference->n > 0) {
-        struct spread r = bench_ratio(cell, reference, figure_of(cell->mode));
+        struct spread r = bench_ratio(cell, reference, figure_of(cell));
         if (r.n > 0)
             snprintf(ratio, sizeof ratio, "%.2f (%.2f..%.2f)", r.median, r.low, r.high);
         else
             snprintf(ratio, sizeof ratio, "no pair of one placement");
     }
-    snprintf(placed, sizeof placed, "%s %d/%d", s.placement, s.n, cell->n);
+    snprintf(placed, sizeof placed, "%s %d/%d", alone ? "alone" : s.placement, s.n, cell->n);
     put(to, (const char *[]){mode_name[cell->mode], size, cell->adapter->name,
                              cell->n ? main_text : cell->error, cell->n ? range : "", tail, ratio,
                              cell->n ? placed : ""});
@@ -175,24 +216,41 @@ static void each_cell(const struct run *run, const struct cell *cell,
 static json_t *cell_json(const struct run *run, const struct cell *cell)
 {
     const struct cell *reference = reference_of(run, cell);
-    struct spread s = bench_spread(cell, figure_of(cell->mode));
+    struct spread s = bench_spread(cell, figure_of(cell));
     json_t *o = json_pack("{s:s, s:I, s:s}", "mode", mode_name[cell->mode], "size",
                           (json_int_t)cell->size, "adapter", cell->adapter->name);
     if (cell->adapter->url)
         json_object_set_new(o, "url", json_string(cell->adapter->url));
+    if (cell->mode == BENCH_LOCK) {
+        json_object_del(o, "size");
+        json_object_set_new(o, "contenders", json_integer((json_int_t)cell->size));
+    }
     if (cell->error[0])
         json_object_set_new(o, "error", json_string(cell->error));
     if (cell->n == 0)
         return o;
-    const char *name = cell->mode == BENCH_LATENCY ? "p50_ns" : "messages_s";
+    bool alone = is_time(cell->mode, cell->size) && cell->mode == BENCH_LOCK;
+    const char *name = cell->mode == BENCH_LATENCY ? "p50_ns"
+                       : alone                     ? "acquire_release_ns"
+                       : cell->mode == BENCH_LOCK  ? "locks_s"
+                                                   : "messages_s";
     json_object_set_new(o, name, json_real(s.median));
     json_object_set_new(o, "low", json_real(s.low));
     json_object_set_new(o, "high", json_real(s.high));
     json_object_set_new(o, "repetitions", json_integer(cell->n));
     json_object_set_new(o, "counted", json_integer(s.n));
-    json_object_set_new(o, "placement", json_string(s.placement));
-    json_object_set_new(o, "line_ns",
-                        json_real(bench_spread(cell, offsetof(struct sample, line)).median));
+    json_object_set_new(o, "placement", json_string(alone ? "alone" : s.placement));
+    if (!alone)
+        json_object_set_new(o, "line_ns",
+                            json_real(bench_spread(cell, offsetof(struct sample, line)).median));
+    if (cell->mode == BENCH_LOCK && !alone) {
+        struct spread longest = bench_spread(cell, offsetof(struct sample, longest));
+        json_object_set_new(o, "wait_ns",
+                            json_real(bench_spread(cell, offsetof(struct sample, wait)).median));
+        json_object_set_new(o, "longest_to_mean", json_real(longest.median));
+        json_object_set_new(o, "longest_to_mean_low", json_real(longest.low));
+        json_object_set_new(o, "longest_to_mean_high", json_real(longest.high));
+    }
     if (cell->mode == BENCH_LATENCY) {
         json_object_set_new(o, "p99_ns",
                             json_real(bench_spread(cell, offsetof(struct sample, p99)).median));
@@ -200,7 +258,7 @@ static json_t *cell_json(const struct run *run, const struct cell *cell)
                             json_real(bench_spread(cell, offsetof(struct sample, p999)).median));
     }
     if (reference && reference->n > 0) {
-        struct spread r = bench_ratio(cell, reference, figure_of(cell->mode));
+        struct spread r = bench_ratio(cell, reference, figure_of(cell));
         json_t *ratio = json_pack("{s:s, s:i}", "to", reference->adapter->name, "pairs", r.n);
         if (r.n > 0)
             json_object_update_new(ratio, json_pack("{s:f, s:f, s:f}", "median", r.median, "low",
@@ -285,21 +343,22 @@ static int write_results(const struct run *run, const char *path)
 /* One line an adapter: its figure, or its ratio to raw, over the sizes. */
 static void plot_mode(const struct run *run, struct page *page, enum bench_mode mode, bool ratios)
 {
-    bool lat = mode == BENCH_LATENCY;
+    bool lat = mode == BENCH_LATENCY, lock = mode == BENCH_LOCK;
     char title[80];
     snprintf(title, sizeof title, "%s%s", mode_name[mode], ratios ? ", naru over raw" : "");
     struct plot *plot = plot_new(title, ratios ? "ratio"
                                         : lat  ? "µs one way"
+                                        : lock ? "million times/s"
                                                : "million messages/s");
     for (const struct adapter *const *a = bench_adapters; *a; a++) {
         bool named = false;
         for (size_t i = 0; i < run->n; i++) {
             const struct cell *c = &run->cells[i], *reference = reference_of(run, c);
-            if (c->adapter != *a || c->mode != mode || !c->n ||
+            if (c->adapter != *a || c->mode != mode || !c->n || (lock && c->size == 1) ||
                 (ratios && (!reference || !reference->n)))
                 continue;
-            struct spread s = ratios ? bench_ratio(c, reference, figure_of(mode))
-                                     : bench_spread(c, figure_of(mode));
+            struct spread s = ratios ? bench_ratio(c, reference, figure_of(c))
+                                     : bench_spread(c, figure_of(c));
             if (s.n == 0)
                 continue;
             double unit = ratios ? 1 : lat ? 1e-3 : 1e-6;
@@ -362,7 +421,7 @@ static int print_run(struct run *run)
             each_cell(run, &run->cells[i], put_row, table);
         }
         if (run->cells[i].error[0])
-            status = fail(run->in, "%s, %zu bytes: %s", run->cells[i].adapter->name,
+            status = fail(run->in, "%s, %zu: %s", run->cells[i].adapter->name,
                           run->cells[i].size, run->cells[i].error);
     }
     table_end(table, !wants_json(run->in));
@@ -403,7 +462,8 @@ static int run_bench(struct invocation *in)
 {
     struct run run = {.in = in};
     bool quick = option_flag(in, "quick");
-    const struct bench_times times = {quick ? 0.05 : 0.25, quick ? 0.05 : 0.15};
+    const struct bench_times times = {quick ? 0.05 : 0.25, quick ? 0.05 : 0.15,
+                                      quick ? 0.05 : 0.2};
     int repetitions = (int)option_number(in, "repetitions", quick ? 3 : 15);
     int status = check_urls(in);
     if (status == 0)
@@ -411,6 +471,9 @@ static int run_bench(struct invocation *in)
             parse_sizes(&run, option_text(in, "sizes", quick ? "8,1k,64k" : "8,64,1k,16k,64k,1m"));
     if (status == 0)
         status = parse_modes(&run, option_text(in, "modes", "latency,stream,batch"));
+    if (status == 0)
+        status =
+            parse_contenders(&run, option_text(in, "contenders", quick ? "1,2,8" : "1,2,4,16,64"));
     if (status == 0)
         status = make_cells(&run);
     if (status == 0)
@@ -443,7 +506,11 @@ static const struct option_row options[] = {
     {.name = "modes",
      .argument = "LIST",
      .kind = OPTION_TEXT,
-     .help = "some of latency,stream,batch (default all)"},
+     .help = "some of latency,stream,batch (default these three),lock"},
+    {.name = "contenders",
+     .argument = "LIST",
+     .kind = OPTION_TEXT,
+     .help = "how many processes want a lock at once (default 1,2,4,16,64)"},
     {.name = "output",
      .argument = "FILE",
      .kind = OPTION_TEXT,
@@ -463,7 +530,9 @@ const struct command bench_command = {
     "pinned "
     "processes, naru and raw taking turns in one run. Ratios are naru over raw: below 1 is better "
     "for "
-    "latency, above 1 for streams and batches. A URL such as pipe: restricts the run.",
+    "latency, above 1 for streams and batches. A URL such as pipe: restricts the run. --modes lock "
+    "measures locks: the time to acquire and release one alone, and under contention how often it "
+    "is had and the longest wait against the mean.",
     0,
     16,
     options,

@@ -49,6 +49,22 @@ teardown_file() {
     [[ $output == *"nats:"*"can: "*"pipe:, "*"fifo:"* ]]
 }
 
+@test "locks: alone and contended, each beside libc's" {
+    "$naru" bench --quick --repetitions 1 --modes lock --contenders 1,3 --json >"$TMPDIR/cells"
+    jq -es 'length == 36 and all(has("error") | not)' "$TMPDIR/cells"
+    jq -es 'map(select(.contenders == 1)) | all(.acquire_release_ns > 0 and .placement == "alone")' \
+        "$TMPDIR/cells"
+    jq -es 'map(select(.contenders == 3)) | all(.locks_s > 0 and .longest_to_mean >= 0)' \
+        "$TMPDIR/cells"
+    for one in sem_t "robust mutex" "semop, SEM_UNDO" flock "fcntl record lock" "naru mutex" \
+        "naru semaphore" "naru semaphore, fair" "naru semaphore, plain" "naru rwlock, writing"; do
+        jq -es --arg one "$one" 'map(select(.adapter == $one)) | length == 2' "$TMPDIR/cells"
+    done
+    run "$naru" bench --modes lock --contenders 65
+    [ "$status" = 2 ]
+    [ -z "$(ls /dev/shm/naru-*/bench-lock-* /dev/shm/sem.bench-lock-* 2>/dev/null)" ]
+}
+
 @test "a run that is ended leaves nothing" {
     "$naru" bench --json >/dev/null &
     bench=$!
