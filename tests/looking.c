@@ -484,7 +484,7 @@ static void a_plain_one(void)
 
 static void others_semaphores(void)
 {
-    char url[64], name[64];
+    char url[80], name[48];
     naru_snapshot *s;
     snprintf(name, sizeof name, "/naru-test-%d", getpid());
     sem_t *sem = sem_open(name, O_CREAT | O_EXCL, 0600, 7);
