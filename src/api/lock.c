@@ -164,36 +164,55 @@ static int bad_number(const naru_semaphore *s, unsigned n)
                       s->lock.handle.name, n, most);
 }
 
-int naru_semaphore_acquire(naru_semaphore *s, unsigned n, int64_t timeout)
+/* Out of line, so that the usual way saves no registers for it. */
+static __attribute__((noinline)) int acquire(naru_semaphore *s, unsigned n, int64_t timeout)
 {
     int r = naru__enter_fast(s, NARU__SEMAPHORE);
-    if (__builtin_expect(r < 0, 0))
+    if (r < 0)
         return r;
-    if (__builtin_expect(s->plain, 0))
+    if (s->plain)
         return wrong_kind(s);
-    if (__builtin_expect(s->ops != NULL, 0))
+    if (s->ops)
         return s->ops->take(s, n, timeout);
-    if (__builtin_expect(n - 1 >= s->lock.permits.max, 0))
+    if (n - 1 >= s->lock.permits.max)
         return bad_number(s, n);
     r = naru__lock_take(&s->lock, n, timeout);
     naru__leave(&s->lock.handle);
     return r;
 }
 
-int naru_semaphore_release(naru_semaphore *s, unsigned n)
+static __attribute__((noinline)) int release(naru_semaphore *s, unsigned n)
 {
     int r = naru__enter_fast(s, NARU__SEMAPHORE);
-    if (__builtin_expect(r < 0, 0))
+    if (r < 0)
         return r;
-    if (__builtin_expect(s->plain, 0))
+    if (s->plain)
         return wrong_kind(s);
-    if (__builtin_expect(s->ops != NULL, 0))
+    if (s->ops)
         return s->ops->give(s, n);
-    if (__builtin_expect(n == 0, 0))
+    if (n == 0)
         return bad_number(s, n);
     r = naru__lock_give(&s->lock, n);
     naru__leave(&s->lock.handle);
     return r;
+}
+
+int naru_semaphore_acquire(naru_semaphore *s, unsigned n, int64_t timeout)
+{
+    if (__builtin_expect(naru__entered(s, NARU__SEMAPHORE) && s->owned && n > 0 &&
+                             naru__lock_fast(&s->lock, n, NARU_LOCK_NOT_TAKEN),
+                         1))
+        return 0;
+    return acquire(s, n, timeout);
+}
+
+int naru_semaphore_release(naru_semaphore *s, unsigned n)
+{
+    if (__builtin_expect(naru__entered(s, NARU__SEMAPHORE) && s->owned && n > 0 &&
+                             naru__lock_fast(&s->lock, -(int64_t)n, NARU_LOCK_WAITED),
+                         1))
+        return 0;
+    return release(s, n);
 }
 
 int naru_semaphore_wait(naru_semaphore *s, unsigned n, int64_t timeout)

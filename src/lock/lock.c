@@ -786,6 +786,8 @@ static int join(struct naru_lock *l)
     struct naru_object_member *m = &l->object.members[l->object.member];
     l->handle.word[0] = &m->bell[0];
     l->permits = permits_of(&l->object);
+    l->permits.record = m->kind;
+    l->permits.last = NARU_LOCK_NEVER;
     l->fair = l->object.meta.option[NARU_LOCK_FAIR];
     atomic_store(&l->guard.user, atomic_load(&m->registered) ? 0 : 1);
     naru__object_appear(&l->object, 1);

@@ -111,11 +111,22 @@ static inline void naru__lock_leave(struct naru_lock *l, bool mutex)
         atomic_store_explicit(&l->guard.busy, 0, memory_order_release);
 }
 
+/* Where nothing is in the way, and no call has to be made; false: nothing was done. n as there. */
+static inline bool naru__lock_fast(struct naru_lock *l, int64_t n, uint64_t refuse)
+{
+    if (__builtin_expect(l->handle.epoll >= 0 || naru__object_removed(&l->object) ||
+                             !naru__lock_enter_alone(l),
+                         0))
+        return false;
+    bool done = naru__permits_fast(&l->permits, n, refuse);
+    naru__lock_leave(l, false);
+    return done;
+}
+
 static inline int naru__lock_take(struct naru_lock *l, uint64_t n, int64_t timeout)
 {
-    uint64_t word;
     bool mutex = naru__lock_enter(l);
-    bool done = naru__permits_fast(&l->permits, (int64_t)n, NARU_LOCK_NOT_TAKEN, &word);
+    bool done = naru__permits_fast(&l->permits, (int64_t)n, NARU_LOCK_NOT_TAKEN);
     naru__lock_leave(l, mutex);
     if (__builtin_expect(done && !naru__object_removed(&l->object), 1))
         return 0;
@@ -132,9 +143,9 @@ int naru__lock_look_for_dead(struct naru_lock *);
 
 static inline int naru__lock_give(struct naru_lock *l, uint64_t n)
 {
-    uint64_t word = 0;
     bool mutex = naru__lock_enter(l);
-    bool done = naru__permits_fast(&l->permits, -(int64_t)n, 0, &word);
+    bool done = naru__permits_fast(&l->permits, -(int64_t)n, 0);
+    uint64_t word = l->permits.last;
     naru__lock_leave(l, mutex);
     if (__builtin_expect(!done || (word & NARU_LOCK_WAITED), 0))
         return naru__lock_give_slow(l, n, done ? 0 : -1, word);

@@ -37,12 +37,11 @@ static inline bool naru__mutex_is_mine(const naru_mutex *m)
 static inline bool naru__mutex_lock_fast(naru_mutex *m)
 {
     struct naru_lock *l = &m->lock;
-    uint64_t word;
     if (__builtin_expect(l->handle.epoll >= 0 || naru__object_removed(&l->object) || m->inherit ||
                              naru__mutex_is_mine(m) || !naru__lock_enter_alone(l),
                          0))
         return false;
-    bool done = naru__permits_fast(&l->permits, 1, NARU_LOCK_NOT_TAKEN, &word);
+    bool done = naru__permits_fast(&l->permits, 1, NARU_LOCK_NOT_TAKEN);
     naru__lock_leave(l, false);
     if (__builtin_expect(!done, 0))
         return false;
@@ -66,14 +65,13 @@ static inline int naru__mutex_lock(naru_mutex *m, int64_t timeout)
 static inline bool naru__mutex_unlock_fast(naru_mutex *m)
 {
     struct naru_lock *l = &m->lock;
-    uint64_t word;
     if (__builtin_expect(l->handle.epoll >= 0 || naru__object_removed(&l->object) || m->boosted ||
                              !naru__mutex_is_mine(m) || !naru__lock_enter_alone(l),
                          0))
         return false;
     /* relaxed: as in naru__mutex_unlock */
     atomic_store_explicit(&m->thread, 0, memory_order_relaxed);
-    bool done = naru__permits_fast(&l->permits, -1, NARU_LOCK_WAITED, &word);
+    bool done = naru__permits_fast(&l->permits, -1, NARU_LOCK_WAITED);
     if (__builtin_expect(!done, 0)) /* it has it still */
         atomic_store_explicit(&m->thread, naru__thread(), memory_order_relaxed);
     naru__lock_leave(l, false);

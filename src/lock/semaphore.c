@@ -34,6 +34,7 @@ static int opened(int r, struct naru_lock *l, naru_semaphore **ret_s)
         return r;
     naru_semaphore *s = (naru_semaphore *)l;
     s->plain = l->permits.plain;
+    s->owned = !s->plain;
     *ret_s = s;
     return 0;
 }

@@ -20,6 +20,7 @@ struct naru_semaphore {
     struct naru_lock lock;                /* of a kernel's, the handle alone */
     const struct naru_semaphore_ops *ops; /* of a kernel's; NULL: naru's own */
     bool plain;
+    bool owned; /* naru's own, not plain */
 };
 
 /* One a URL scheme. */

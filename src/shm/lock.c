@@ -105,6 +105,7 @@ int naru__permits_change(struct naru_permits *p, uint64_t was, uint64_t count, u
     /* seq_cst: before it the intent, behind it what the permit guards, and the look at who waits */
     if (!atomic_compare_exchange_strong(&p->state->word, &was, to))
         return 0;
+    p->last = to;
     /* release: pairs with a settler's acquire */
     atomic_store_explicit(&record[NARU_LOCK_OWNED], intent, memory_order_release);
     return 1;

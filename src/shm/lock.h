@@ -49,6 +49,8 @@ enum {
     NARU_LOCK_MEMBER_SHIFT = 24,
     NARU_LOCK_TICKET_SHIFT = 36
 };
+/* No word is so, for it would be NOBODY's without a ticket, with more than there are. */
+#define NARU_LOCK_NEVER UINT64_C(0xffffffff0)
 #define NARU_LOCK_TICKET_MASK ((UINT64_C(1) << 28) - 1)
 
 /* In naru_object_state.kind. */
@@ -118,6 +120,8 @@ struct naru_permits {
     uint64_t max;
     bool plain;
     unsigned shift; /* a record's number is so many bits to the left: below, an event's waits */
+    _Atomic uint64_t *record; /* this one's, once it takes part */
+    uint64_t last;            /* the word as this one has left it; see naru__permits_fast */
 };
 
 /* What this room's functions answer besides 0; never handed to a caller of naru's. */
@@ -179,34 +183,29 @@ int naru__permits_take(struct naru_permits *, uint64_t n, bool first, uint64_t *
 int naru__permits_give(struct naru_permits *, uint64_t n, uint64_t *ret_word);
 /* The same where this participant was the last to change the word, and nothing stands in the way:
  * false: nothing was done. n: how many are taken; below 0: given back, and owned. refuse: flags
- * that stand in the way. */
-static inline bool naru__permits_fast(struct naru_permits *p, int64_t n, uint64_t refuse,
-                                      uint64_t *ret_word)
+ * that stand in the way.
+ *
+ * Neither the word nor `settle` is read: the word is expected as this one has left it, so whatever
+ * others have done since makes the exchange fail, settlers too, who change it before they look. */
+static inline bool naru__permits_fast(struct naru_permits *p, int64_t n, uint64_t refuse)
 {
-    _Atomic uint64_t *word = &p->state->word, *record = p->members[p->me].kind;
-    uint64_t me = p->me;
-    /* orders as in lock.c: look(), change() */
-    uint64_t was = atomic_load_explicit(word, memory_order_acquire);
-    *ret_word = was;
-    if (__builtin_expect(was & refuse || atomic_load_explicit(&record[NARU_LOCK_SETTLE],
-                                                              memory_order_acquire) != 0,
-                         0))
-        return false;
+    _Atomic uint64_t *record = p->record;
+    uint64_t was = p->last;
+    /* relaxed: this one alone writes it */
     uint64_t owned = atomic_load_explicit(&record[NARU_LOCK_OWNED], memory_order_relaxed);
-    uint64_t mine = owned >> 20 << (NARU_LOCK_TICKET_SHIFT - NARU_LOCK_MEMBER_SHIFT) | me;
-    if (__builtin_expect(was >> NARU_LOCK_MEMBER_SHIFT != mine, 0))
-        return false;
     /* what would be below 0 is beyond any max */
     uint64_t left = (was >> NARU_LOCK_COUNT_SHIFT & 0xfffff) - (uint64_t)n;
     uint64_t owns = (owned & 0xfffff) + (uint64_t)n;
-    if (__builtin_expect(left > p->max || owns > p->max, 0))
+    if (__builtin_expect((was & refuse) || left > p->max || owns > p->max, 0))
         return false;
-    uint64_t intent = (((owned >> 20) + 1) & NARU_LOCK_TICKET_MASK) << 20 | owns;
+    uint64_t intent = (owned + (1 << 20) + (uint64_t)n) & UINT64_C(0xffffffffffff);
     uint64_t to =
         was + (UINT64_C(1) << NARU_LOCK_TICKET_SHIFT) - ((uint64_t)n << NARU_LOCK_COUNT_SHIFT);
+    /* orders as in lock.c: change() */
     atomic_store_explicit(&record[NARU_LOCK_INTENT], intent, memory_order_release);
-    if (__builtin_expect(!atomic_compare_exchange_strong(word, &was, to), 0))
+    if (__builtin_expect(!atomic_compare_exchange_strong(&p->state->word, &was, to), 0))
         return false;
+    p->last = to;
     atomic_store_explicit(&record[NARU_LOCK_OWNED], intent, memory_order_release);
     return true;
 }

@@ -52,7 +52,8 @@ inline note()
 proctype participant(byte me)
 {
     byte n, was, was_by, was_ticket, is;
-    bool taking, done;
+    byte last, last_ticket; /* the word as this one has left it */
+    bool taking, done, kept;
     do
     :: n == OPERATIONS + 1 - me -> break
     :: n < OPERATIONS + 1 - me ->
@@ -62,14 +63,19 @@ proctype participant(byte me)
         do
         :: done -> break
         :: !done -> /* naru__permits_take, naru__permits_give */
+            if
+            :: kept && !(taking && last == 0) -> /* naru__permits_fast, once */
+                atomic { was = last; was_by = me; was_ticket = last_ticket; kept = false }
+            :: true ->
 #ifdef LOOK_FIRST
-            if :: me == 0 && settle != 0 -> goto out :: else -> skip fi;
+                if :: me == 0 && settle != 0 -> goto out :: else -> skip fi;
 #endif
-            atomic { was = count; was_by = by; was_ticket = ticket };
+                atomic { was = count; was_by = by; was_ticket = ticket };
 #if !defined(NO_LOOK) && !defined(LOOK_FIRST)
-            if :: me == 0 && settle != 0 -> goto out :: else -> skip fi;
+                if :: me == 0 && settle != 0 -> goto out :: else -> skip fi;
 #endif
-            if :: taking && was == 0 -> break :: else -> skip fi;
+                if :: taking && was == 0 -> break :: else -> skip fi
+            fi;
             atomic {
                 intent_ticket[me] = owned_ticket[me] + 1;
                 intent[me] = (taking -> owned[me] + 1 : owned[me] - 1)
@@ -82,6 +88,9 @@ proctype participant(byte me)
                     by = me;
                     ticket = intent_ticket[me];
                     really[me] = intent[me];
+                    last = count;
+                    last_ticket = ticket;
+                    kept = true;
                     assert(me != 0 || !settled);
                     done = true
                 :: else -> skip
