@@ -106,10 +106,14 @@ int naru__lock_place_of(const naru_region *r, size_t offset, struct naru_lock_pl
     if (!(r->access & NARU_WRITE))
         return naru__fail(-EPERM, "%s was opened for reading, and a lock is written",
                           r->handle.name);
+    if (r->flags & NARU_PRIVATE)
+        return naru__fail(-EOPNOTSUPP,
+                          "%s was opened with NARU_PRIVATE: nobody else sees what is written there",
+                          r->handle.name);
     if (r->fd < 0)
         return naru__fail(-EOPNOTSUPP,
                           "%s: a System V segment has no descriptor, so the kernel cannot say who "
-                          "of its users lives; shm: and posix-shm: have",
+                          "of its users lives; shm:, posix-shm: and map: have",
                           r->handle.name);
     if (offset > r->length)
         return naru__fail(-EINVAL, "%s has %" PRIu64 " bytes, and a lock is asked for at %zu",

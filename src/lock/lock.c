@@ -725,6 +725,16 @@ static const struct naru_lock_type *type_of(const struct naru_lock_want *w)
     return w->type ? w->type : &permits_type;
 }
 
+/* As it was made, whatever this opener asks for. */
+static int again(struct naru_object *o, void *arg)
+{
+    struct naru_lock_want was = *(const struct naru_lock_want *)arg;
+    was.plain = o->meta.option[NARU_LOCK_KIND] == NARU__LOCK_PLAIN;
+    was.value = o->meta.option[NARU_LOCK_VALUE];
+    was.set = o->meta.option[NARU_LOCK_SET];
+    return type_of(&was)->make(o, &was);
+}
+
 static void want_object(const struct naru_lock_want *w, uint32_t members,
                         struct naru_object_want *ret_want)
 {
@@ -741,6 +751,7 @@ static void want_object(const struct naru_lock_want *w, uint32_t members,
                    [NARU_LOCK_SET] = w->set},
         .make = type_of(w)->make,
         .agree = type_of(w)->agree,
+        .again = again,
         .arg = (void *)(uintptr_t)w};
 }
 

@@ -17,6 +17,7 @@
 #include "os/limit.h"
 #include "os/map.h"
 #include "os/poll.h"
+#include "os/proc.h"
 #include "os/process.h"
 #include "os/socket.h"
 
@@ -586,7 +587,8 @@ static int make_placed(struct naru_object *o, const struct naru_object_want *wan
                                         .created = wall_clock(),
                                         .creator = (uint32_t)getpid(),
                                         .creator_uid = geteuid(),
-                                        .mode = 0600};
+                                        .mode = 0600,
+                                        .boot = naru__os_boot()};
     memcpy(o->meta.option, want->option, sizeof o->meta.option);
     int r = want->make ? want->make(o, want->arg) : 0;
     if (r < 0)
@@ -599,14 +601,50 @@ static int make_placed(struct naru_object *o, const struct naru_object_want *wan
     return 0;
 }
 
+static int hold_placed(const struct naru_object *o, struct naru_life *ret_life)
+{
+    enum { PATIENCE = 2 };
+    int64_t end = naru__now() + PATIENCE * NARU_S;
+    int r;
+    while ((r = naru__object_hold(o, NARU_OBJECT_REGION_LOCK, ret_life)) == -EAGAIN &&
+           naru__now() < end)
+        (void)naru__os_poll(NULL, 0, naru__now() + NARU_MS);
+    if (r == -EAGAIN)
+        return naru__fail(-EBUSY, "%s is being made by a process that does not go on", o->url);
+    return r < 0 ? naru__fail(r, "%s: its lock of the kernel's: %s%s", o->url, naru__errno_text(r),
+                              naru__limit_of_files(r).text)
+                 : 0;
+}
+
+/* The first who comes after a start of the machine; who is killed at it leaves it to the next. */
+static int begin_again(struct naru_object *o, const struct naru_object_want *want)
+{
+    struct naru_object_meta *there = (void *)((char *)o->state - NARU_OBJECT_STATE_AT);
+    uint64_t boot = naru__os_boot();
+    struct naru_life life;
+    /* acquire: pairs with the release below */
+    if (!want->again || boot == 0 || __atomic_load_n(&there->boot, __ATOMIC_ACQUIRE) == boot)
+        return 0;
+    int r = hold_placed(o, &life);
+    if (r < 0)
+        return r;
+    if (__atomic_load_n(&there->boot, __ATOMIC_ACQUIRE) != boot) {
+        memset(o->state, 0,
+               naru__object_bytes(o->meta.members_max) - NARU_OBJECT_STATE_AT);
+        r = want->again(o, want->arg);
+        if (r == 0) /* release: who sees it sees the state begun */
+            __atomic_store_n(&there->boot, boot, __ATOMIC_RELEASE);
+    }
+    naru__os_life_drop(&life);
+    return r;
+}
+
 int naru__object_in_region(const char *url, int file, uint64_t offset, void *memory, uint64_t bytes,
                            const struct naru_object_want *want, struct naru_object *ret_object)
 {
-    enum { PATIENCE = 2 };
     const uint64_t *magic = memory;
     struct naru_object o = NARU_OBJECT_NONE;
-    struct naru_life life = {0};
-    int64_t end = naru__now() + PATIENCE * NARU_S;
+    struct naru_life life;
     o.url = url;
     o.file = file;
     o.in_region = true;
@@ -619,17 +657,9 @@ int naru__object_in_region(const char *url, int file, uint64_t offset, void *mem
     o.members = (void *)(o.state + 1);
     int r = 0;
     /* acquire: pairs with the release in make_placed() */
-    while (r == 0 && __atomic_load_n(magic, __ATOMIC_ACQUIRE) == 0) {
-        r = naru__object_hold(&o, NARU_OBJECT_REGION_LOCK, &life);
-        if (r == -EAGAIN && naru__now() < end) {
-            (void)naru__os_poll(NULL, 0, naru__now() + NARU_MS);
-            r = 0;
-        } else if (r == -EAGAIN) {
-            r = naru__fail(-EBUSY, "%s is being made by a process that does not go on", url);
-        } else if (r < 0) {
-            naru__fail(r, "%s: its lock of the kernel's: %s%s", url, naru__errno_text(r),
-                       naru__limit_of_files(r).text);
-        } else {
+    if (__atomic_load_n(magic, __ATOMIC_ACQUIRE) == 0) {
+        r = hold_placed(&o, &life);
+        if (r == 0) {
             if (__atomic_load_n(magic, __ATOMIC_ACQUIRE) == 0)
                 r = make_placed(&o, want, bytes);
             naru__os_life_drop(&life);
@@ -638,6 +668,8 @@ int naru__object_in_region(const char *url, int file, uint64_t offset, void *mem
     if (r == 0 && !o.created) {
         memcpy(&o.meta, memory, sizeof o.meta);
         r = check_placed(&o, want, bytes);
+        if (r == 0)
+            r = begin_again(&o, want);
     }
     atomic_store(&o.with_memory, o.meta.members_max);
     if (r == 0)

@@ -51,6 +51,10 @@ struct naru_object_want {
     /* One that is there: do its options agree with what the caller asks for? -EEXIST with both
      * values. NULL: whatever it is. */
     int (*agree)(const struct naru_object *, void *arg);
+    /* In a region: its state, which is zeroes, as `meta` says that it began. The machine was
+     * started anew since, so nobody lives who was in it, and what a loss of power has left may be
+     * torn. NULL: it is taken as it is. */
+    int (*again)(struct naru_object *, void *arg);
     void *arg;
 };
 

@@ -3,6 +3,8 @@
 #include "os/proc.h"
 
 #include "base/fault.h"
+#include "os/fd.h"
+#include "os/file.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -183,4 +185,16 @@ pid_t naru__os_proc_inner_pid(pid_t pid)
         return 0;
     const char *last = strrchr(text, '\t'); /* one number a namespace, the innermost last */
     return (pid_t)atol(last ? last : text);
+}
+
+uint64_t naru__os_boot(void)
+{
+    char text[37] = ""; /* random digits, and hyphens */
+    unsigned high, low;
+    int fd = naru__os_open("/proc/sys/kernel/random/boot_id", O_RDONLY);
+    ssize_t n = fd < 0 ? fd : naru__os_read(fd, text, sizeof text - 1);
+    naru__os_close(fd);
+    if (n < 0 || sscanf(text, "%8x-%*4x-%*4x-%*4x-%8x", &high, &low) != 2)
+        return 0;
+    return (uint64_t)high << 32 | low;
 }

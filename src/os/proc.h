@@ -32,5 +32,6 @@ int naru__os_proc_open(pid_t pid, int fd);       /* the same file, for reading *
 int naru__os_proc_file_flags(pid_t pid, int fd); /* O_... of that descriptor */
 int64_t naru__os_proc_uid(pid_t pid);            /* -1: not known */
 pid_t naru__os_proc_inner_pid(pid_t pid);        /* in its own namespace; 0: not known */
+uint64_t naru__os_boot(void); /* another number after each start of the machine; 0: not known */
 
 #endif

@@ -56,7 +56,8 @@ struct naru_object_meta {
     uint32_t creator, creator_uid;
     uint32_t mode, flags;
     uint64_t option[16]; /* the kind's */
-    uint8_t reserved[80];
+    uint64_t boot;       /* in a region: since which start of the machine its state is true */
+    uint8_t reserved[72];
 };
 
 enum {
