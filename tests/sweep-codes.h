@@ -120,6 +120,7 @@ static const struct {
     {"process_vm", {EFAULT, EPERM, ENOSYS}},
     {"F_SETLEASE", {EAGAIN, EACCES, EINVAL}},
     {"F_SETOWN", {EPERM}},
+    {"dup3", {EBUSY, EMFILE}},
     {"futex_wait", {EINTR}},
     {"shmget", {ENOENT, EACCES, ENOSPC, ENOMEM, EEXIST, EINVAL}},
     {"shmat", {EACCES, ENOMEM, EMFILE}},

@@ -165,6 +165,15 @@ int naru__os_duplicate(int fd)
     return control("F_DUPFD_CLOEXEC", fd, F_DUPFD_CLOEXEC, 3);
 }
 
+int naru__os_replace(int fd, int by)
+{
+    int r = naru__fault_at("dup3");
+    if (r == 0 && RETRY(dup3(by, fd, O_CLOEXEC)) < 0)
+        r = -errno;
+    close(by);
+    return r;
+}
+
 int naru__os_close(int fd)
 {
     if (fd >= 0)

@@ -32,6 +32,8 @@ int naru__os_flags(int fd);                           /* F_GETFL */
 int naru__os_set_nonblocking(int fd, bool nonblocking);
 int naru__os_set_cloexec(int fd);
 int naru__os_duplicate(int fd); /* close-on-exec, above 2 */
+/* `fd` refers to what `by` refers to, close-on-exec; `by` is closed. */
+int naru__os_replace(int fd, int by);
 int naru__os_close(int fd); /* ignores what is no descriptor; returns NARU__NO_FD */
 
 #endif

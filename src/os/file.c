@@ -158,6 +158,20 @@ int naru__os_read_link(const char *path, char *buf, size_t n)
     return 0;
 }
 
+ssize_t naru__os_read_some_at(int fd, void *buf, size_t n, uint64_t at)
+{
+    int fault = naru__fault_at("pread");
+    ssize_t r = fault < 0 ? fault : pread(fd, buf, n, (off_t)at);
+    return fault < 0 || r >= 0 ? r : -errno;
+}
+
+ssize_t naru__os_write_some_at(int fd, const void *buf, size_t n, uint64_t at)
+{
+    int fault = naru__fault_at("pwrite");
+    ssize_t r = fault < 0 ? fault : pwrite(fd, buf, n, (off_t)at);
+    return fault < 0 || r >= 0 ? r : -errno;
+}
+
 static int whole(ssize_t done, size_t n)
 {
     return done < 0 ? -errno : (size_t)done == n ? 0 : -EIO;

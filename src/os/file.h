@@ -34,6 +34,8 @@ int naru__os_link(int fd, const char *path); /* a name for the file, by /proc; -
 int naru__os_read_link(const char *path, char *buf, size_t n); /* with a NUL; -ENAMETOOLONG */
 int naru__os_set_attribute(int fd, const char *name, const char *text); /* user.… of the file */
 int naru__os_attribute(int fd, const char *name, char *buf, size_t n);  /* with a NUL; -ENODATA */
+ssize_t naru__os_read_some_at(int fd, void *buf, size_t n, uint64_t at); /* 0: it ends before */
+ssize_t naru__os_write_some_at(int fd, const void *buf, size_t n, uint64_t at);
 int naru__os_read_at(int fd, void *buf, size_t n, uint64_t at);         /* all n bytes, or -EIO */
 int naru__os_write_at(int fd, const void *buf, size_t n, uint64_t at);  /* the same */
 

@@ -167,10 +167,10 @@ int naru__region_file_share(const naru_region *r, int access, int *ret_fd)
 
 /* ---- copying ---- */
 
+/* code 0: it ends before. */
 static int copy_failed(const naru_region *r, const char *what, uint64_t at, size_t n, int code)
 {
-    uint64_t length;
-    if (code == -EIO && (naru__region_file_length(r, &length) < 0 || at + n > length))
+    if (code == 0)
         return naru__fail(-EPROTO,
                           "%s: %s %zu bytes at %" PRIu64 ": they are not there any more; somebody "
                           "has made it shorter",
@@ -185,10 +185,10 @@ int naru__region_file_read(const naru_region *r, uint64_t at, void *buf, size_t 
 {
     for (size_t done = 0; done < n;) {
         size_t piece = n - done < PIECE ? n - done : PIECE;
-        int code = naru__os_read_at(r->fd, (char *)buf + done, piece, at + done);
-        if (code < 0)
-            return copy_failed(r, "reading", at + done, piece, code);
-        done += piece;
+        ssize_t got = naru__os_read_some_at(r->fd, (char *)buf + done, piece, at + done);
+        if (got <= 0)
+            return copy_failed(r, "reading", at + done, piece, (int)got);
+        done += (size_t)got;
     }
     return 0;
 }
@@ -216,12 +216,12 @@ int naru__region_file_write(naru_region *r, uint64_t at, const void *buf, size_t
 {
     for (size_t done = 0; done < n;) {
         size_t piece = n - done < PIECE ? n - done : PIECE;
-        int code = naru__os_write_at(r->fd, (const char *)buf + done, piece, at + done);
-        if (code == -EPERM && !r->ops->disk)
+        ssize_t put = naru__os_write_some_at(r->fd, (const char *)buf + done, piece, at + done);
+        if (put == -EPERM && !r->ops->disk)
             return write_sealed(r, at + done, (const char *)buf + done, n - done);
-        if (code < 0)
-            return copy_failed(r, "writing", at + done, piece, code);
-        done += piece;
+        if (put <= 0)
+            return copy_failed(r, "writing", at + done, piece, put ? (int)put : -ENOSPC);
+        done += (size_t)put;
     }
     return 0;
 }

@@ -159,9 +159,9 @@ static int move(naru_region *r)
         return naru__fail(code, "%s: mapping it again failed: %s", name_of(r),
                           naru__errno_text(code));
     }
-    naru__os_close(r->fd);
-    r->fd = fd;
-    return 0;
+    code = naru__os_replace(r->fd, fd); /* a lock in it goes by the number */
+    return code < 0 ? naru__fail(code, "%s: its descriptor: %s", name_of(r), naru__errno_text(code))
+                    : 0;
 }
 
 static int shrink(naru_region *r, uint64_t size)
