@@ -4,6 +4,8 @@
  * all regions have in common is in region.c. */
 #include "regions.h"
 
+#include "shm/object.h"
+
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -934,6 +936,105 @@ static void what_survives(void)
     expect_ok(naru_remove(memory));
 }
 
+/* ---- locks in it ---- */
+
+enum { SEMAPHORE_AT = 0, MUTEX_AT = 65536, EVENT_AT = 2 * 65536, ALL = 3 * 65536 };
+
+static void takes_all(void *arg)
+{
+    naru_region *r = open_it(arg, RW);
+    naru_semaphore *s;
+    naru_mutex *m;
+    struct naru_semaphore_options o = {.size = sizeof o, .value = 3};
+    expect_ok(naru_semaphore_at(r, SEMAPHORE_AT, &o, &s));
+    expect_ok(naru_mutex_at(r, MUTEX_AT, NULL, &m));
+    expect_ok(naru_semaphore_acquire(s, 3, NARU_NOWAIT));
+    expect_ok(naru_mutex_lock(m, NARU_NOWAIT));
+    raise(SIGSTOP);
+    raise(SIGKILL);
+}
+
+static unsigned value_in(naru_region *r)
+{
+    naru_semaphore *s;
+    unsigned value;
+    struct naru_semaphore_options any = {.size = sizeof any};
+    expect_ok(naru_semaphore_at(r, SEMAPHORE_AT, &any, &s));
+    expect_ok(naru_semaphore_acquire(s, 1, NARU_S));
+    expect_ok(naru_semaphore_release(s, 1));
+    expect_ok(naru_semaphore_value(s, &value));
+    naru_semaphore_close(s);
+    return value;
+}
+
+/* The file as a loss of power leaves it while all is held, some of it older than the rest. */
+static void after_a_restart(void)
+{
+    const char *url = test_url(form);
+    char copy[200], copy_url[220];
+    int status;
+    naru_region *r = create(url, ALL, 0);
+    pid_t pid = start_child(takes_all, (void *)(uintptr_t)url);
+    expect(waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status));
+    naru_semaphore *s;
+    struct naru_semaphore_options any = {.size = sizeof any};
+    expect_ok(naru_semaphore_at(r, SEMAPHORE_AT, &any, &s));
+    expect_code(-EAGAIN, naru_semaphore_acquire(s, 1, NARU_NOWAIT)); /* its owner is stopped */
+    naru_semaphore_close(s);
+    snprintf(copy, sizeof copy, "%s-copy", path_of(url));
+    snprintf(copy_url, sizeof copy_url, "map:%s", copy);
+    expect(run("cp '%s' '%s'", path_of(url), copy) == 0);
+    kill(pid, SIGKILL);
+    kill(pid, SIGCONT);
+    expect(waitpid(pid, &status, 0) == pid);
+    expect_code(3, value_in(r)); /* the owner died here: they come back */
+    naru_region_close(r);
+    expect_ok(naru_remove(url));
+
+    r = open_it(copy_url, RW);
+    unsigned char *at = naru_region_data(r);
+    const int lock[] = {SEMAPHORE_AT, MUTEX_AT};
+    for (int i = 0; i < 2; i++) {
+        struct naru_object_meta *meta = (void *)(at + lock[i]);
+        expect(meta->magic == NARU_OBJECT_MAGIC && meta->boot != 0);
+        meta->boot++;                                                 /* another start */
+        memset(at + lock[i] + NARU_OBJECT_STATE_AT + 128, 0xa5, 64); /* torn */
+    }
+    expect_code(3, value_in(r));
+    naru_mutex *m;
+    expect_ok(naru_mutex_at(r, MUTEX_AT, NULL, &m));
+    expect_code(0, naru_mutex_lock(m, NARU_NOWAIT)); /* free, and nobody died in this world */
+    expect_ok(naru_mutex_unlock(m));
+    naru_mutex_close(m);
+    naru_region_close(r);
+    r = open_it(copy_url, RW);
+    expect_code(3, value_in(r)); /* once is enough */
+    naru_region_close(r);
+    expect_ok(naru_remove(copy_url));
+}
+
+static void locks_and_length(void)
+{
+    const char *url = test_url(form);
+    naru_region *r = create(url, 2 * ALL, 0), *private;
+    struct naru_semaphore_options o = {.size = sizeof o, .value = 2};
+    struct naru_region_options own = {.size = sizeof own, .flags = NARU_PRIVATE};
+    naru_semaphore *s;
+    expect_ok(naru_semaphore_at(r, SEMAPHORE_AT, &o, &s));
+    expect_code(-EBUSY, naru_region_shrink(r, ALL)); /* the lock in it has it open */
+    expect_ok(naru_semaphore_acquire(s, 2, NARU_NOWAIT)); /* and is as it was */
+    expect_ok(naru_semaphore_release(s, 2));
+    naru_semaphore_close(s);
+    expect_ok(naru_region_shrink(r, ALL));
+    expect_code(2, value_in(r));
+    expect_ok(naru_region_open(url, RW, &own, &private));
+    expect_code(-EOPNOTSUPP, naru_semaphore_at(private, SEMAPHORE_AT, &o, &s));
+    expect_says("NARU_PRIVATE");
+    naru_region_close(private);
+    naru_region_close(r);
+    expect_ok(naru_remove(url));
+}
+
 int main(int argc, char **argv)
 {
     static const struct test_case cases[] = {
@@ -957,6 +1058,8 @@ int main(int argc, char **argv)
         {"write-back fails", write_back_fails},
         {"power loss", power_loss},
         {"a file system with less", no_attributes},
+        {"locks after a restart", after_a_restart},
+        {"locks and its length", locks_and_length},
     };
     return run_cases(cases, sizeof cases / sizeof *cases, argc, argv);
 }
