@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* tour-region.c - the tour's scenes on regions: the whole input laid into memory by one process and
- * found there by another, also by programs that know shm_open or shmget alone; what two see of each
- * other's writes; and that many attachers take memory once. */
+ * found there by another, also by programs that know shm_open, shmget or mmap alone; what two see
+ * of each other's writes, in memory and in a file; and that many attachers take memory once. */
 #include "tool/tour.h"
 
 #include <errno.h>
@@ -71,10 +71,25 @@ static bool foreign_sysv(struct part *p, size_t make, struct memory *m)
     return m->data != (void *)-1 || part_failed(p, "shmat: %s", strerror(errno));
 }
 
+/* A program that knows files alone: open, mmap. */
+static bool foreign_file(struct part *p, size_t make, struct memory *m)
+{
+    struct stat st;
+    int fd = open(strchr(p->url, '/'), (make ? O_CREAT | O_EXCL : 0) | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0 || (make && ftruncate(fd, (off_t)make) < 0) || fstat(fd, &st) < 0)
+        return part_failed(p, "open: %s", strerror(errno));
+    m->size = (size_t)st.st_size;
+    m->data = mmap(NULL, m->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    return m->data != MAP_FAILED || part_failed(p, "mmap: %s", strerror(errno));
+}
+
 /* make: the size of a new one, 0: it is there. */
 static bool foreign(struct part *p, size_t make, struct memory *m)
 {
     m->region = NULL;
+    if (strncmp(p->url, "map:", 4) == 0)
+        return foreign_file(p, make, m);
     return strncmp(p->url, "posix-shm:", 10) == 0 ? foreign_posix(p, make, m)
                                                   : foreign_sysv(p, make, m);
 }
@@ -163,6 +178,91 @@ static void finishes_it(struct part *p)
         snprintf(p->report.saw, sizeof p->report.saw,
                  "the survivor found the first %zu bytes of %zu and wrote the rest", half, n);
     }
+    naru_region_close(r);
+}
+
+/* ---- two edit one file ---- */
+
+enum { PIECE = 1 << 16 };
+
+/* Behind the file's text: how many pieces each of the two has done. */
+struct edits {
+    _Atomic uint64_t done[2];
+};
+
+/* Each turns the bits of every other piece over, after it has seen the other's one before it. */
+static void edit(struct part *p, uint8_t *text, size_t size, struct edits *edits)
+{
+    size_t pieces = (size + PIECE - 1) / PIECE;
+    int me = p->index;
+    int64_t start = now_ns(), deadline = start + TOUR_TIMEOUT;
+    for (size_t i = 0; i < pieces; i++) {
+        size_t n = size - i * PIECE < PIECE ? size - i * PIECE : PIECE;
+        if ((int)(i % 2) == me) {
+            for (size_t k = 0; k < n; k++)
+                text[i * PIECE + k] ^= 0xff;
+            /* release: whoever sees the count sees the piece */
+            atomic_store_explicit(&edits->done[me], i + 1, memory_order_release);
+            continue;
+        }
+        while (atomic_load_explicit(&edits->done[1 - me], memory_order_acquire) <= i) {
+            if (now_ns() > deadline) {
+                part_failed(p, "piece %zu of the other was never seen", i);
+                return;
+            }
+            sched_yield();
+        }
+        if (text[i * PIECE] != (p->input.data[i * PIECE] ^ 0xff)) {
+            part_failed(p, "piece %zu is not as the other made it", i);
+            return;
+        }
+    }
+    p->report.ns = now_ns() - start;
+}
+
+static bool turned_over(struct part *p, const uint8_t *text, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        if (text[i] != (p->input.data[i] ^ 0xff))
+            return part_failed(p, "byte %zu of the file is %d", i, text[i]);
+    return true;
+}
+
+/* The first lays the input into the file; both edit it by pointer, and read it as a file. */
+static void editor(struct part *p)
+{
+    naru_region *r;
+    size_t size = p->input.size, at = (size + PIECE - 1) / PIECE * PIECE;
+    size_t all = at + sizeof(struct edits);
+    bool made = p->index == 0;
+    if (made) {
+        if (!part_naru(p, "creating", naru_region_create(p->url, all, NULL, &r)))
+            return;
+        memcpy(naru_region_data(r), p->input.data, size);
+        part_say(p, REPORT_READY);
+    } else if (!part_naru(p, "opening",
+                          naru_region_open(p->url, NARU_READ | NARU_WRITE, NULL, &r))) {
+        return;
+    }
+    uint8_t *text = naru_region_data(r), *copy = malloc(size);
+    if (!copy)
+        part_failed(p, "no memory");
+    else
+        edit(p, text, size, (struct edits *)(void *)(text + at));
+    int fd = open(strchr(p->url, '/'), O_RDONLY | O_CLOEXEC);
+    if (p->report.ok && made)
+        (void)part_naru(p, "syncing", naru_region_sync(r, 0, all, NARU_SYNC_FULL));
+    if (p->report.ok && pread(fd, copy, size, 0) != (ssize_t)size)
+        part_failed(p, "the file is shorter");
+    if (p->report.ok && turned_over(p, copy, size)) {
+        for (size_t i = 0; i < size; i++) /* the digest is the input's again */
+            copy[i] ^= 0xff;
+        conclude(p, made ? SIDE_SENDER : SIDE_RECEIVER, copy, size);
+        snprintf(p->report.saw, sizeof p->report.saw,
+                 "each saw every edit of the other at once, in memory and in the file");
+    }
+    close(fd);
+    free(copy);
     naru_region_close(r);
 }
 
@@ -313,6 +413,7 @@ const struct role region_roles[] = {
     {"region-dying-writer", dying_writer},
     {"region-finishes-it", finishes_it},
     {"region-two-see", two_see},
+    {"region-editor", editor},
     {"region-attacher", attacher},
     {0},
 };
@@ -339,6 +440,16 @@ static bool next_dies(struct stage *stage, int ready, int ended)
 {
     (void)ready;
     return ended != 1 || stage_exec(stage, 1, "region-finishes-it", NULL);
+}
+
+static bool start_editors(struct stage *stage)
+{
+    return stage_exec(stage, 0, "region-editor", NULL);
+}
+
+static bool next_editors(struct stage *stage, int ready, int ended)
+{
+    return ready != 1 || ended != 0 || stage_exec(stage, 1, "region-editor", NULL);
 }
 
 static bool start_two_see(struct stage *stage)
@@ -372,5 +483,9 @@ const struct scene region_scenes[] = {
            NULL),
     KERNELS("posix-shm:/%s-region", "shm_open"),
     KERNELS("sysv-shm:%s#1", "shmget"),
+    REGION("map:%s/file", "unrelated", "two edit one mapped file", 2, -1, start_editors,
+           next_editors),
+    REGION("map:%s/file", "unrelated", "the writer killed midway", 2, 0, start_dies, next_dies),
+    KERNELS("map:%s/file", "mmap"),
     {0},
 };
