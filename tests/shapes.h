@@ -38,7 +38,8 @@ enum {
     LOSES = 8192,    /* the medium holds no sender back */
     SHARED = 16384, /* messages wait in memory that both see, not in a stash */
     LANES = 32768,  /* queues and topics there: no message is ever cut, none is lost with a death */
-    TOPIC = 65536
+    TOPIC = 65536,
+    ENDLESS = 131072 /* never full: it grows until the disk is */
 };
 
 struct shape {
@@ -205,6 +206,10 @@ static const struct shape shapes[] = {
      "shm:%s/q"},
     {"topic shm:", CHANNEL | SELECT | NAMED | FRAMED | WATCHED | LANES | TOPIC, open_topic,
      "shm:%s/t"},
+    {"queue map:", CHANNEL | SELECT | NAMED | FRAMED | WATCHED | SHARED | LANES | ENDLESS, open_mq,
+     "map:%s/j"},
+    {"topic map:", CHANNEL | SELECT | NAMED | FRAMED | WATCHED | SHARED | LANES | TOPIC | ENDLESS,
+     open_topic, "map:%s/k"},
     {"queue unix+dgram:", CHANNEL | WATCHED | RAW | BOUND, open_datagrams, "unix+dgram:%s/d%%d"},
     {"queue udp:", CHANNEL | WATCHED | RAW | BOUND | LOSES, open_datagrams, "udp://127.0.0.1:0"},
 };

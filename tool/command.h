@@ -53,9 +53,9 @@ struct command {
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 extern const struct command bench_command, completion_command, connect_command, gc_command,
-    help_command, kinds_command, listen_command, ls_command, peek_command, read_command,
-    recv_command, rm_command, run_command, sem_command, send_command, show_command, tour_command,
-    why_command, write_command;
+    help_command, kinds_command, listen_command, log_command, ls_command, peek_command,
+    read_command, recv_command, rm_command, run_command, sem_command, send_command, show_command,
+    tour_command, trim_command, verify_command, why_command, write_command;
 extern const struct command *const commands[]; /* by name, NULL at the end */
 
 const struct command *find_command(const char *name);

@@ -11,10 +11,29 @@
 #include <string.h>
 
 const struct command *const commands[] = {
-    &bench_command, &completion_command, &connect_command, &gc_command,    &help_command,
-    &kinds_command, &listen_command,     &ls_command,      &peek_command,  &read_command,
-    &recv_command,  &rm_command,         &run_command,     &sem_command,   &send_command,
-    &show_command,  &tour_command,       &why_command,     &write_command, NULL,
+    &bench_command,
+    &completion_command,
+    &connect_command,
+    &gc_command,
+    &help_command,
+    &kinds_command,
+    &listen_command,
+    &log_command,
+    &ls_command,
+    &peek_command,
+    &read_command,
+    &recv_command,
+    &rm_command,
+    &run_command,
+    &sem_command,
+    &send_command,
+    &show_command,
+    &tour_command,
+    &trim_command,
+    &verify_command,
+    &why_command,
+    &write_command,
+    NULL,
 };
 
 const struct command *find_command(const char *name)

@@ -16,6 +16,16 @@ int parse_select(struct invocation *, int64_t *ret_select);
 
 /* The options of both commands. */
 #define OPEN_OPTIONS OPEN_TOPIC, OPEN_HISTORY, OPEN_CAPACITY, OPEN_MESSAGES
+#define OPEN_SYNC                                                                                  \
+    {.name = "sync",                                                                               \
+     .argument = "WHEN",                                                                           \
+     .kind = OPTION_TEXT,                                                                          \
+     .help = "of map: none (default), each, or milliseconds after which the medium has it"}
+#define OPEN_CURSOR                                                                                \
+    {.name = "cursor",                                                                             \
+     .argument = "NAME",                                                                           \
+     .kind = OPTION_TEXT,                                                                          \
+     .help = "of map: go on where that cursor is, and move it"}
 #define OPEN_TOPIC                                                                                 \
     {.name = "topic", .help = "open a topic; else what is there decides, and a new one is a queue"}
 #define OPEN_HISTORY                                                                               \

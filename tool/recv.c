@@ -94,6 +94,7 @@ static const struct option_row options[] = {
      .words = FORMAT_WORDS,
      .help = "text (default): payload and newline; raw: payload; hex, json: a line each"},
     OPEN_OPTIONS,
+    OPEN_CURSOR,
     {.name = "lossy", .help = "of a topic: hold no publisher back, and be told what is missed"},
     {0},
 };

@@ -161,6 +161,7 @@ static const struct option_row options[] = {
      .words = FORMAT_WORDS,
      .help = "text (default), hex, json: one message a line; raw: all of standard input is one"},
     OPEN_OPTIONS,
+    OPEN_SYNC,
     {0},
 };
 

@@ -26,6 +26,7 @@ extern "C" {
 
 typedef struct naru_channel naru_channel;
 typedef struct naru_channel_listener naru_channel_listener;
+struct naru_journal_options; /* naru/journal.h */
 
 #define NARU_TYPE_MAX INT32_MAX
 #define NARU_MESSAGE_MAX (UINT64_C(1) << 30) /* 1 GiB on pipes, FIFOs and shm: */
@@ -78,6 +79,7 @@ struct naru_queue_options {
                           * after 1 ms, rising to 10 ms; other kinds always can */
     unsigned receivers;  /* shm: 1: never more than one receiver, who then claims messages without
                           * a compare-and-swap; 0: any number; other kinds refuse it */
+    const struct naru_journal_options *journal; /* of map:, or NULL; other kinds refuse it */
 };
 
 struct naru_topic_options {
@@ -90,6 +92,7 @@ struct naru_topic_options {
     mode_t mode;
     unsigned history;    /* messages kept for late subscribers */
     int lossy;           /* this subscriber never holds a publisher back */
+    const struct naru_journal_options *journal; /* of map:, or NULL; other kinds refuse it */
 };
 
 /* naru_channel_pair - two ends of a connection in this process
@@ -179,6 +182,9 @@ NARU_API naru_channel_listener *naru_channel_listener_close(naru_channel_listene
  * each sender's; .receivers = 1 is for one receiver at a time. .max_message, like these, is the
  * creator's: later openers give 0 or the same. naru-shm(7) has the promises and the layout.
  *
+ * map: "map:/dir": a journal in segment files of .capacity bytes (16 MiB), which survives restarts;
+ * .journal has the rest, and naru-journal(7) the promises. It is never full but of the disk.
+ *
  * ret_c: owned by the caller.
  * Returns: 0. On any call: -EIDRM the shm: queue was removed meanwhile: open it again.
  * Errors: -EINVAL something else stands there (the sentence says what), or a size is above a limit
@@ -206,6 +212,9 @@ NARU_API int naru_queue_open(const char *url, int role, const struct naru_queue_
  * copies, and is told in info.missed what it did not get. A dead subscriber holds nobody back.
  * .history messages of each publisher are kept for late subscribers, also when it has gone, as far
  * as .capacity has room, until naru_remove. Options are the creator's, as of a queue.
+ *
+ * "map:/dir": the same journal as of naru_queue_open; a subscriber begins behind the last message,
+ * or as .journal says, and holds nobody back.
  *
  * ret_c: owned by the caller.
  * Returns: 0. On any call: -EIDRM the shm: topic was removed meanwhile: open it again.

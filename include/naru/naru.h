@@ -4,6 +4,7 @@
 #define NARU_NARU_H
 
 #include <naru/common.h>
+#include <naru/journal.h>
 #include <naru/kinds.h>
 #include <naru/lock.h>
 #include <naru/stream.h>

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "naru/journal.h"
 #include "naru/typed.h"
 #include "transport/common/descriptors.h"
 
@@ -119,6 +120,18 @@ static int check_role(int role)
     return 0;
 }
 
+/* Of what only map: has. */
+static int check_journal(const struct naru_transport *t, const char *url,
+                         const struct naru_journal_options *journal)
+{
+    if (!journal)
+        return 0;
+    if (strcmp(t->scheme, "map") != 0)
+        return naru__fail(-EOPNOTSUPP, "%s keeps no journal, so .journal has to be NULL; map: does",
+                          url);
+    return naru__check_options(journal, sizeof *journal, "naru_journal_options");
+}
+
 int naru_queue_open(const char *text, int role, const struct naru_queue_options *options,
                     naru_channel **ret_c)
 {
@@ -133,6 +146,8 @@ int naru_queue_open(const char *text, int role, const struct naru_queue_options 
         return r;
     options = NARU_OPTIONS(naru_queue_options, options);
     r = check_bounds(options->max_message, options->flags);
+    if (r == 0)
+        r = check_journal(transport, text, options->journal);
     if (r == 0)
         r = transport->queue_open(&url, role, options, ret_c);
     return opened(r, ret_c, options->flags);
@@ -152,6 +167,8 @@ int naru_topic_open(const char *text, int role, const struct naru_topic_options 
         return r;
     options = NARU_OPTIONS(naru_topic_options, options);
     r = naru__check_waiting(options->flags);
+    if (r == 0)
+        r = check_journal(transport, text, options->journal);
     if (r == 0)
         r = transport->topic_open(&url, role, options, ret_c);
     return opened(r, ret_c, options->flags);

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "core/kinds.h"
 #include "transport/fifo/fifo.h"
+#include "transport/map/map.h"
 #include "transport/pipe/pipe.h"
 #include "transport/posix_mq/posix_mq.h"
 #include "transport/shm/shm.h"
@@ -22,6 +23,7 @@ static const struct naru_transport *const transports[] = {
     &naru__posix_mq_transport,
     &naru__sysv_mq_transport,
     &naru__shm_transport,
+    &naru__map_transport,
     &naru__unix_transport,
     &naru__unix_packet_transport,
     &naru__unix_datagram_transport,

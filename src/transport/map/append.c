@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: MIT */
+/* append.c - the sending half of a journal: writing behind the tail under the senders' lock,
+ * rolling to a new segment, and making the medium have it.
+ *
+ * Group commit: whoever owns the flush lock syncs all that counts by then; the others sleep until
+ * `durable` has reached their message. After a flush has failed nobody knows what the medium has,
+ * and the kernel says so once alone: so `failed` stays, and every sender that wants to be synced is
+ * told, until the journal is opened again by all. */
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/text.h"
+#include "os/fd.h"
+#include "os/file.h"
+#include "os/sync.h"
+#include "transport/map/map.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static uint64_t wall_clock(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+/* ---- segments ---- */
+
+static int have_tail(struct map_journal *e, uint64_t tail)
+{
+    uint64_t number = naru__place_segment(tail);
+    if (e->out.number == number)
+        return 0;
+    naru__segment_close(&e->out);
+    int r = naru__segment_open(&e->object, number, true, &e->out);
+    return r == -ENOENT
+               ? naru__fail(-EPROTO, "%s: its segment %" PRIu64 " is gone", journal_name(e), number)
+               : r;
+}
+
+/* What nobody has to keep goes, by the creator's options: whole segments before the current one. */
+static void retain(struct map_journal *e, uint64_t current)
+{
+    const uint64_t *keep = e->object.meta.option;
+    struct naru_journal_state *s = e->state;
+    uint64_t oldest = atomic_load(&s->oldest), bytes = 0;
+    if (!keep[NARU_JOURNAL_KEEP_BYTES] && !keep[NARU_JOURNAL_KEEP_TIME] &&
+        !keep[NARU_JOURNAL_KEEP_READ])
+        return;
+    uint64_t lowest = keep[NARU_JOURNAL_KEEP_READ] ? naru__cursors_lowest(&e->object) : 0;
+    for (uint64_t n = current - 1; n >= oldest && n > 0; n--) { /* from the youngest on */
+        struct map_segment next = {.fd = NARU__NO_FD};
+        struct naru_segment_header header;
+        char name[32];
+        struct stat st;
+        naru__segment_name(name, n);
+        if (naru__os_stat_at(e->object.directory, name, &st) < 0 ||
+            naru__segment_open(&e->object, n + 1, false, &next) < 0)
+            return;
+        memcpy(&header, next.memory, sizeof header);
+        uint64_t ended = header.created, first = next.first;
+        naru__segment_close(&next);
+        bytes += (uint64_t)st.st_size;
+        bool goes =
+            (keep[NARU_JOURNAL_KEEP_BYTES] && bytes > keep[NARU_JOURNAL_KEEP_BYTES]) ||
+            (keep[NARU_JOURNAL_KEEP_TIME] && ended + keep[NARU_JOURNAL_KEEP_TIME] < wall_clock()) ||
+            (keep[NARU_JOURNAL_KEEP_READ] && lowest != UINT64_MAX && lowest >= first);
+        if (!goes)
+            continue;
+        atomic_store(&s->oldest, n + 1);
+        for (uint64_t old = n; old >= oldest && old > 0; old--) {
+            naru__segment_name(name, old);
+            (void)naru__os_unlink_at(e->object.directory, name);
+        }
+        return;
+    }
+}
+
+/* Ends the current segment and begins the next, with room for so many bytes. */
+static int roll(struct map_journal *e, uint64_t tail, uint64_t need)
+{
+    struct naru_journal_state *s = e->state;
+    struct map_segment next = {.fd = NARU__NO_FD};
+    uint64_t at = naru__place_offset(tail), number = e->out.number + 1;
+    uint64_t sequence = atomic_load(&s->committed) + 1;
+    uint64_t bytes = e->object.meta.option[NARU_JOURNAL_SEGMENT];
+    need = (NARU_SEGMENT_RECORDS_AT + need + sizeof(struct naru_record) + 4095) & ~UINT64_C(4095);
+    int r = naru__segment_make(&e->object, number, sequence, need > bytes ? need : bytes, &next);
+    if (r < 0)
+        return r;
+    /* its header reaches the medium before a message in it counts as synced: the flush syncs the
+     * whole file, and the directory */
+    atomic_store(&s->intent, naru__place(e->out.number, at + sizeof(struct naru_record)));
+    struct naru_record *mark = (void *)(e->out.memory + at);
+    *mark = (struct naru_record){.sequence = sequence, .time = wall_clock()};
+    naru__record_seal(mark, e->out.seed);
+    atomic_store(&s->tail, naru__place(number, NARU_SEGMENT_RECORDS_AT));
+    atomic_store(&s->intent, 0);
+    naru__segment_close(&e->out);
+    e->out = next;
+    retain(e, number);
+    return 0;
+}
+
+/* ---- appending ---- */
+
+static uint32_t sender_id(const struct map_journal *e)
+{
+    return (uint32_t)(e->object.generation << 8 | e->object.member);
+}
+
+/* Under the lock: so many of the messages as there is room for, at least one. */
+static int append(struct map_journal *e, const struct naru_outgoing *out, size_t n)
+{
+    struct naru_journal_state *s = e->state;
+    uint64_t tail = atomic_load_explicit(&s->tail, memory_order_relaxed);
+    int r = have_tail(e, tail);
+    if (r < 0)
+        return r;
+    uint64_t at = naru__place_offset(tail), first = naru__record_room(out[0].size);
+    const uint64_t end_mark = sizeof(struct naru_record);
+    if (at > e->out.size || e->out.size - at < first + end_mark) {
+        r = roll(e, tail, first);
+        if (r < 0)
+            return r;
+        at = NARU_SEGMENT_RECORDS_AT;
+    }
+    uint64_t end = at;
+    size_t fits = 0;
+    for (; fits < n && e->out.size - end >= naru__record_room(out[fits].size) + end_mark; fits++)
+        end += naru__record_room(out[fits].size);
+    uint64_t sequence = atomic_load_explicit(&s->committed, memory_order_relaxed);
+    uint64_t now = wall_clock();
+    atomic_store_explicit(&s->intent, naru__place(e->out.number, end), memory_order_relaxed);
+    atomic_signal_fence(memory_order_seq_cst); /* a death sees the stores in this order */
+    for (size_t i = 0; i < fits; i++) {
+        struct naru_record *record = (void *)(e->out.memory + at);
+        naru__gather(&out[i], 0, record->data, out[i].size);
+        *record = (struct naru_record){.size = (uint32_t)out[i].size,
+                                       .sequence = ++sequence,
+                                       .time = now,
+                                       .type = out[i].type,
+                                       .signature = out[i].signature,
+                                       .sender = sender_id(e)};
+        naru__record_seal(record, e->out.seed);
+        at += naru__record_room(out[i].size);
+    }
+    /* seq_cst: before the look at who sleeps; and readers acquire what was written */
+    atomic_store(&s->committed, sequence);
+    atomic_store_explicit(&s->tail, naru__place(e->out.number, end), memory_order_release);
+    atomic_store_explicit(&s->intent, 0, memory_order_release);
+    e->last = sequence;
+    return (int)fits;
+}
+
+/* ---- the medium ---- */
+
+struct flush {
+    uint64_t sequence, failures;
+};
+
+static bool is_flushed(struct map_journal *e, uint64_t arg)
+{
+    const struct flush *f = (const void *)(uintptr_t)arg;
+    return atomic_load(&e->state->durable) >= f->sequence ||
+           atomic_load(&e->state->failed) >> 16 != f->failures ||
+           atomic_load(&e->state->flush) == 0;
+}
+
+static int sync_segment(struct map_journal *e, uint64_t number)
+{
+    char name[32];
+    if (number == e->out.number)
+        return naru__os_sync_data(e->out.fd);
+    naru__segment_name(name, number);
+    int fd = naru__os_open_at(e->object.directory, name, O_RDONLY | O_NOFOLLOW);
+    if (fd == -ENOENT)
+        return 0; /* trimmed */
+    int r = fd < 0 ? fd : naru__os_sync_data(fd);
+    naru__os_close(fd);
+    return r;
+}
+
+/* Its own name is in the directory above. */
+static int sync_name(struct map_journal *e)
+{
+    int above = naru__os_open_at(e->object.directory, "..", O_RDONLY | O_DIRECTORY);
+    int r = naru__os_sync_all(e->object.file);
+    if (r == 0)
+        r = above < 0 ? above : naru__os_sync_all(above);
+    naru__os_close(above);
+    return r;
+}
+
+/* With the flush lock. */
+static int sync_all(struct map_journal *e)
+{
+    struct naru_journal_state *s = e->state;
+    uint64_t committed = atomic_load(&s->committed), from = atomic_load(&s->durable_at);
+    /* read after `committed`: what counts lies in segments up to there */
+    uint64_t to = naru__place_segment(atomic_load(&s->tail));
+    bool first = atomic_load(&s->durable) == 0;
+    int r = 0;
+    for (uint64_t n = from; n <= to && r == 0; n++)
+        r = sync_segment(e, n);
+    if (r == 0 && (to > from || first))
+        r = naru__os_sync_all(e->object.directory);
+    if (r == 0 && (first || e->new_directory))
+        r = sync_name(e);
+    if (r < 0) {
+        uint64_t failed = atomic_load(&s->failed);
+        atomic_store(&s->failed, ((failed >> 16) + 1) << 16 | (uint64_t)-r);
+        return r;
+    }
+    e->new_directory = false;
+    atomic_store(&s->durable_at, to);
+    atomic_store(&s->durable, committed);
+    return 0;
+}
+
+static int flush_failed(const struct map_journal *e)
+{
+    int code = -(int)(atomic_load(&e->state->failed) & 0xffff);
+    return naru__fail(-EIO,
+                      "%s: the medium did not take what was written (%s), so nobody knows what it "
+                      "has; what was sent before may be lost with the power. Close it everywhere, "
+                      "look at the medium, and open it again",
+                      journal_name(e), naru__errno_text(code));
+}
+
+/* Until the medium has all up to that sequence. */
+static int flush_to(struct map_journal *e, uint64_t sequence, int64_t deadline)
+{
+    struct naru_journal_state *s = e->state;
+    struct naru_wait w = naru__wait_begin(&e->channel.handle, NARU_OUT, deadline);
+    struct flush f = {sequence, 0};
+    for (;;) {
+        uint32_t owner = 0;
+        if (atomic_load(&s->failed) >> 16 != f.failures)
+            return flush_failed(e);
+        if (atomic_load(&s->durable) >= sequence)
+            return 0;
+        int r = naru__journal_check(e);
+        if (r < 0)
+            return r;
+        if (atomic_compare_exchange_strong(&s->flush, &owner, e->object.member + 1)) {
+            r = atomic_load(&s->durable) >= sequence ? 0 : sync_all(e);
+            atomic_exchange(&s->flush, 0);
+            naru__journal_wake(&e->object, NARU_SLEEP_DURABLE, true);
+            if (r < 0)
+                return flush_failed(e);
+            continue;
+        }
+        r = naru__journal_wait(e, &w, NARU_SLEEP_DURABLE, is_flushed, (uint64_t)(uintptr_t)&f);
+        if (r == -ETIMEDOUT || r == -EAGAIN)
+            return naru__fail(r,
+                              "%s: it was sent, and whether the medium has it is not known yet: "
+                              "the time given passed",
+                              journal_name(e));
+        if (r < 0)
+            return r;
+    }
+}
+
+int naru__journal_pay(struct map_journal *e, int64_t deadline)
+{
+    e->due = 0;
+    return flush_to(e, e->last, deadline);
+}
+
+int naru__journal_sync(naru_channel *channel, int64_t deadline)
+{
+    struct map_journal *e = journal_of(channel);
+    e->due = 0;
+    return flush_to(e, atomic_load(&e->state->committed), deadline);
+}
+
+/* Have all who receive, and every cursor with a name, passed that? */
+static bool all_passed(const struct map_journal *e, uint64_t sequence)
+{
+    uint64_t lowest = naru__cursors_lowest(&e->object);
+    uint32_t n = naru__object_members(&e->object);
+    if (lowest == UINT64_MAX && !e->topic)
+        return false; /* a queue's messages wait for the first to come */
+    for (uint32_t i = 0; i < n; i++) {
+        const struct naru_object_member *m = &e->object.members[i];
+        /* acquire: pairs with the release in advance() */
+        uint64_t base = atomic_load_explicit(&m->kind[MAP_TOLD_BASE], memory_order_acquire);
+        if (naru__member_role(atomic_load(&m->who)) & MAP_RECV && base && base < lowest &&
+            !naru__object_died(&e->object, i))
+            lowest = base;
+    }
+    return lowest > sequence;
+}
+
+int naru__journal_flush(naru_channel *channel, int64_t deadline)
+{
+    struct map_journal *e = journal_of(channel);
+    struct naru_wait w = naru__wait_begin(&channel->handle, NARU_OUT, deadline);
+    uint64_t sequence = atomic_load(&e->state->committed);
+    while (!all_passed(e, sequence)) {
+        int r = naru__journal_check(e);
+        if (r == 0)
+            r = naru__wait_tick(&w);
+        if (r == -ETIMEDOUT || r == -EAGAIN)
+            return naru__fail(r, "%s: not every receiver is done with what was sent",
+                              journal_name(e));
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* What the option asks for, after something was sent. A failure here is told: the messages count,
+ * and whether they survive the loss of power is what is not known. */
+static int keep_promise(struct map_journal *e, int64_t deadline)
+{
+    if (e->sync == 0)
+        return 0;
+    if (e->sync == NARU_SYNC_EACH)
+        return flush_to(e, e->last, deadline);
+    if (!e->due)
+        e->due = naru__now() + e->sync;
+    return 0;
+}
+
+/* ---- sending ---- */
+
+static ssize_t send_some(struct map_journal *e, const struct naru_outgoing *out, size_t n,
+                         int64_t deadline)
+{
+    struct naru_wait w = naru__wait_begin(&e->channel.handle, NARU_OUT, deadline);
+    if (e->due && naru__now() >= e->due) {
+        int r = naru__journal_pay(e, deadline);
+        if (r < 0)
+            return r;
+    }
+    if (e->sync && atomic_load(&e->state->failed))
+        return flush_failed(e);
+    int r = naru__journal_check(e);
+    if (r == 0)
+        r = naru__journal_lock(e, &e->state->append, NARU_SLEEP_APPEND, &w);
+    if (r < 0)
+        return r;
+    int sent = append(e, out, n);
+    naru__journal_unlock(e, &e->state->append, NARU_SLEEP_APPEND);
+    naru__wait_done(&w);
+    if (sent < 0)
+        return sent;
+    naru__journal_wake(&e->object, NARU_SLEEP_MESSAGE, true);
+    for (int i = 0; i < sent; i++)
+        naru__count(&e->channel.handle.counts.bytes_sent, out[i].size);
+    naru__count(&e->channel.handle.counts.sent, (uint64_t)sent);
+    return sent;
+}
+
+int naru__journal_send(naru_channel *channel, const struct naru_outgoing *out, int64_t deadline)
+{
+    struct map_journal *e = journal_of(channel);
+    ssize_t r = send_some(e, out, 1, deadline);
+    return r < 0 ? (int)r : keep_promise(e, deadline);
+}
+
+ssize_t naru__journal_send_many(naru_channel *channel, const struct naru_message *messages,
+                                size_t n, int64_t deadline)
+{
+    enum { AT_ONCE = 64 };
+    struct map_journal *e = journal_of(channel);
+    struct naru_outgoing out[AT_ONCE];
+    struct iovec piece[AT_ONCE];
+    size_t done = 0;
+    while (done < n) {
+        size_t k = n - done < AT_ONCE ? n - done : AT_ONCE;
+        for (size_t i = 0; i < k; i++) {
+            const struct naru_message *m = &messages[done + i];
+            piece[i] = (struct iovec){m->data, m->size};
+            out[i] = (struct naru_outgoing){
+                .type = m->info.type, .vector = &piece[i], .n = 1, .size = m->size};
+        }
+        ssize_t r = send_some(e, out, k, deadline);
+        if (r < 0)
+            return done ? (ssize_t)done : r;
+        done += (size_t)r;
+    }
+    int r = keep_promise(e, deadline);
+    return r < 0 ? r : (ssize_t)done;
+}
+
+/* ---- trimming ---- */
+
+int naru__journal_trim(naru_channel *channel, uint64_t before, uint64_t *ret_bytes)
+{
+    struct map_journal *e = journal_of(channel);
+    struct naru_wait w = naru__wait_begin(&channel->handle, NARU_OUT, NARU__NEVER);
+    struct map_segment next = {.fd = NARU__NO_FD};
+    uint64_t first, last, bytes = 0;
+    int r = naru__journal_lock(e, &e->state->append, NARU_SLEEP_APPEND, &w);
+    if (r < 0)
+        return r;
+    r = naru__segment_range(e->object.directory, &first, &last);
+    for (uint64_t n = first; r == 0 && n < last; n++) {
+        char name[32];
+        struct stat st;
+        r = naru__segment_open(&e->object, n + 1, false, &next);
+        if (r < 0 || next.first > before)
+            break;
+        naru__segment_close(&next);
+        naru__segment_name(name, n);
+        atomic_store(&e->state->oldest, n + 1);
+        if (naru__os_stat_at(e->object.directory, name, &st) == 0)
+            bytes += (uint64_t)st.st_size;
+        r = naru__os_unlink_at(e->object.directory, name);
+        if (r < 0)
+            naru__fail(r, "%s: removing %s failed: %s", journal_name(e), name, naru__errno_text(r));
+    }
+    naru__segment_close(&next);
+    naru__journal_unlock(e, &e->state->append, NARU_SLEEP_APPEND);
+    if (r == -ENOENT)
+        r = 0; /* of a segment in the middle: somebody else trims too */
+    if (r == 0)
+        *ret_bytes = bytes;
+    return r;
+}

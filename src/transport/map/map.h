@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/* map.h - `map:` as queue and topic: a journal. open.c takes part in it, waits, wakes, repairs
+ * after the dead and recovers after a restart; append.c and read.c are the two halves; segment.c
+ * has the files. The memory and the files are described in shm/journal.h. */
+#ifndef NARU_TRANSPORT_MAP_MAP_H
+#define NARU_TRANSPORT_MAP_MAP_H
+
+#include "core/transport.h"
+#include "naru/journal.h"
+#include "object/object.h"
+#include "shm/journal.h"
+
+extern const struct naru_transport naru__map_transport;
+
+/* A segment that is mapped. */
+struct map_segment {
+    uint64_t number; /* 0: none */
+    uint8_t *memory;
+    uint64_t size, first;
+    uint32_t seed;
+    int fd;         /* of the sender's, else NARU__NO_FD */
+    unsigned users; /* messages in it that are taken in place */
+    uint64_t used;  /* when, in takes */
+};
+
+struct map_taken {
+    uint64_t sequence; /* 0: free */
+    unsigned segment;  /* place in the cache */
+};
+
+enum { MAP_SEGMENTS = 16 };
+
+/* The roles of members. */
+enum { MAP_RECV = 1, MAP_SEND = 2, MAP_OPENING = 4 };
+
+/* naru_object_member.kind: where a subscriber without a cursor's name is; 0: it has one. */
+enum { MAP_TOLD_BASE };
+
+struct map_journal {
+    struct naru_channel channel;
+    struct naru_object object;
+    struct naru_journal_state *state;
+    bool topic, joined;
+    int doorbell, deaths;
+
+    /* the sending thread's */
+    struct map_segment out;
+    int64_t sync;       /* as the option */
+    int64_t due;        /* what was sent has to be synced then; 0: nothing is owed */
+    uint64_t last;      /* the last sequence that this one sent */
+    uint64_t failures;  /* flushes that had failed when it opened */
+    bool new_directory; /* made by this call: its own name is not on the medium yet */
+
+    /* the receiving thread's */
+    struct naru_cursor_file *cursor;
+    bool own_cursor; /* it has no name */
+    bool skip;
+    char cursor_name[72];
+    struct map_segment in[MAP_SEGMENTS];
+    struct map_taken *taken; /* channel.max_taken */
+    unsigned taken_at;
+    uint64_t takes, missed;
+    uint64_t hint_next, hint_place; /* where the record `next` is, if that is still it */
+    struct {
+        uint64_t committed, returned, base;
+        bool full;
+    } seen; /* by the last fruitless look */
+};
+
+static inline struct map_journal *journal_of(naru_channel *channel)
+{
+    return (struct map_journal *)channel;
+}
+static inline const char *journal_name(const struct map_journal *e)
+{
+    return e->channel.handle.name;
+}
+
+/* ---- segment.c ---- */
+
+/* Maps a segment of the journal in that directory. -ENOENT without a sentence. */
+int naru__segment_open(const struct naru_object *, uint64_t number, bool writable,
+                       struct map_segment *ret_segment);
+/* Makes one anew, whatever a maker who died at it has left. */
+int naru__segment_make(const struct naru_object *, uint64_t number, uint64_t first, uint64_t bytes,
+                       struct map_segment *ret_segment);
+void naru__segment_close(struct map_segment *);
+void naru__segment_name(char name[32], uint64_t number);
+/* The numbers of the first and the last that are there; -ENOENT without a sentence. */
+int naru__segment_range(int directory, uint64_t *ret_first, uint64_t *ret_last);
+/* Where the record with that sequence is, or the next one will be; what is older than the oldest:
+ * there. *ret_sequence: of what is there. */
+int naru__journal_find(const struct naru_object *, uint64_t sequence, uint64_t *ret_place,
+                       uint64_t *ret_sequence);
+/* ... the first record that is not older than that. */
+int naru__journal_find_time(const struct naru_object *, int64_t since, uint64_t *ret_place,
+                            uint64_t *ret_sequence);
+
+/* ---- verify.c ---- */
+
+int naru__journal_verify(const struct naru_object *, struct naru_journal_report *,
+                         int (*progress)(void *arg, uint64_t done, uint64_t all), void *arg);
+
+/* ---- open.c ---- */
+
+int naru__journal_lock(struct map_journal *, naru_journal_lock *, enum naru_journal_sleep,
+                       struct naru_wait *);
+void naru__journal_unlock(struct map_journal *, naru_journal_lock *, enum naru_journal_sleep);
+void naru__journal_wake(const struct naru_object *, enum naru_journal_sleep, bool all);
+/* One step of a wait, after a fruitless look. ready: is there something to do? */
+int naru__journal_wait(struct map_journal *, struct naru_wait *, enum naru_journal_sleep,
+                       bool (*ready)(struct map_journal *, uint64_t), uint64_t arg);
+static inline int naru__journal_check(const struct map_journal *e)
+{
+    return naru__object_removed(&e->object) ? naru__object_removed_fail(&e->object) : 0;
+}
+
+/* ---- append.c ---- */
+
+int naru__journal_send(naru_channel *, const struct naru_outgoing *, int64_t deadline);
+ssize_t naru__journal_send_many(naru_channel *, const struct naru_message *, size_t n,
+                                int64_t deadline);
+int naru__journal_flush(naru_channel *, int64_t deadline);
+int naru__journal_sync(naru_channel *, int64_t deadline);
+/* What .sync owes by now. */
+int naru__journal_pay(struct map_journal *, int64_t deadline);
+
+/* Whole segments before that sequence go. */
+int naru__journal_trim(naru_channel *, uint64_t before, uint64_t *ret_bytes);
+
+/* ---- read.c ---- */
+
+int naru__cursor_open(struct map_journal *, const struct naru_journal_options *);
+void naru__cursor_close(struct map_journal *, bool owner);
+/* After member m of the journal in that directory died, of all cursors. */
+int naru__cursors_clean(const struct naru_object *, uint32_t member);
+/* After a restart: what the entries said counts no more. last: the last sequence that is there. */
+int naru__cursors_recover(const struct naru_object *, uint64_t last);
+/* The lowest sequence that a named cursor has not passed; UINT64_MAX: there is none. */
+uint64_t naru__cursors_lowest(const struct naru_object *);
+int naru__journal_take(naru_channel *, int64_t select, int64_t deadline, struct naru_message *);
+ssize_t naru__journal_recv(naru_channel *, int64_t select, void *buf, size_t cap,
+                           struct naru_info *ret_info, int64_t deadline);
+size_t naru__journal_take_ready(naru_channel *, int64_t select, struct naru_message *, size_t n);
+void naru__journal_release(naru_channel *, struct naru_message *, size_t n);
+void naru__journal_give_back(naru_channel *, struct naru_message *, size_t n);
+bool naru__journal_come(struct map_journal *);
+
+#endif

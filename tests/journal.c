@@ -1,0 +1,540 @@
+/* SPDX-License-Identifier: MIT */
+/* journal.c - durable queues and topics: what a restart, a death, a truncated or damaged file
+ * leave. What the loss of power leaves is power.c's. */
+#include "harness.h"
+
+#include "base/crc32c.h"
+#include "transport/map/map.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SOON (1500 * NARU_MS)
+enum { SEGMENT = 64 << 10 };
+
+static char elsewhere[64]; /* memory, where syncing takes no time; "": the case's own directory */
+
+static const char *here(void)
+{
+    static char url[96];
+    if (!*elsewhere)
+        return test_url("map:%s/j");
+    snprintf(url, sizeof url, "map:%s/j", elsewhere);
+    return url;
+}
+
+static naru_channel *queue(int role, const char *cursor, int64_t sync)
+{
+    struct naru_journal_options j = {.size = sizeof j, .cursor = cursor, .sync = sync};
+    struct naru_queue_options o = {.size = sizeof o, .capacity = SEGMENT, .journal = &j};
+    naru_channel *c;
+    expect_ok(naru_queue_open(here(), role, &o, &c));
+    return c;
+}
+
+static naru_channel *topic(const struct naru_journal_options *j)
+{
+    struct naru_topic_options o = {.size = sizeof o, .journal = j};
+    naru_channel *c;
+    expect_ok(naru_topic_open(here(), NARU_RECV, &o, &c));
+    return c;
+}
+
+static void send_n(naru_channel *c, uint64_t from, uint64_t n, size_t size)
+{
+    char buf[4096];
+    memset(buf, 'x', sizeof buf);
+    for (uint64_t i = from; i < from + n; i++) {
+        memcpy(buf, &i, sizeof i);
+        expect_ok(naru_channel_send(c, (uint32_t)(1 + i % 5), buf, size, SOON));
+    }
+}
+
+static uint64_t recv_1(naru_channel *c, struct naru_info *info)
+{
+    char buf[4096];
+    uint64_t got;
+    expect_ok(naru_channel_recv(c, 0, buf, sizeof buf, info, SOON));
+    memcpy(&got, buf, sizeof got);
+    return got;
+}
+
+static struct naru_journal_report verify(int expected)
+{
+    struct naru_journal_report r = {.size = sizeof r};
+    expect_code(expected, naru_journal_verify(here(), &r, NULL, NULL));
+    return r;
+}
+
+/* RFC 3720, B.4; and both ways of computing it agree at every length and place. */
+static void check_sums(void)
+{
+    uint8_t bytes[300];
+    memset(bytes, 0, 32);
+    expect(naru__crc32c(0, bytes, 32) == 0x8a9136aa);
+    memset(bytes, 0xff, 32);
+    expect(naru__crc32c(0, bytes, 32) == 0x62a8ab43);
+    for (int i = 0; i < 32; i++)
+        bytes[i] = (uint8_t)i;
+    expect(naru__crc32c(0, bytes, 32) == 0x46dd794e);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)(i * 37 + 11);
+    for (size_t at = 0; at < 9; at++)
+        for (size_t n = 0; n + at <= sizeof bytes; n++) {
+            expect(naru__crc32c(5, bytes + at, n) == naru__crc32c_table(5, bytes + at, n));
+            expect(naru__crc32c(naru__crc32c(0, bytes, at), bytes + at, n) ==
+                   naru__crc32c(0, bytes, at + n));
+        }
+}
+
+static void restart(void)
+{
+    struct naru_info info;
+    naru_channel *c = queue(NARU_SEND | NARU_RECV, NULL, 0);
+    send_n(c, 0, 5000, 100); /* ten segments */
+    for (uint64_t i = 0; i < 2000; i++)
+        expect(recv_1(c, &info) == i && info.sequence == i + 1 && !info.flags);
+    naru_channel_close(c);
+    c = queue(NARU_SEND | NARU_RECV, NULL, 0);
+    send_n(c, 5000, 10, 100);
+    for (uint64_t i = 2000; i < 5010; i++)
+        expect(recv_1(c, &info) == i && info.sequence == i + 1 && !info.flags);
+    expect_code(-EAGAIN, naru_channel_recv(c, 0, NULL, 0, NULL, NARU_NOWAIT));
+    naru_channel_close(c);
+    struct naru_journal_report r = verify(0);
+    expect(r.records == 5010 && r.first == 1 && r.last == 5010 && r.torn == 0 && r.segments > 8);
+    expect_ok(naru_remove(here()));
+}
+
+static void cursors(void)
+{
+    struct naru_info info;
+    naru_channel *c = queue(NARU_SEND, NULL, 0);
+    send_n(c, 0, 100, 8);
+    struct naru_journal_options a = {.size = sizeof a, .cursor = "a", .from = NARU_FROM_OLDEST};
+    struct naru_journal_options from = {.size = sizeof from, .from = 51};
+    struct naru_journal_options live = {.size = sizeof live};
+    naru_channel *ca = topic(&a), *cf = topic(&from), *cl = topic(&live);
+    for (uint64_t i = 0; i < 30; i++)
+        expect(recv_1(ca, &info) == i);
+    expect(recv_1(cf, &info) == 50 && info.time != 0);
+    struct naru_journal_options since = {.size = sizeof since, .since = (int64_t)info.time};
+    naru_channel *cs = topic(&since);
+    recv_1(cs, &info);
+    expect(info.time >= (uint64_t)since.since);
+    expect_code(-EAGAIN, naru_channel_recv(cl, 0, NULL, 0, NULL, NARU_NOWAIT));
+    send_n(c, 100, 1, 8);
+    expect(recv_1(cl, &info) == 100);
+    struct naru_topic_options o = {.size = sizeof o, .journal = &a};
+    naru_channel *second;
+    expect_code(-EBUSY, naru_topic_open(here(), NARU_RECV, &o, &second));
+    expect_says("cursor a");
+    naru_channel_close(ca);
+    ca = topic(&a);
+    expect(recv_1(ca, &info) == 30); /* where it was */
+    naru_channel_close(ca);
+    naru_channel_close(cf);
+    naru_channel_close(cl);
+    naru_channel_close(cs);
+    naru_channel_close(c);
+    expect_ok(naru_remove(here()));
+}
+
+static void die_holding(void *unused)
+{
+    (void)unused;
+    naru_channel *c = queue(NARU_RECV, "group", 0);
+    struct naru_message m[3];
+    expect_code(3, naru_channel_take_many(c, 0, m, 3, SOON));
+    expect_ok(naru_channel_release(c, &m[1], 1));
+    kill(getpid(), SIGKILL);
+}
+
+/* What a dead receiver had taken comes back, marked, in its place; what it had released does not.
+ */
+static void redelivery(void)
+{
+    struct naru_info info;
+    naru_channel *c = queue(NARU_SEND | NARU_RECV, "group", 0);
+    send_n(c, 0, 5, 8);
+    pid_t pid = fork();
+    if (pid == 0)
+        die_holding(NULL);
+    waitpid(pid, NULL, 0);
+    expect_code(-ETIMEDOUT, naru_channel_recv(c, 9, NULL, 0, &info, 200 * NARU_MS)); /* it looks */
+    expect(recv_1(c, &info) == 0 && info.flags == NARU_REDELIVERED);
+    expect(recv_1(c, &info) == 2 && info.flags == NARU_REDELIVERED);
+    expect(recv_1(c, &info) == 3 && info.flags == 0);
+    struct naru_message m;
+    expect_ok(naru_channel_take(c, 0, SOON, &m));
+    expect_ok(naru_channel_return(c, &m, 1));
+    expect(recv_1(c, &info) == 4 && info.flags == NARU_REDELIVERED);
+    naru_channel_close(c);
+    expect_ok(naru_remove(here()));
+}
+
+static void selecting(void)
+{
+    struct naru_info info;
+    char buf[8];
+    naru_channel *c = queue(NARU_SEND | NARU_RECV, NULL, 0);
+    send_n(c, 0, 20, 8); /* types 1 2 3 4 5 1 2 ... */
+    expect_code(8, naru_channel_recv(c, 3, buf, 8, &info, SOON));
+    expect(info.sequence == 3);
+    expect_code(8, naru_channel_recv(c, -2, buf, 8, &info, SOON));
+    expect(info.sequence == 1);
+    expect_code(8, naru_channel_recv(c, NARU_EXCEPT(2), buf, 8, &info, SOON));
+    expect(info.sequence == 4);
+    expect_code(8, naru_channel_recv(c, 0, buf, 8, &info, SOON));
+    expect(info.sequence == 2 && info.flags == 0);
+    expect_code(-ETIMEDOUT, naru_channel_recv(c, 9, buf, 8, &info, 20 * NARU_MS));
+    naru_channel_close(c);
+    expect_ok(naru_remove(here()));
+}
+
+static void trimming(void)
+{
+    struct naru_info info;
+    uint64_t bytes = 0;
+    naru_channel *c = queue(NARU_SEND | NARU_RECV, NULL, 0);
+    send_n(c, 0, 3000, 100);
+    expect(recv_1(c, &info) == 0);
+    expect_ok(naru_journal_trim(here(), 2000, &bytes));
+    expect(bytes >= 3 * SEGMENT);
+    naru_channel_close(c); /* what it has mapped it could read on */
+    c = queue(NARU_SEND | NARU_RECV, NULL, 0);
+    uint64_t next = recv_1(c, &info);
+    expect(next > 1 && next <= 1999 && info.missed == next - 1 && info.sequence == next + 1);
+    expect(verify(0).first == next + 1);
+    naru_channel_close(c);
+    expect_ok(naru_remove(here()));
+    struct naru_journal_options j = {.size = sizeof j, .keep_bytes = 2 * SEGMENT};
+    struct naru_queue_options o = {.size = sizeof o, .capacity = SEGMENT, .journal = &j};
+    expect_ok(naru_queue_open(here(), NARU_SEND, &o, &c));
+    send_n(c, 0, 5000, 100);
+    expect(verify(0).segments <= 3);
+    naru_channel_close(c);
+    expect_ok(naru_remove(here()));
+    j = (struct naru_journal_options){.size = sizeof j, .keep_unread = 1};
+    expect_ok(naru_queue_open(here(), NARU_SEND | NARU_RECV, &o, &c));
+    send_n(c, 0, 2000, 100);
+    expect(verify(0).first == 1);
+    for (uint64_t i = 0; i < 2000; i++)
+        expect(recv_1(c, &info) == i);
+    send_n(c, 2000, 600, 100);
+    expect(verify(0).first > 1000);
+    naru_channel_close(c);
+    expect_ok(naru_remove(here()));
+}
+
+/* Every N ms: by the next call, or when the descriptor has fired; an idle sender owes it. */
+static void interval(void)
+{
+    naru_channel *c = queue(NARU_SEND, NULL, 20 * NARU_MS);
+    const struct naru_journal_state *s = journal_of(c)->state;
+    send_n(c, 0, 1, 8);
+    usleep(40000);
+    expect(atomic_load(&s->durable) == 0); /* nobody has called */
+    send_n(c, 1, 1, 8);
+    expect(atomic_load(&s->durable) == 1); /* it was due */
+    int fd = naru_fd(c);
+    expect_ok(fd);
+    struct pollfd p = {fd, POLLIN, 0};
+    expect_code(1, poll(&p, 1, 2000));
+    expect_ok(naru_journal_sync(c, SOON));
+    expect(atomic_load(&s->durable) == 2);
+    naru_channel_close(c);
+    c = queue(NARU_SEND, NULL, NARU_SYNC_EACH);
+    send_n(c, 2, 1, 8);
+    expect(atomic_load(&journal_of(c)->state->durable) == 3);
+    naru_channel_close(c);
+    expect_ok(naru_remove(here()));
+}
+
+/* ---- damage, in a copy of the segment ---- */
+
+static char path[256];
+
+static uint8_t *load(size_t *ret_n)
+{
+    struct stat st;
+    snprintf(path, sizeof path, "%s/j/segment-0000000001", *elsewhere ? elsewhere : test_directory);
+    int fd = open(path, O_RDWR);
+    expect(fd >= 0 && fstat(fd, &st) == 0);
+    uint8_t *memory = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    expect(memory != MAP_FAILED);
+    close(fd);
+    *ret_n = (size_t)st.st_size;
+    return memory;
+}
+
+/* The memory that says what counts is of another world, as after a restart. */
+static void another_world(uint64_t durable)
+{
+    struct naru_url url;
+    struct naru_object o;
+    const struct naru_object_want want = {
+        .what = NARU_OBJECT_JOURNAL, .signature = NARU_JOURNAL_VERSION, .flags = NARU_EXISTING};
+    expect_ok(naru__url_parse(here(), &url));
+    expect_ok(naru__object_open(&url, &want, &o));
+    struct naru_journal_state *s = (void *)o.state->kind;
+    atomic_store(&s->world, 1);
+    atomic_store(&s->committed, 12345); /* as if it were older, or newer */
+    atomic_store(&s->durable, durable);
+    naru__object_close(&o);
+}
+
+/* A journal cut at every length: what is whole before the cut is there, and nothing else. */
+static void torn(void)
+{
+    enum { N = 100 };
+    size_t n, ends[N + 1];
+    snprintf(elsewhere, sizeof elsewhere, "/dev/shm/naru-test-XXXXXX");
+    expect(mkdtemp(elsewhere));
+    naru_channel *c = queue(NARU_SEND, NULL, 0);
+    for (uint64_t i = 0; i < N; i++)
+        send_n(c, i, 1, 16 + (size_t)(i * 7 % 90));
+    naru_channel_close(c);
+    uint8_t *memory = load(&n), *copy = malloc(n);
+    memcpy(copy, memory, n);
+    size_t at = NARU_SEGMENT_RECORDS_AT;
+    for (uint64_t i = 0; i < N; i++) {
+        ends[i] = at;
+        at += (size_t)naru__record_room(16 + (size_t)(i * 7 % 90));
+    }
+    ends[N] = at;
+    for (size_t cut = NARU_SEGMENT_RECORDS_AT; cut <= at; cut++) {
+        uint64_t whole = 0;
+        struct naru_info info;
+        memcpy(memory, copy, n);
+        memset(memory + cut, 0, n - cut);
+        /* behind the payload there is padding alone, of zeroes */
+        while (whole < N && ends[whole] + sizeof(struct naru_record) + 16 + whole * 7 % 90 <= cut)
+            whole++;
+        another_world(0);
+        struct naru_journal_options j = {.size = sizeof j, .from = NARU_FROM_OLDEST};
+        c = topic(&j);
+        for (uint64_t i = 0; i < whole; i++)
+            expect(recv_1(c, &info) == i);
+        expect_code(-EAGAIN, naru_channel_recv(c, 0, NULL, 0, NULL, NARU_NOWAIT));
+        naru_channel_close(c);
+        if (cut % 50 == 0) { /* and it goes on behind them */
+            c = queue(NARU_SEND, NULL, 0);
+            send_n(c, 1000, 1, 8);
+            naru_channel_close(c);
+            expect(verify(0).last == whole + 1);
+        }
+    }
+    free(copy);
+    munmap(memory, n);
+    expect_ok(naru_remove(here()));
+    expect(rmdir(elsewhere) == 0);
+}
+
+/* Bits flipped: each is detected, located, and the rest is readable. */
+static void flipped(void)
+{
+    enum { N = 400 };
+    const char *rounds = getenv("FLIP_ROUNDS");
+    unsigned long count = rounds ? strtoul(rounds, NULL, 10) : 20000;
+    size_t n;
+    uint64_t z = 1;
+    naru_channel *c = queue(NARU_SEND, NULL, 0);
+    send_n(c, 0, N, 100);
+    naru_channel_close(c);
+    uint8_t *memory = load(&n);
+    size_t room = (size_t)naru__record_room(100);
+    for (unsigned long i = 0; i < count; i++) {
+        z = z * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        size_t at = NARU_SEGMENT_RECORDS_AT + (size_t)(z >> 20) % (N * room);
+        size_t record = (at - NARU_SEGMENT_RECORDS_AT) / room;
+        size_t in = (at - NARU_SEGMENT_RECORDS_AT) % room;
+        uint8_t bit = (uint8_t)(1u << (z >> 60 & 7));
+        memory[at] ^= bit;
+        if (in < sizeof(struct naru_record) + 100) { /* else it is padding, and harms nothing */
+            struct naru_journal_report r = verify(1);
+            expect(r.damaged == 1 && r.bad_segment == 1 && r.bad_sequence == record + 1);
+            expect(r.bad_offset == NARU_SEGMENT_RECORDS_AT + record * room);
+            expect(r.records == N - 1 && r.readable == N - 1 - record);
+        } else {
+            verify(0);
+        }
+        if (i % 1000 == 0) { /* a reader is told, and goes on if it asked for that */
+            struct naru_info info;
+            struct naru_journal_options j = {.size = sizeof j, .from = NARU_FROM_OLDEST};
+            uint64_t missed = 0, got = 0;
+            int r;
+            char buf[128];
+            c = topic(&j);
+            while ((r = (int)naru_channel_recv(c, 0, buf, sizeof buf, &info, NARU_NOWAIT)) >= 0)
+                got++;
+            if (in < sizeof(struct naru_record) + 100)
+                expect(r == -EPROTO && got == record);
+            else
+                expect(r == -EAGAIN && got == N);
+            naru_channel_close(c);
+            j.skip = 1;
+            c = topic(&j);
+            for (got = 0; naru_channel_recv(c, 0, buf, sizeof buf, &info, NARU_NOWAIT) >= 0; got++)
+                missed += info.missed;
+            expect(got + missed == N || (record == N - 1 && got == N - 1));
+            naru_channel_close(c);
+        }
+        memory[at] ^= bit;
+    }
+    munmap(memory, n);
+    expect_ok(naru_remove(here()));
+}
+
+/* ---- killed at random ---- */
+
+enum { SENDERS = 3, RECEIVERS = 3, EACH = 20000 };
+
+static struct {
+    _Atomic uint64_t sent[SENDERS]; /* acknowledged */
+    _Atomic uint32_t seen[SENDERS][EACH + 1];
+    _Atomic uint32_t wrong;
+} * shared;
+
+static void sender(uint64_t me)
+{
+    naru_channel *c = queue(NARU_SEND, NULL, 0);
+    for (;;) {
+        uint64_t next = atomic_load(&shared->sent[me]) + 1;
+        if (next > EACH)
+            break;
+        uint64_t m[2] = {me, next};
+        if (naru_channel_send(c, 1, m, sizeof m, 5 * NARU_S) < 0)
+            abort();
+        atomic_store(&shared->sent[me], next);
+    }
+    naru_channel_close(c);
+}
+
+static void receiver(void)
+{
+    naru_channel *c = queue(NARU_RECV, NULL, 0);
+    uint64_t last[SENDERS] = {0};
+    struct naru_message m;
+    for (;;) {
+        int r = naru_channel_take(c, 0, 500 * NARU_MS, &m);
+        if (r == -ETIMEDOUT)
+            break;
+        if (r < 0)
+            abort();
+        uint64_t x[2];
+        memcpy(x, m.data, sizeof x);
+        bool again = m.info.flags & NARU_REDELIVERED;
+        if (m.size != sizeof x || x[0] >= SENDERS || x[1] > EACH ||
+            (!again && x[1] < last[x[0]])) /* a killed sender sends its last again */
+            atomic_store(&shared->wrong, 1);
+        if (!again)
+            last[x[0]] = x[1];
+        atomic_fetch_add(&shared->seen[x[0]][x[1]], 1);
+        if (naru_channel_release(c, &m, 1) < 0)
+            abort();
+    }
+    naru_channel_close(c);
+}
+
+static pid_t start(int i)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (i < SENDERS)
+            sender((uint64_t)i);
+        else
+            receiver();
+        _exit(0);
+    }
+    return pid;
+}
+
+static void killed(void)
+{
+    pid_t pid[SENDERS + RECEIVERS];
+    int kills = 0, left = SENDERS + RECEIVERS;
+    uint64_t z = (uint64_t)getpid();
+    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    expect(shared != MAP_FAILED);
+    naru_channel *c = queue(NARU_SEND | NARU_RECV, NULL, 0); /* the cursor is there */
+    naru_channel_close(c);
+    for (int i = 0; i < SENDERS + RECEIVERS; i++)
+        pid[i] = start(i);
+    while (left > 0) {
+        z = z * UINT64_C(6364136223846793005) + 1;
+        usleep((unsigned)(z >> 40) % 5000);
+        int i = (int)((z >> 33) % (SENDERS + RECEIVERS)), status;
+        if (pid[i] <= 0)
+            continue;
+        if (kills < 300 && kill(pid[i], SIGKILL) == 0)
+            kills++;
+        else if (waitpid(pid[i], &status, WNOHANG) == 0)
+            continue;
+        else {
+            expect(status == 0);
+            pid[i] = 0;
+            left--;
+            continue;
+        }
+        waitpid(pid[i], &status, 0);
+        expect(status == 0 || WTERMSIG(status) == SIGKILL);
+        pid[i] = start(i);
+    }
+    receiver(); /* what the last ones left */
+    expect(!atomic_load(&shared->wrong));
+    for (int s = 0; s < SENDERS; s++)
+        for (int i = 1; i <= EACH; i++)
+            if (!atomic_load(&shared->seen[s][i]))
+                test_failed(__FILE__, __LINE__, "sender %d's message %d was lost", s, i);
+    printf("# %d killed\n", kills);
+    verify(0);
+    munmap(shared, sizeof *shared);
+    expect_ok(naru_remove(here()));
+}
+
+static void refusals(void)
+{
+    struct naru_journal_options j = {.size = sizeof j};
+    struct naru_queue_options o = {.size = sizeof o, .journal = &j};
+    naru_channel *c;
+    expect_code(-EOPNOTSUPP, naru_queue_open(test_url("shm:%s/q"), NARU_SEND, &o, &c));
+    expect_says(".journal");
+    j.size = 1;
+    expect_code(-EINVAL, naru_queue_open(here(), NARU_SEND, &o, &c));
+    j.size = sizeof j;
+    expect_code(-EINVAL, naru_queue_open("map:relative", NARU_SEND, &o, &c));
+    o.capacity = 5;
+    expect_code(-EINVAL, naru_queue_open(here(), NARU_SEND, &o, &c));
+    o.capacity = 0;
+    j.cursor = "a/b";
+    expect_code(-EINVAL, naru_queue_open(here(), NARU_RECV, &o, &c));
+    expect_says("a/b");
+    expect_ok(naru_remove(here()));
+    expect_code(-ENOENT, naru_journal_trim(here(), 1, NULL));
+    struct naru_journal_report r = {.size = sizeof r};
+    expect_code(-ENOENT, naru_journal_verify(here(), &r, NULL, NULL));
+    expect_code(-EINVAL, naru_journal_verify("shm:x", &r, NULL, NULL));
+}
+
+int main(int argc, char **argv)
+{
+    static const struct test_case cases[] = {
+        {"check sums", check_sums},    {"restart", restart},
+        {"cursors", cursors},          {"redelivery", redelivery},
+        {"selecting", selecting},      {"trimming and retention", trimming},
+        {"sync every N ms", interval}, {"torn at every length", torn},
+        {"bits flipped", flipped},     {"killed at random", killed},
+        {"refusals", refusals},
+    };
+    return run_cases(cases, sizeof cases / sizeof *cases, argc, argv);
+}

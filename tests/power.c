@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/* power.c - what the loss of power leaves of a journal: a real ext4 on a loop device, senders at
+ * work, then the file system's shutdown without a flush of its log, a new mount, and a look.
+ *
+ *   power [--rounds N] [--seed S]
+ *
+ * Each synced message has to be there; nothing may be there that nobody sent; a torn tail is cut. A
+ * sender that syncs after the shutdown is told -EIO, and so is the next. */
+#include "harness.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define EXT4_IOC_SHUTDOWN _IOR('X', 125, uint32_t) /* fs/ext4/ext4.h */
+enum { NO_LOG_FLUSH = 2, SENDERS = 3 };
+
+static unsigned long rounds = 200;
+static uint64_t seed = 1;
+static char image[160], mount_point[160], url[200];
+
+/* What the senders say, in memory that no disk backs. */
+static struct {
+    _Atomic uint64_t begun[SENDERS], synced[SENDERS];
+    _Atomic uint32_t refused, cut;
+    _Atomic int odd; /* an error that is not the medium's */
+    char why[300];
+} * said;
+
+static bool run(const char *command)
+{
+    int status = system(command);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static bool mount_it(void)
+{
+    char command[400];
+    snprintf(command, sizeof command, "mount -o loop '%s' '%s' 2>/dev/null", image, mount_point);
+    return run(command);
+}
+
+static uint64_t next_random(void)
+{
+    uint64_t z = (seed += UINT64_C(0x9e3779b97f4a7c15)); /* splitmix64 */
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return z ^ z >> 31;
+}
+
+struct message {
+    uint64_t sender, number, check;
+    char more[2000];
+};
+
+static uint64_t check_of(uint64_t sender, uint64_t number)
+{
+    return (sender * 1000003 + number) * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+static void say(int code)
+{
+    snprintf(said->why, sizeof said->why, "%s", naru_why());
+    atomic_store(&said->odd, code);
+}
+
+/* The first syncs each, the second every now and then, the third never. */
+static _Noreturn void sender(uint64_t me)
+{
+    struct naru_journal_options j = {.size = sizeof j, .sync = me == 0 ? NARU_SYNC_EACH : 0};
+    struct naru_queue_options o = {.size = sizeof o, .capacity = 64 << 10, .journal = &j};
+    struct message m = {.sender = me};
+    naru_channel *c;
+    signal(SIGBUS, SIG_DFL);
+    int opened = naru_queue_open(url, NARU_SEND, &o, &c);
+    if (opened < 0) { /* the power went while it did */
+        if (opened != -EIO && opened != -EROFS)
+            say(opened);
+        for (;;)
+            pause();
+    }
+    for (uint64_t n = atomic_load(&said->begun[me]) + 1;; n++) {
+        size_t size = 24 + (size_t)(check_of(me, n) % sizeof m.more);
+        m.number = n;
+        m.check = check_of(me, n);
+        memset(m.more, (int)(n & 0xff), sizeof m.more);
+        atomic_store(&said->begun[me], n);
+        int r = naru_channel_send(c, 1, &m, size, 10 * NARU_S);
+        if (r == 0 && me == 1 && n % 16 == 0)
+            r = naru_journal_sync(c, 10 * NARU_S);
+        if (r < 0) { /* the medium has gone: said once, and again */
+            if (r == -EIO && (me != 0 || naru_channel_send(c, 1, &m, size, NARU_S) == -EIO))
+                atomic_fetch_add(&said->refused, 1);
+            if (r != -EIO && r != -EROFS)
+                say(r);
+            for (;;)
+                pause();
+        }
+        /* with real power, nobody would have seen what returns after the cut has begun */
+        if ((me == 0 || (me == 1 && n % 16 == 0)) && !atomic_load(&said->cut))
+            atomic_store(&said->synced[me], n);
+    }
+}
+
+static void look(unsigned long round)
+{
+    struct naru_journal_options j = {.size = sizeof j, .from = NARU_FROM_OLDEST};
+    struct naru_topic_options o = {.size = sizeof o, .capacity = 64 << 10, .journal = &j};
+    uint64_t last[SENDERS] = {0}, sequence = 0;
+    struct naru_message m;
+    naru_channel *c;
+    int r;
+    expect_ok(naru_topic_open(url, NARU_RECV, &o, &c));
+    while ((r = naru_channel_take(c, 0, NARU_NOWAIT, &m)) == 0) {
+        struct message x;
+        expect(m.size >= 24 && m.size <= sizeof x);
+        memcpy(&x, m.data, m.size);
+        expect(m.info.sequence == ++sequence);
+        expect(x.sender < SENDERS && x.check == check_of(x.sender, x.number));
+        expect(m.size == 24 + x.check % sizeof x.more);
+        for (size_t i = 0; i < m.size - 24; i++)
+            expect(x.more[i] == (char)(x.number & 0xff));
+        /* what a round's senders had begun and the power took, the next ones send anew or not */
+        if (x.number <= last[x.sender] || x.number > atomic_load(&said->begun[x.sender]))
+            test_failed(__FILE__, __LINE__,
+                        "round %lu: sender %llu's message %llu comes after %llu, and %llu was sent",
+                        round, (unsigned long long)x.sender, (unsigned long long)x.number,
+                        (unsigned long long)last[x.sender],
+                        (unsigned long long)atomic_load(&said->begun[x.sender]));
+        last[x.sender] = x.number;
+        expect_ok(naru_channel_release(c, &m, 1));
+    }
+    if (r != -EAGAIN)
+        test_failed(__FILE__, __LINE__, "round %lu: %s", round, naru_why());
+    for (int s = 0; s < SENDERS; s++)
+        if (last[s] < atomic_load(&said->synced[s]))
+            test_failed(__FILE__, __LINE__,
+                        "round %lu: sender %d's message %llu was synced, and %llu is the last",
+                        round, s, (unsigned long long)atomic_load(&said->synced[s]),
+                        (unsigned long long)last[s]);
+    naru_channel_close(c);
+    struct naru_journal_report report = {.size = sizeof report};
+    expect_code(0, naru_journal_verify(url, &report, NULL, NULL));
+    expect(report.records == sequence && report.torn == 0);
+}
+
+static void cut_power(void)
+{
+    uint32_t how = NO_LOG_FLUSH;
+    int fd = open(mount_point, O_RDONLY | O_DIRECTORY);
+    expect(fd >= 0 && ioctl(fd, EXT4_IOC_SHUTDOWN, &how) == 0);
+    close(fd);
+}
+
+static void one_round(unsigned long round)
+{
+    pid_t pid[SENDERS];
+    for (int i = 0; i < SENDERS; i++) {
+        pid[i] = fork();
+        if (pid[i] == 0)
+            sender((uint64_t)i);
+    }
+    usleep((unsigned)(next_random() % 40000));
+    atomic_store(&said->cut, 1);
+    cut_power();
+    usleep(2000);
+    for (int i = 0; i < SENDERS; i++) {
+        int status;
+        kill(pid[i], SIGKILL);
+        waitpid(pid[i], &status, 0);
+        /* a page that the medium does not give any more is SIGBUS, as in every mapping */
+        expect(WIFSIGNALED(status) && (WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGBUS));
+    }
+    if (atomic_load(&said->odd))
+        test_failed(__FILE__, __LINE__, "round %lu: %s", round, said->why);
+    expect(umount(mount_point) == 0);
+    expect(mount_it());
+    atomic_store(&said->cut, 0);
+    look(round);
+}
+
+static void power(void)
+{
+    char command[400];
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        test_skip("nothing can be mounted here");
+    snprintf(image, sizeof image, "%s/image", test_directory);
+    snprintf(mount_point, sizeof mount_point, "%s/mounted", test_directory);
+    snprintf(url, sizeof url, "map:%s/journal", mount_point);
+    int fd = open(image, O_CREAT | O_RDWR, 0600);
+    expect(fd >= 0 && ftruncate(fd, 256 << 20) == 0 && mkdir(mount_point, 0700) == 0);
+    close(fd);
+    snprintf(command, sizeof command, "mkfs.ext4 -q -F '%s' 2>/dev/null", image);
+    if (!run(command) || !mount_it()) {
+        unlink(image);
+        rmdir(mount_point);
+        test_skip("no loop device with ext4 can be mounted here");
+    }
+    said = mmap(NULL, sizeof *said, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    expect(said != MAP_FAILED);
+    unsigned long n;
+    for (n = 0; n < rounds; n++) {
+        one_round(n);
+        if (n % 20 == 19) { /* a new one now and then: the disk is small */
+            expect_ok(naru_remove(url));
+            sync(); /* or it may be there again */
+            memset(said->begun, 0, sizeof said->begun);
+            memset(said->synced, 0, sizeof said->synced);
+        }
+    }
+    printf("# %lu losses of power; %u senders were told -EIO\n", n, atomic_load(&said->refused));
+    expect(umount(mount_point) == 0);
+    unlink(image);
+    rmdir(mount_point);
+}
+
+int main(int argc, char **argv)
+{
+    char why[900] = "";
+    for (int i = 1; i + 1 < argc; i += 2) {
+        if (strcmp(argv[i], "--rounds") == 0)
+            rounds = strtoul(argv[i + 1], NULL, 10);
+        if (strcmp(argv[i], "--seed") == 0)
+            seed = strtoull(argv[i + 1], NULL, 10);
+    }
+    printf("# seed %llu\n", (unsigned long long)seed);
+    bool ok = run_case("loss of power", power, 60 + (int)rounds, why, sizeof why);
+    tap_result(ok, "loss of power", why);
+    return tap_end();
+}
