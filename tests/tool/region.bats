@@ -52,5 +52,5 @@ f = open(sys.argv[1], "r+b"); m = mmap.mmap(f.fileno(), 0); f.close(); print(flu
 
 @test "kinds knows what can be a region" {
     "$NARU" kinds --urls --json |
-        jq -se 'map(select(.region == "yes") | .scheme) == ["posix-shm", "sysv-shm", "shm"]'
+        jq -se 'map(select(.region == "yes") | .scheme) == ["posix-shm", "sysv-shm", "shm", "map"]'
 }
