@@ -456,6 +456,92 @@ static void rwlocks(void)
     expect_ok(naru_remove(url));
 }
 
+struct releasing {
+    const char *url;
+    int kind; /* of an event; -1: a barrier */
+};
+
+static void wait_for_all(void *context)
+{
+    struct releasing *e = context;
+    struct naru_event_options o = {.size = sizeof o, .kind = e->kind};
+    naru_event *event;
+    naru_barrier *b;
+    if (e->kind < 0) {
+        expect_ok(naru_barrier_open(e->url, NULL, &b));
+        expect_ok(naru_barrier_wait(b, NARU_FOREVER));
+        naru_barrier_close(b);
+    } else {
+        expect_ok(naru_event_open(e->url, &o, &event));
+        expect_ok(naru_event_wait(event, NARU_FOREVER));
+        naru_event_close(event);
+    }
+}
+
+static void events(void)
+{
+    static const int kinds[] = {NARU_MANUAL, NARU_AUTOMATIC};
+    for (int i = 0; i < 2; i++) {
+        struct releasing e = {test_url(i ? "shm:%s/automatic" : "shm:%s/manual"), kinds[i]};
+        struct naru_event_options o = {.size = sizeof o, .kind = kinds[i]};
+        naru_event *event;
+        naru_snapshot *s;
+        expect_ok(naru_event_open(e.url, &o, &event));
+        word_is(e.url, "kind", i ? "automatic" : "manual");
+        pid_t child = start_child(wait_for_all, &e);
+        until(e.url, "waiters", 1);
+        expect_ok(naru_snapshot_take(e.url, &s));
+        const struct naru_view_part *p = part_of(s, child);
+        expect(p->wants && p->others && p->n_waits == 0);
+        expect(word(p->facts, p->n_facts, "waits_since")[0] == '2');
+        naru_snapshot_free(s);
+        expect_ok(naru_event_set(event));
+        end_child(child);
+        until(e.url, "waiters", 0);
+        if (i == 0)
+            word_is(e.url, "set", "yes");
+        naru_event_close(event);
+        expect_ok(naru_remove(e.url));
+    }
+}
+
+static void barriers(void)
+{
+    struct releasing e = {test_url("shm:%s/b"), -1};
+    struct naru_barrier_options o = {.size = sizeof o, .parties = 3};
+    naru_barrier *b;
+    naru_snapshot *s;
+    expect_ok(naru_barrier_open(e.url, &o, &b));
+    pid_t first = start_child(wait_for_all, &e);
+    until(e.url, "waiters", 1);
+    expect(seen(e.url, -1, "arrived") == 1 && seen(e.url, -1, "parties") == 3);
+    expect_ok(naru_snapshot_take(e.url, &s));
+    const struct naru_view_part *p = part_of(s, first);
+    expect(p->wants && p->needs == 2 && p->others); /* the third has not opened it yet */
+    expect(p->n_waits == 1 && p->waits[0].pid == getpid());
+    naru_snapshot_free(s);
+    pid_t second = start_child(wait_for_all, &e);
+    until(e.url, "waiters", 2);
+    expect_ok(naru_snapshot_take(e.url, &s));
+    p = part_of(s, second);
+    expect(p->needs == 1 && !p->others && p->n_waits == 1);
+    naru_snapshot_free(s);
+    expect_ok(naru_barrier_wait(b, NARU_S));
+    end_child(first);
+    end_child(second);
+    until(e.url, "waiters", 0);
+    expect(seen(e.url, -1, "rounds") == 1);
+    first = start_child(wait_for_all, &e);
+    until(e.url, "waiters", 1);
+    kill(first, SIGKILL);
+    waitpid(first, NULL, 0);
+    expect_code(-EOWNERDEAD, naru_barrier_wait(b, NARU_S));
+    word_is(e.url, "broken", "yes, by a death");
+    expect(seen(e.url, -1, "dead_party") == (uint64_t)first);
+    naru_barrier_close(b);
+    expect_ok(naru_remove(e.url));
+}
+
 static void wait_plain(void *url)
 {
     naru_semaphore *s = open_lock(url, 0, NARU_PLAIN);
@@ -664,6 +750,8 @@ int main(int argc, char **argv)
         {"a plain semaphore", a_plain_one},
         {"mutexes", mutexes},
         {"readers and writers", rwlocks},
+        {"events", events},
+        {"barriers", barriers},
         {"libc's and the kernel's semaphores", others_semaphores},
         {"who waits for whom", who_waits_for_whom},
         {"a sender waits for a receiver", sender_waits_for_receiver},

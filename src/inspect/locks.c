@@ -23,7 +23,7 @@
 struct survey {
     const struct naru_object_view *v;
     const struct naru_lock_state *state;
-    bool mutex, rwlock, plain;
+    bool mutex, rwlock, event, barrier, plain;
     uint64_t word, free, flags;
     uint64_t now, wall; /* ms: of the clock that records use, and since 1970 */
 };
@@ -49,7 +49,7 @@ static uint64_t owned_by(const struct survey *q, uint32_t i)
     uint64_t settle = word_of(q, i, NARU_LOCK_SETTLE) & 15;
     /* revoked, and it has not noticed */
     bool settled = settle == NARU_SETTLE_DONE;
-    return q->plain || settled ? 0 : word_of(q, i, NARU_LOCK_OWNED) & 0xfffff;
+    return q->plain || q->event || settled ? 0 : word_of(q, i, NARU_LOCK_OWNED) & 0xfffff;
 }
 
 static uint64_t wanted_by(const struct survey *q, uint32_t i)
@@ -67,10 +67,12 @@ static bool queues(const struct survey *q, uint32_t i)
     return takes_part(q, i) && number_of(q, i) != 0;
 }
 
-/* In the queue; or in the kernel, which lends the owner its priority and knows the order. */
+/* In the queue; or in the kernel, which lends the owner its priority and knows the order; or until
+ * all are told. */
 static bool waits(const struct survey *q, uint32_t i)
 {
-    return queues(q, i) || (q->mutex && takes_part(q, i) && word_of(q, i, NARU_LOCK_LENDS));
+    return queues(q, i) || ((q->mutex || q->event || q->barrier) && takes_part(q, i) &&
+                            word_of(q, i, NARU_LOCK_SLEEPS) != 0);
 }
 
 static uint64_t place_of(const struct survey *q, uint32_t i)
@@ -164,12 +166,37 @@ static void before_it(naru_snapshot *s, struct snapshot_part *p, const struct su
     }
 }
 
+static uint64_t arrived_at(const struct survey *q)
+{
+    return q->word >> NARU_BARRIER_NUMBER_SHIFT & NARU_BARRIER_NUMBER;
+}
+
+/* Those that do not wait there: who has arrived without waiting is not told apart. */
+static void parties(naru_snapshot *s, struct snapshot_part *p, const struct survey *q)
+{
+    uint64_t all = q->v->meta.option[NARU_LOCK_VALUE], n = 0, arrived = arrived_at(q);
+    for (uint32_t k = 0; k < q->v->n; k++)
+        n += takes_part(q, k);
+    naru__snapshot_wants(s, p, "the other parties", arrived < all ? all - arrived : 0, n < all);
+    for (uint32_t k = 0; k < q->v->n; k++)
+        if (takes_part(q, k) && !waits(q, k))
+            naru__snapshot_waits_for(s, p, naru__member_pid(q->v, k), 1, "does not wait there");
+}
+
 static void waits_for(naru_snapshot *s, struct snapshot_part *p, const struct survey *q, uint32_t i)
 {
     char text[40];
     uint64_t want = wanted_by(q, i);
     if (!waits(q, i))
         return;
+    if (q->event) { /* anybody may set it */
+        naru__snapshot_wants(s, p, "its setting", 1, true);
+        return;
+    }
+    if (q->barrier) {
+        parties(s, p, q);
+        return;
+    }
     if (q->free < want) {
         naru__snapshot_wants(s, p, amount_text(q, want, text), want - q->free, q->plain);
         owners(s, p, q);
@@ -189,29 +216,32 @@ static void show_part(naru_snapshot *s, struct snapshot_view *view, const struct
     struct snapshot_part *p = naru__snapshot_member(s, view, q->v, i, NULL);
     uint64_t owned = owned_by(q, i), held = word_of(q, i, NARU_LOCK_HELD);
     uint64_t now = naru__permits_held_ticket(word_of(q, i, NARU_LOCK_OWNED));
-    uint64_t began = word_of(q, i, queues(q, i) ? NARU_LOCK_SINCE : NARU_LOCK_LENDS) / 1000000;
+    uint64_t began = word_of(q, i, queues(q, i) ? NARU_LOCK_SINCE : NARU_LOCK_SLEEPS) / 1000000;
     uint64_t want = waits(q, i) ? wanted_by(q, i) : 0;
     char text[60] = "-";
+    bool owns = !q->plain && !q->event;
     if (q->rwlock)
         naru__snapshot_word(s, view, p, "owns", owned ? owns_text(q, owned, text) : "-");
-    else if (!q->plain)
+    else if (owns)
         naru__snapshot_number(s, view, p, "owns", NULL, owned);
     held = owned && held >> 42 == now ? held & ((UINT64_C(1) << 42) - 1) : 0;
-    if (!q->plain)
+    if (owns)
         naru__snapshot_word(s, view, p, "owns_since", held ? since_text(q, held, text) : "-");
     if (q->rwlock)
         naru__snapshot_word(s, view, p, "wants", want ? amount_text(q, want, text) : "-");
-    else
+    else if (!q->event && !q->barrier)
         naru__snapshot_number(s, view, p, "wants", NULL, want);
-    naru__snapshot_word(s, view, p, "waits_since", want ? since_text(q, began, text) : "-");
+    naru__snapshot_word(s, view, p, "waits_since", waits(q, i) ? since_text(q, began, text) : "-");
     naru__snapshot_number(s, view, p, "place", NULL, place_of(q, i));
     bool asleep = queues(q, i) && word_of(q, i, NARU_LOCK_WANT) & NARU_LOCK_ASLEEP;
     bool watches = load(&q->state->watching[i / 64]) >> (i % 64) & 1;
+    bool lends = q->mutex && want && !queues(q, i);
+    asleep |= waits(q, i) && !queues(q, i);
     naru__snapshot_word(s, view, p, "asleep",
-                        asleep                  ? "yes"
-                        : want && !queues(q, i) ? "in the kernel, lending its priority"
-                        : watches               ? "in a loop"
-                                                : "no");
+                        lends     ? "in the kernel, lending its priority"
+                        : asleep  ? "yes"
+                        : watches ? "in a loop"
+                                  : "no");
     waits_for(s, p, q, i);
 }
 
@@ -246,6 +276,27 @@ static void show_permits(naru_snapshot *s, struct snapshot_view *view, const str
         naru__snapshot_number(s, view, NULL, "owned", NULL, owned);
 }
 
+static void show_event(naru_snapshot *s, struct snapshot_view *view, const struct survey *q)
+{
+    naru__snapshot_word(s, view, NULL, "kind", q->plain ? "manual" : "automatic");
+    if (q->plain) {
+        naru__snapshot_word(s, view, NULL, "set", q->word & NARU_EVENT_SET ? "yes" : "no");
+        naru__snapshot_number(s, view, NULL, "times_set", NULL, q->word >> NARU_EVENT_SETS_SHIFT);
+    } else {
+        naru__snapshot_number(s, view, NULL, "sets_left", NULL, q->free);
+    }
+}
+
+static void show_barrier(naru_snapshot *s, struct snapshot_view *view, const struct survey *q)
+{
+    bool broken = q->word & NARU_BARRIER_BROKEN;
+    naru__snapshot_number(s, view, NULL, "parties", NULL, q->v->meta.option[NARU_LOCK_VALUE]);
+    naru__snapshot_number(s, view, NULL, "arrived", NULL, broken ? 0 : arrived_at(q));
+    naru__snapshot_number(s, view, NULL, "rounds", NULL, q->word >> NARU_BARRIER_ROUNDS_SHIFT);
+    naru__snapshot_word(s, view, NULL, "broken", broken ? "yes, by a death" : "no");
+    naru__snapshot_number(s, view, NULL, "dead_party", NULL, broken ? arrived_at(q) : 0);
+}
+
 static void show_whole(naru_snapshot *s, struct snapshot_view *view, const struct survey *q)
 {
     uint64_t owned = 0, waiting = 0, death = load(&q->state->death);
@@ -254,12 +305,20 @@ static void show_whole(naru_snapshot *s, struct snapshot_view *view, const struc
         owned += takes_part(q, i) ? owned_by(q, i) : 0;
         waiting += waits(q, i);
     }
-    if (q->mutex || q->rwlock)
+    if (q->event)
+        show_event(s, view, q);
+    else if (q->barrier)
+        show_barrier(s, view, q);
+    else if (q->mutex || q->rwlock)
         show_exclusive(s, view, q, owned);
     else
         show_permits(s, view, q, owned);
-    naru__snapshot_word(s, view, NULL, "fair", q->v->meta.option[NARU_LOCK_FAIR] ? "yes" : "no");
+    if (!q->event && !q->barrier)
+        naru__snapshot_word(s, view, NULL, "fair",
+                            q->v->meta.option[NARU_LOCK_FAIR] ? "yes" : "no");
     naru__snapshot_number(s, view, NULL, "waiters", NULL, waiting);
+    if (q->event || q->barrier)
+        return;
     naru__snapshot_word(s, view, NULL, "in_order", q->flags & NARU_LOCK_QUEUED ? "yes" : "no");
     if (q->plain)
         return;
@@ -275,24 +334,28 @@ static int damaged(const struct survey *q)
                       q->v->url, q->word, q->v->meta.option[NARU_LOCK_VALUE]);
 }
 
-int naru__look_at_permits(naru_snapshot *s, struct snapshot_view *view,
-                          const struct naru_object_view *v, bool brief)
+int naru__look_at_lock(naru_snapshot *s, struct snapshot_view *view,
+                       const struct naru_object_view *v, bool brief)
 {
     const uint64_t *option = v->meta.option;
     struct survey q = {.v = v,
                        .state = (const void *)v->state.kind,
                        .mutex = v->meta.what == NARU_OBJECT_MUTEX,
                        .rwlock = v->meta.what == NARU_OBJECT_RWLOCK,
+                       .event = v->meta.what == NARU_OBJECT_EVENT,
+                       .barrier = v->meta.what == NARU_OBJECT_BARRIER,
                        .plain = option[NARU_LOCK_KIND] == 1,
                        .now = (uint64_t)naru__now() / 1000000,
                        .wall = wall_ms()};
     if (!naru__permits_options_can_be(option))
         return naru__fail(-EPROTO, "%s: its meta is damaged", v->url);
     const struct naru_permits kind = {.plain = q.plain};
+    bool words = q.barrier || (q.event && q.plain); /* which count nothing that is owned */
     q.word = load(&q.state->word);
-    q.free = naru__permits_count(&kind, q.word);
+    q.free = words ? 0 : naru__permits_count(&kind, q.word);
     q.flags = q.word & NARU_LOCK_FLAGS;
-    if (q.free > (q.plain ? (uint64_t)NARU_PERMITS_PLAIN_MAX : option[NARU_LOCK_VALUE]))
+    if (q.free > (q.plain ? (uint64_t)NARU_PERMITS_PLAIN_MAX : option[NARU_LOCK_VALUE]) ||
+        (q.barrier && !(q.flags & NARU_BARRIER_BROKEN) && arrived_at(&q) > option[NARU_LOCK_VALUE]))
         return damaged(&q);
     show_whole(s, view, &q);
     for (uint32_t i = 0; !brief && i < v->n; i++)

@@ -85,9 +85,8 @@ static int look_at(naru_snapshot *s, const struct naru_url *url, bool brief)
     show_whole(s, p, &v);
     if (v.meta.what == NARU_OBJECT_QUEUE || v.meta.what == NARU_OBJECT_TOPIC)
         r = naru__look_at_lanes(s, p, &v, brief);
-    else if (v.meta.what == NARU_OBJECT_SEMAPHORE || v.meta.what == NARU_OBJECT_MUTEX ||
-             v.meta.what == NARU_OBJECT_RWLOCK)
-        r = naru__look_at_permits(s, p, &v, brief);
+    else if (v.meta.what >= NARU_OBJECT_SEMAPHORE && v.meta.what <= NARU_OBJECT_BARRIER)
+        r = naru__look_at_lock(s, p, &v, brief);
     else if (!brief)
         show_members(s, p, &v);
     naru__object_view_close(&v);

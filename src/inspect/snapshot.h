@@ -65,8 +65,8 @@ pid_t naru__member_pid(const struct naru_object_view *, uint32_t i);
 int naru__look_at_lanes(naru_snapshot *, struct snapshot_view *, const struct naru_object_view *,
                         bool brief);
 
-/* locks.c: of semaphores, mutexes and rwlocks; and the semaphores of libc and of the kernel. */
-int naru__look_at_permits(naru_snapshot *, struct snapshot_view *, const struct naru_object_view *,
+/* locks.c: of locks; and the semaphores of libc and of the kernel. */
+int naru__look_at_lock(naru_snapshot *, struct snapshot_view *, const struct naru_object_view *,
                           bool brief);
 int naru__look_at_posix_sem(naru_snapshot *, const struct naru_url *);
 int naru__look_at_sysv_sem(naru_snapshot *, const struct naru_url *);

@@ -51,6 +51,8 @@ int naru__lock_await(struct naru_lock *l, naru_lock_over *over, uint64_t since, 
 {
     enum { LOOKS = 50 };
     struct naru_wait w = naru__wait_begin(&l->handle, NARU_IN, naru__deadline(timeout));
+    _Atomic uint64_t *sleeps = &l->permits.members[l->permits.me].kind[NARU_LOCK_SLEEPS];
+    bool slept = false;
     w.looks = true;
     int r = timeout == NARU_NOWAIT && !is_over(l, over, since) ? naru__lock_look_for_dead(l) : 0;
     while (r >= 0) {
@@ -60,9 +62,15 @@ int naru__lock_await(struct naru_lock *l, naru_lock_over *over, uint64_t since, 
         r = naru__wait_spin(&w);
         for (int i = 0; r == 1 && i < LOOKS && !is_over(l, over, since); i++)
             naru__relax();
+        if (r == 0 && !slept) { /* relaxed: for people to look at */
+            atomic_store_explicit(sleeps, (uint64_t)naru__now(), memory_order_relaxed);
+            slept = true;
+        }
         if (r == 0)
             r = sleep_once(l, &w, over, since);
     }
+    if (slept)
+        atomic_store_explicit(sleeps, 0, memory_order_relaxed);
     naru__wait_done(&w);
     return r < 0 ? r : 0;
 }

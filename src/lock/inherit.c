@@ -96,8 +96,8 @@ int naru__inherit_lock(naru_mutex *m, int64_t timeout)
 {
     struct naru_wait w = naru__wait_begin(&m->lock.handle, NARU_IN, naru__deadline(timeout));
     struct naru_permits *p = &m->lock.permits;
-    _Atomic uint64_t *lends = &p->members[p->me].kind[NARU_LOCK_LENDS];
-    /* relaxed: for people to look at, as is LENDS */
+    _Atomic uint64_t *lends = &p->members[p->me].kind[NARU_LOCK_SLEEPS];
+    /* relaxed: for people to look at, as is SLEEPS */
     bool free = atomic_load_explicit(&p->state->boosted, memory_order_relaxed) == 0;
     if (!free)
         atomic_store_explicit(lends, (uint64_t)naru__now(), memory_order_relaxed);

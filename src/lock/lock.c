@@ -345,7 +345,7 @@ int naru__lock_clean(struct naru_object *o, uint32_t m)
             note_death(s, atomic_load(&o->members[m].pid));
     }
     atomic_store(&o->members[m].kind[NARU_LOCK_WANT], 0);
-    atomic_store(&o->members[m].kind[NARU_LOCK_LENDS], 0);
+    atomic_store(&o->members[m].kind[NARU_LOCK_SLEEPS], 0);
     (void)naru__lock_take_bit(s->waiting, m);
     (void)naru__lock_take_bit(s->watching, m);
     naru__object_no_doorbell(o, m);
