@@ -835,6 +835,10 @@ static void reservations(void)
     expect_ok(naru_channel_reserve(e.out, 50, NARU_S, &p));
     expect((uintptr_t)p % 16 == 0);
     expect_code(-EBUSY, naru_channel_reserve(e.out, 50, NARU_S, &q));
+    /* it may lie where the next message would go */
+    struct naru_message one = {.data = "x", .size = 1, .info.type = 1};
+    expect_code(-EBUSY, naru_channel_send(e.out, 1, "x", 1, NARU_S));
+    expect_code(-EBUSY, naru_channel_send_many(e.out, &one, 1, NARU_S));
     expect_code(-EINVAL, naru_channel_commit(e.out, buf, 5, 1));
     expect_code(-EINVAL, naru_channel_commit(e.out, p, 51, 1));
     memcpy(p, "in place", 8);

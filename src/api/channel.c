@@ -203,6 +203,19 @@ static int enter_send(naru_channel *channel)
     return r < 0 ? r : naru__check_direction(&channel->handle, NARU_OUT);
 }
 
+static int reservation_open(const naru_channel *channel)
+{
+    return naru__fail(-EBUSY, "%s: a reservation of %s is open: commit or abandon it first",
+                      channel->handle.name, naru__size_text(channel->reserved_size).text);
+}
+
+/* What is reserved may lie where the next message would go. */
+static int enter_to_send(naru_channel *channel)
+{
+    int r = enter_send(channel);
+    return r == 0 && channel->reserved ? reservation_open(channel) : r;
+}
+
 static int check_message(const naru_channel *channel, uint32_t type, const void *data, size_t size)
 {
     const char *name = channel->handle.name;
@@ -221,7 +234,7 @@ static int check_message(const naru_channel *channel, uint32_t type, const void 
 static int send_signed(naru_channel *channel, uint32_t type, uint32_t signature, const void *data,
                        size_t size, int64_t timeout)
 {
-    int r = enter_send(channel);
+    int r = enter_to_send(channel);
     if (r == 0)
         r = check_message(channel, type, data, size);
     if (r < 0)
@@ -243,7 +256,7 @@ int naru_channel_send_vector(naru_channel *channel, uint32_t type, const struct 
                              size_t n, int64_t timeout)
 {
     size_t size = 0;
-    int r = enter_send(channel);
+    int r = enter_to_send(channel);
     if (r < 0)
         return r;
     if ((!vector && n > 0) || n > 1024)
@@ -268,7 +281,7 @@ int naru_channel_send_vector(naru_channel *channel, uint32_t type, const struct 
 int naru_channel_send_fds(naru_channel *channel, uint32_t type, const void *data, size_t size,
                           const int *fds, size_t n_fds, int64_t timeout)
 {
-    int r = enter_send(channel);
+    int r = enter_to_send(channel);
     if (r == 0)
         r = check_message(channel, type, data, size);
     if (r < 0)
@@ -301,7 +314,7 @@ static ssize_t send_one_by_one(naru_channel *channel, const struct naru_message 
 ssize_t naru_channel_send_many(naru_channel *channel, const struct naru_message *messages, size_t n,
                                int64_t timeout)
 {
-    int r = enter_send(channel);
+    int r = enter_to_send(channel);
     if (r == 0 && !messages && n > 0)
         r = naru__fail(-EINVAL, "%s: the messages are NULL", channel->handle.name);
     for (size_t i = 0; i < n && r == 0; i++)
@@ -324,8 +337,7 @@ int naru_channel_reserve(naru_channel *channel, size_t size, int64_t timeout, vo
     if (r < 0)
         return r;
     if (channel->reserved)
-        return naru__fail(-EBUSY, "%s: a reservation of %s is open: commit or abandon it first",
-                          channel->handle.name, naru__size_text(channel->reserved_size).text);
+        return reservation_open(channel);
     void *data;
     if (channel->ops->reserve)
         r = channel->ops->reserve(channel, size, naru__deadline(timeout), &data);
