@@ -292,9 +292,9 @@ struct naru_file_system naru__os_file_system(int fd)
     char line[4096];
     if (fstatfs(fd, &fs) < 0 || fstat(fd, &st) < 0)
         return out;
-    out.memory =
-        fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC;
-    snprintf(out.name, sizeof out.name, "file system %#lx", (unsigned long)fs.f_type);
+    unsigned type = (unsigned)fs.f_type; /* of 32 bits, signed or wider as the machine has it */
+    out.memory = type == TMPFS_MAGIC || type == RAMFS_MAGIC || type == HUGETLBFS_MAGIC;
+    snprintf(out.name, sizeof out.name, "file system %#x", type);
     FILE *f = fopen("/proc/self/mountinfo", "re");
     while (f && fgets(line, sizeof line, f) &&
            !mounted_as(line, st.st_dev, out.name, sizeof out.name))
