@@ -4,7 +4,8 @@
  * processor time a message is that of all processes of a point together. "publisher" is that of
  * the publisher alone, beside so many subscribers that are awake (x) or asleep ("asleep").
  *
- *   curves [-s SECONDS a point] [-p PROCESSES] [-q QUEUED] [-n NAMES] [-c CURVE] >queues.json */
+ *   COMMIT=$(git rev-parse HEAD) curves [-s SECONDS a point] [-f FROM] [-p PROCESSES] [-q QUEUED]
+ *          [-n NAMES] [-c CURVE] >queues.json */
 #include <naru/naru.h>
 
 #include <errno.h>
@@ -326,6 +327,19 @@ static void names(uint64_t n)
         (double)(now() - read) / 1e3 / (double)n);
 }
 
+static void head(int argc, char **argv)
+{
+    char date[32];
+    time_t t = time(NULL);
+    const char *commit = getenv("COMMIT");
+    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", gmtime(&t));
+    printf("{\"commit\": \"%s\", \"command\": \"", commit ? commit : "");
+    for (int i = 0; i < argc; i++)
+        printf("%s%s", i ? " " : "", argv[i]);
+    printf("\",\n \"date\": \"%s\", \"processors\": %ld, \"rows\": [", date,
+           sysconf(_SC_NPROCESSORS_ONLN));
+}
+
 static bool wants(const char *only, const char *curve)
 {
     return !only || strcmp(only, curve) == 0;
@@ -359,7 +373,7 @@ int main(int argc, char **argv)
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED)
         return 1;
-    printf("[");
+    head(argc, argv);
     for (int n = first; n <= most && wants(only, "senders"); n *= 2)
         point("senders", n, false, n, 1, seconds);
     for (int n = first; n <= most && wants(only, "receivers"); n *= 2)
@@ -374,6 +388,6 @@ int main(int argc, char **argv)
         queued(n);
     for (uint64_t n = 1; n <= most_names && wants(only, "names"); n *= 10)
         names(n);
-    printf("\n]\n");
+    printf("\n]}\n");
     return 0;
 }
