@@ -139,6 +139,13 @@ static void lane_left(void) /* with a message in a segment */
     w.c[0] = naru_channel_close(w.c[0]);
 }
 
+static void empty_left(void) /* and a receiver has it mapped */
+{
+    with(LARGE);
+    need(naru_channel_recv(w.c[1], 0, buffer, LARGE, NULL, NARU_S));
+    w.c[0] = naru_channel_close(w.c[0]);
+}
+
 /* A participant that has died with a message in hand, one in its lane, and a descriptor in use. */
 static void one_dead(void)
 {
@@ -397,6 +404,32 @@ static long remove_open(void)
     return r;
 }
 
+/* Whatever of it fails, the next sender's message arrives where the lane was known. */
+static long collect_as(unsigned flags)
+{
+    struct naru_collected c = {.size = sizeof c};
+    long r = naru_collect(url, flags, &c);
+    disarm();
+    wrong_if(r < 0 && (c.participants || c.lanes || c.files), "an out-parameter was touched");
+    if (w.c[0])
+        return r;
+    need(open_it(NARU_SEND, &w.c[0]));
+    need(naru_channel_send(w.c[0], 3, "next", 4, NARU_S));
+    struct naru_info info = {.type = 0};
+    while (info.type != 3 && naru_channel_recv(w.c[1], 0, buffer, LARGE, &info, NARU_S) >= 0)
+        ;
+    wrong_if(info.type != 3, "the next does not arrive");
+    return r;
+}
+static long collect(void)
+{
+    return collect_as(0);
+}
+static long collect_dry(void)
+{
+    return collect_as(NARU_DRY_RUN);
+}
+
 static const struct operation {
     const char *name;
     void (*prepare)(void);
@@ -436,6 +469,10 @@ static const struct operation {
     {"naru_fd of a sender", full, sender_descriptor, BOTH, 0},
     {"stats", ends, stats, BOTH, BOTH},
     {"close", with_large, close_both, BOTH, BOTH},
+    {"collect, a lane was left", lane_left, collect, BOTH, 0},
+    {"collect, an empty one", empty_left, collect, BOTH, 0},
+    {"collect, an empty one, dry", empty_left, collect_dry, BOTH, 0},
+    {"collect, one has died", one_dead, collect, BOTH, 0},
     {"remove", made, remove_it, BOTH, 0},
     {"remove, open", with_large, remove_open, BOTH, 0},
 };

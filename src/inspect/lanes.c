@@ -125,10 +125,9 @@ static int count_lane(const struct survey *q, uint32_t i)
     else
         r = count_queue(&l, c);
     naru__lane_view_close(&l);
-    return r < 0 && r != -ENOMEM
-               ? naru__fail(r, "%s: the lane of participant %" PRIu32 " cannot be read: %s",
-                            q->v->url, i, naru__errno_text(r))
-               : r;
+    return r < 0 ? naru__fail(r, "%s: the lane of participant %" PRIu32 " cannot be read: %s",
+                              q->v->url, i, naru__errno_text(r))
+                 : r;
 }
 
 static int read_cursors(const struct survey *q, uint32_t i)

@@ -191,7 +191,7 @@ static int read_payload(naru_peek *p, uint64_t number, const struct naru_lane_sl
         memcpy(p->data, slot->data, (size_t)out.size);
     if (file != p->lane.file)
         naru__os_close(file);
-    if (r < 0 && r != -ENOMEM)
+    if (r < 0)
         naru__fail(r, "%s: message %" PRIu64 ": %s", p->url, number, naru__errno_text(r));
     *ret_size = out.size;
     return r;
