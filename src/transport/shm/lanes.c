@@ -304,14 +304,25 @@ static _Atomic uint64_t *words_of(const struct shm_lanes *e, int events, bool pl
 /* Where participants outnumber the processors by far, what is waited for has mostly not had its
  * turn yet: who lets the others run finds many messages at once, where each sleep would cost a
  * wake-up for one, and the sleepers so woken would keep the sender from its next. Where there are
- * few, a sleeper's wake-up is quicker than its turn among what else runs. */
+ * few, or other work makes turns long, a sleeper's wake-up is quicker. */
 static bool came_by_turns(struct shm_lanes *e, const struct naru_wait *w)
 {
-    enum { TURNS = 3, FEW = 3 };
+    enum { TURNS = 3, FEW = 3, LONG_US = 4000, EACH_US = 100, PATIENCE = 64 };
+    unsigned *others_work = &e->others_work[w->thread];
     if (w->slept || w->handle->never_spins || !outnumber(e, FEW * (unsigned)naru__cores()))
         return false;
-    for (int i = 0; i < TURNS; i++) {
+    if (*others_work > 0) {
+        --*others_work;
+        return false;
+    }
+    int64_t last = naru__now();
+    int64_t most = (LONG_US + EACH_US * (int64_t)naru__object_members(&e->object)) * NARU_US;
+    for (int i = 0; i < TURNS && *others_work == 0; i++) {
         sched_yield();
+        int64_t now = naru__now();
+        if (now - last > most)
+            *others_work = PATIENCE;
+        last = now;
         if (possible(e, w->events))
             return true;
     }

@@ -66,6 +66,7 @@ struct shm_lanes {
     struct naru_lane_header plan; /* of every lane */
     pthread_mutex_t guard[2]; /* taken by the receiving, sending thread once naru_fd is in use */
     bool guarded[2];          /* it is */
+    unsigned others_work[2];  /* waits that are not to yield: the last turn took too long */
     size_t stash;
 
     /* the receiving thread's */
