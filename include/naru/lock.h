@@ -466,8 +466,8 @@ struct naru_barrier_options {
 
 /* naru_barrier_open - opens a barrier by its name, or makes it
  *
- * Whoever has it open is a party: if its process dies, the barrier is broken until it is reset. Who
- * closes it is none any more.
+ * Whoever has it open is a party: if its process dies, or ends without closing it, the barrier is
+ * broken until it is reset. Who closes it is none any more.
  *
  * ret_barrier: owned by the caller, naru_barrier_close.
  * Returns: 0.
