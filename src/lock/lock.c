@@ -126,7 +126,7 @@ static int timed_out(const struct naru_lock *l, uint64_t n)
 static int lost(const struct naru_lock *l)
 {
     const struct naru_lock_state *s = l->permits.state;
-    return l->object.meta.what == NARU_OBJECT_SEMAPHORE
+    return l->object.meta.what != NARU_OBJECT_MUTEX && l->object.meta.what != NARU_OBJECT_RWLOCK
                ? naru__lock_damaged(l)
                : naru__fail(-ENOTRECOVERABLE,
                             "%s was given up after process %" PRIu64
