@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* sweep-locks.c - the n-th failure, for every n, of semaphores, events and barriers: as sweep.c,
- * each system call and each allocation of an operation fails with each errno that it can give, once,
- * and with the first two from then on.
+ * each system call and each allocation of an operation fails with each errno that it can give,
+ * once, and with the first two from then on.
  *
  * The operation then succeeds, or returns a negative code with a sentence, leaves its
  * out-parameters alone, and closes without a leak. Whoever comes next has the lock whole: all

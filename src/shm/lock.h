@@ -78,8 +78,8 @@ enum {
     NARU_LOCK_SINCE,      /* it waits: ns of the monotonic clock */
     NARU_LOCK_HELD,       /* a ticket (22 bits) << 42 | since when, at the latest, that is owned, in
                            * ms of that clock: whoever waits notes it, for people to look at */
-    NARU_LOCK_SLEEPS      /* as SINCE, of who waits in no queue: in the kernel, to lend its priority,
-                           * or until all are told; 0: it does not */
+    NARU_LOCK_SLEEPS      /* as SINCE, of who waits in no queue: in the kernel, to lend its
+                           * priority, or until all are told; 0: it does not */
 };
 
 enum naru_lock_settle {
