@@ -151,7 +151,7 @@ static void options(void)
     o = (struct naru_event_options){sizeof o, .participants = 5000};
     expect_code(-EINVAL, naru_event_open(url, &o, &f));
     expect_says("4095");
-    o = (struct naru_event_options){sizeof o - 8};
+    o = (struct naru_event_options){.size = sizeof o - 8};
     expect_code(-EINVAL, naru_event_open(url, &o, &f));
     expect_code(-EEXIST, naru_semaphore_open(url, NULL, &s));
     expect_says("is an event, and a semaphore was asked for");
@@ -689,7 +689,7 @@ static void many(void)
             naru_event *e = event_at(region, kind, HANDLES + 1, NARU_SLEEP);
             w[i] = (struct waiter){.r = (naru_region *)(void *)e, .timeout = 60 * NARU_S};
         }
-        struct naru_event_options o = {sizeof o};
+        struct naru_event_options o = {.size = sizeof o};
         expect_code(-ENOSPC, naru_event_at(region, 0, &o, &more));
         expect_says("as many participants as it can have: 1001");
         for (int i = 0; i < HANDLES; i++)

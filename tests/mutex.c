@@ -216,8 +216,8 @@ static void had_by_one(void)
 static void options(void)
 {
     union lock a, b;
-    struct naru_mutex_options m = {sizeof m};
-    struct naru_rwlock_options w = {sizeof w};
+    struct naru_mutex_options m = {.size = sizeof m};
+    struct naru_rwlock_options w = {.size = sizeof w};
     const char *url = make(&a);
     naru_semaphore *s;
     naru_channel *c;

@@ -228,6 +228,10 @@ static int allocate(int fd, int mode, uint64_t from, uint64_t n)
     CALL("fallocate", fallocate(fd, mode, (off_t)from, (off_t)n));
 }
 
+#ifndef RWF_APPEND
+#define RWF_APPEND 0x10 /* include/uapi/linux/fs.h, Linux 4.16 */
+#endif
+
 /* Zeroes behind its end, where the file system cannot allocate. RWF_APPEND: never over what another
  * has put there meanwhile. */
 static int append_zeroes(int fd, uint64_t size)
@@ -240,7 +244,8 @@ static int append_zeroes(int fd, uint64_t size)
         struct iovec piece = {(void *)(uintptr_t)zeroes,
                               left < sizeof zeroes ? (size_t)left : sizeof zeroes};
         r = naru__fault_at("pwritev2");
-        if (r == 0 && pwritev2(fd, &piece, 1, -1, RWF_APPEND) < 0)
+        /* the kernel's own way, as in os/fd.c: not every libc has it */
+        if (r == 0 && syscall(SYS_pwritev2, fd, &piece, 1UL, -1UL, -1UL, RWF_APPEND) < 0)
             r = -errno;
         if (r < 0 && r != -EINTR)
             break;

@@ -48,6 +48,7 @@ uint64_t naru__os_world(int fd)
     if (f >= 0)
         close(f);
     h = mix(h, boot, n > 0 ? (size_t)n : 0);
+    (void)fd; /* where libc has no statx() */
 #ifdef STATX_BASIC_STATS
     enum { MNT_ID = 0x1000, MNT_ID_UNIQUE = 0x4000 }; /* Linux 5.8, 6.8; stx_mnt_id */
     struct statx st;
