@@ -4,6 +4,7 @@
  * Where it matters who waits at a set, the test looks into the memory of an event in a region. */
 #include "locks.h"
 
+#include "base/fault.h"
 #include "shm/lock.h"
 
 #include <pthread.h>
@@ -405,6 +406,44 @@ static void killed_when_released(void)
     naru_region_close(w->r);
 }
 
+/* It has taken the set, is about to tell others that there is one more, and dies at it. */
+static int die_at_the_knock(const char *call)
+{
+    if (strcmp(call, "socket") == 0)
+        kill(getpid(), SIGKILL);
+    return 0;
+}
+
+static void wait_and_die(void *context)
+{
+    naru_event *e = open_event(context, AUTOMATIC, NARU_SLEEP);
+    naru__fault = die_at_the_knock;
+    (void)naru_event_wait(e, NARU_FOREVER);
+}
+
+static void killed_before_it_returns(void)
+{
+    char url[200];
+    int status = 0;
+    snprintf(url, sizeof url, "%s", test_url("shm:%s/e"));
+    naru_event *e = open_event(url, AUTOMATIC, 0), *f = open_event(url, AUTOMATIC, 0);
+    pid_t child = start_child(wait_and_die, url);
+    usleep(5 * SOON_MS * 1000); /* it sleeps; if not yet, the case shows less */
+    kill(child, SIGSTOP);
+    expect_ok(naru_event_set(e));
+    expect_ok(naru_event_set(e));
+    expect_ok(naru_fd(f)); /* is to be told of what is left */
+    kill(child, SIGCONT);
+    waitpid(child, &status, 0);
+    expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    expect_ok(naru_event_wait(e, HANG_S * NARU_S));
+    expect_ok(naru_event_wait(e, HANG_S * NARU_S));
+    expect_code(-EAGAIN, naru_event_wait(e, NARU_NOWAIT));
+    naru_event_close(e);
+    naru_event_close(f);
+    expect_ok(naru_remove(url));
+}
+
 /* One who is stopped when it is released: it passes once it goes on; others have sets of theirs. */
 static void stopped_when_released(int kind)
 {
@@ -726,6 +765,7 @@ int main(int argc, char **argv)
         {"threads of one handle: manual", threads_manual},
         {"threads of one handle: automatic", threads_automatic},
         {"killed when it was released", killed_when_released},
+        {"killed before it returns", killed_before_it_returns},
         {"stopped when it was released: manual", stopped_manual},
         {"stopped when it was released: automatic", stopped_automatic},
         {"killed at random: manual", storm_manual},
