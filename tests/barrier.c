@@ -55,7 +55,7 @@ static void options(void)
     naru_barrier *b, *c;
     naru_event *e;
     const char *url = test_url("shm:%s/b");
-    struct naru_barrier_options o = {sizeof o};
+    struct naru_barrier_options o = {.size = sizeof o};
     expect_code(-EINVAL, naru_barrier_open(url, NULL, &b));
     expect_says(".parties");
     o.flags = NARU_EXISTING;
