@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* names.c - what has no path of its own lies in a directory of this user's alone. */
-#include "object/names.h"
+/* directory.c - what has no path of its own lies in a directory of this user's alone. */
+#include "object/directory.h"
 
 #include "base/error.h"
 #include "os/file.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* names.h - names that are no paths: how they may look, and the directory that they lie in. */
-#ifndef NARU_OBJECT_NAMES_H
-#define NARU_OBJECT_NAMES_H
+/* directory.h - names that are no paths: how they may look, and the directory that they lie in. */
+#ifndef NARU_OBJECT_DIRECTORY_H
+#define NARU_OBJECT_DIRECTORY_H
 
 #include "base/url.h"
 

@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "naru/common.h"
-#include "object/names.h"
+#include "object/directory.h"
 #include "os/fd.h"
 #include "os/file.h"
 #include "os/futex.h"

@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "object/names.h"
+#include "object/directory.h"
 #include "object/object.h"
 #include "os/fd.h"
 #include "os/file.h"

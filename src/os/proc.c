@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,52 +28,6 @@ static DIR *open_directory(const char *path)
     return opendir(path);
 }
 
-static int look_at(pid_t pid, DIR *fds, naru_proc_file *each, void *arg)
-{
-    char path[64], target[256];
-    struct dirent *entry;
-    int r = 0;
-    while (r >= 0 && (entry = readdir(fds))) {
-        if (entry->d_name[0] == '.')
-            continue;
-        snprintf(path, sizeof path, "/proc/%d/fd/%.20s", (int)pid, entry->d_name);
-        ssize_t n = readlink(path, target, sizeof target - 1);
-        if (n <= 0)
-            continue;
-        target[n] = '\0';
-        r = each(arg, pid, atoi(entry->d_name), target);
-    }
-    return r;
-}
-
-int naru__os_proc_files(naru_proc_file *each, void *arg, size_t *ret_hidden)
-{
-    char path[32];
-    struct dirent *entry;
-    int r = 0;
-    *ret_hidden = 0;
-    DIR *processes = open_directory("/proc");
-    if (!processes)
-        return -errno;
-    while (r >= 0 && (entry = readdir(processes))) {
-        pid_t pid = (pid_t)atol(entry->d_name);
-        if (pid <= 0)
-            continue;
-        snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
-        DIR *fds = open_directory(path);
-        if (!fds && errno == EACCES)
-            ++*ret_hidden;
-        else if (!fds && errno != ENOENT && errno != ESRCH)
-            r = -errno;
-        if (!fds)
-            continue;
-        r = look_at(pid, fds, each, arg);
-        closedir(fds);
-    }
-    closedir(processes);
-    return r < 0 ? r : 0;
-}
-
 static FILE *open_file(const char *path)
 {
     if (naru__fault_at("open") < 0) {
@@ -82,10 +37,78 @@ static FILE *open_file(const char *path)
     return fopen(path, "re");
 }
 
-static int look_at_maps(pid_t pid, FILE *maps, naru_proc_mapped *each, void *arg)
+/* ---- all processes ---- */
+
+struct visit {
+    naru_proc_file *file;
+    naru_proc_mapped *mapped;
+    void *arg;
+};
+
+/* Looks at one: what the caller's function said, or, with *ret_opened false, why it cannot. */
+typedef int look(const struct visit *, pid_t, bool *ret_opened);
+
+static int each_process(look *look, const struct visit *visit, size_t *ret_hidden)
+{
+    struct dirent *entry;
+    int r = 0;
+    *ret_hidden = 0;
+    DIR *processes = open_directory("/proc");
+    if (!processes)
+        return -errno;
+    while (r >= 0 && (entry = readdir(processes))) {
+        pid_t pid = (pid_t)atol(entry->d_name);
+        bool opened = false;
+        if (pid <= 0)
+            continue;
+        r = look(visit, pid, &opened);
+        if (!opened && r == -EACCES)
+            ++*ret_hidden;
+        if (!opened && (r == -EACCES || r == -ENOENT || r == -ESRCH))
+            r = 0;
+    }
+    closedir(processes);
+    return r < 0 ? r : 0;
+}
+
+static int look_at_files(const struct visit *visit, pid_t pid, bool *ret_opened)
+{
+    char path[64], target[256];
+    struct dirent *entry;
+    int r = 0;
+    snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+    DIR *fds = open_directory(path);
+    if (!fds)
+        return -errno;
+    *ret_opened = true;
+    while (r >= 0 && (entry = readdir(fds))) {
+        if (entry->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof path, "/proc/%d/fd/%.20s", (int)pid, entry->d_name);
+        ssize_t n = readlink(path, target, sizeof target - 1);
+        if (n <= 0)
+            continue;
+        target[n] = '\0';
+        r = visit->file(visit->arg, pid, atoi(entry->d_name), target);
+    }
+    closedir(fds);
+    return r;
+}
+
+int naru__os_proc_files(naru_proc_file *each, void *arg, size_t *ret_hidden)
+{
+    return each_process(look_at_files, &(struct visit){.file = each, .arg = arg}, ret_hidden);
+}
+
+static int look_at_maps(const struct visit *visit, pid_t pid, bool *ret_opened)
 {
     char line[PATH_MAX + 100], mode[5];
     int r = 0;
+    snprintf(line, sizeof line, "/proc/%d/maps", (int)pid);
+    FILE *maps = open_file(line);
+    if (!maps)
+        return -errno;
+    *ret_opened = true;
     while (r >= 0 && fgets(line, sizeof line, maps)) {
         uint64_t from, to, inode;
         unsigned major, minor;
@@ -100,38 +123,18 @@ static int look_at_maps(pid_t pid, FILE *maps, naru_proc_mapped *each, void *arg
                                     .bytes = to - from,
                                     .writable = mode[1] == 'w',
                                     .path = line + path};
-        r = each(arg, pid, &map);
+        r = visit->mapped(visit->arg, pid, &map);
     }
+    fclose(maps);
     return r;
 }
 
 int naru__os_proc_maps(naru_proc_mapped *each, void *arg, size_t *ret_hidden)
 {
-    char path[32];
-    struct dirent *entry;
-    int r = 0;
-    *ret_hidden = 0;
-    DIR *processes = open_directory("/proc");
-    if (!processes)
-        return -errno;
-    while (r >= 0 && (entry = readdir(processes))) {
-        pid_t pid = (pid_t)atol(entry->d_name);
-        if (pid <= 0)
-            continue;
-        snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
-        FILE *maps = open_file(path);
-        if (!maps && errno == EACCES)
-            ++*ret_hidden;
-        else if (!maps && errno != ENOENT && errno != ESRCH)
-            r = -errno;
-        if (!maps)
-            continue;
-        r = look_at_maps(pid, maps, each, arg);
-        fclose(maps);
-    }
-    closedir(processes);
-    return r < 0 ? r : 0;
+    return each_process(look_at_maps, &(struct visit){.mapped = each, .arg = arg}, ret_hidden);
 }
+
+/* ---- one process ---- */
 
 int naru__os_proc_open(pid_t pid, int fd)
 {

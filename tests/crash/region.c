@@ -31,8 +31,8 @@ enum { ABSENT, PRESENT, STALE, LITTERED, GROWN_BEFORE, CONTENDED };
 static const char *const states[] = {"absent", "present",   "stale", "littered",
                                      "grown",  "contended", NULL};
 static const char *const rooms[] = {
-    "/src/region/file.c",  "/src/region/region.c", "/src/region/shm.c",  "/src/object/object.c",
-    "/src/object/names.c", "/src/api/region.c",    "/src/api/collect.c", NULL};
+    "/src/region/file.c",      "/src/region/region.c", "/src/region/shm.c",  "/src/object/object.c",
+    "/src/object/directory.c", "/src/api/region.c",    "/src/api/collect.c", NULL};
 
 enum { MADE, REMOVED, GROWN }; /* in the log's own words: the subject's call has said so */
 

@@ -10,7 +10,7 @@
 #include "transport/common/place.h"
 
 #include "base/error.h"
-#include "object/names.h"
+#include "object/directory.h"
 #include "os/fd.h"
 #include "os/file.h"
 #include "os/limit.h"
