@@ -267,6 +267,11 @@ static void judge(struct stage *st)
         excused = excused || r->lossy;
         if (r->p50_ns)
             row->p50_ns = r->p50_ns;
+        if (r->added) {
+            row->added = r->added;
+            row->lost = r->lost;
+            row->cost_ps = r->cost_ps;
+        }
         if (r->saw[0] && !st->failed && strcmp(row->saw, r->saw) != 0) {
             size_t n = strlen(row->saw);
             snprintf(row->saw + n, sizeof row->saw - n, "%s%s", n ? "; " : "", r->saw);

@@ -18,6 +18,8 @@ struct row {
     int pids[PARTS_MAX], n_pids;
     bool ok, skipped, has_sent, has_received;
     uint64_t bytes, messages;
+    uint64_t added, lost; /* added 0: nothing was counted */
+    int64_t cost_ps;
     double mb_s;    /* 0: not measured */
     int64_t p50_ns; /* 0: not measured */
     uint8_t sent[DIGEST], received[DIGEST];

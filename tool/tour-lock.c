@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* tour-lock.c - the tour's scenes on semaphores: a parent and its child add to one counter, first
- * without a lock, then with it; and what becomes of a permit whose owner is killed. */
+/* tour-lock.c - the tour's scenes on locks: a parent and its child add to one counter, first
+ * without a lock, then with each; and what becomes of a lock whose owner is killed. */
 #include "tool/tour.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -13,79 +14,132 @@ enum { ROUNDS = 1000000, SYSTEM_CALLS = 50000 }; /* fewer where each is two syst
 
 /* In a region that both have before them. */
 struct shared {
-    _Atomic uint32_t there[3], finished[3];
-    volatile uint64_t counter[2]; /* without a lock, with it */
+    _Atomic uint32_t there, finished;
+    volatile uint64_t counter;
 };
 
 struct lock {
-    naru_semaphore *s;
-    bool owned;
+    naru_semaphore *s; /* one of these, or none */
+    naru_mutex *m;
+    naru_rwlock *w;
+    naru_event *e;
+    bool owned; /* a semaphore's permits */
     int rounds;
 };
 
-static bool open_lock(struct part *p, struct lock *l)
+static bool is(const struct part *p, const char *what)
+{
+    return strcmp(p->detail, what) == 0;
+}
+
+static int open_semaphore(struct part *p, struct lock *l)
 {
     l->owned = strncmp(p->url, "posix-sem:", 10) != 0; /* which has plain ones alone */
     l->rounds = strncmp(p->url, "sysv-sem:", 9) == 0 ? SYSTEM_CALLS : ROUNDS;
     struct naru_semaphore_options o = {
         .size = sizeof o, .kind = l->owned ? NARU_OWNED : NARU_PLAIN, .value = 1};
-    return part_naru(p, "opening", naru_semaphore_open(p->url, &o, &l->s));
+    return naru_semaphore_open(p->url, &o, &l->s);
 }
 
-static int enter(struct lock *l)
+static bool open_lock(struct part *p, struct lock *l)
 {
-    return l->owned ? naru_semaphore_acquire(l->s, 1, TOUR_TIMEOUT)
-                    : naru_semaphore_wait(l->s, 1, TOUR_TIMEOUT);
+    const struct naru_event_options event = {
+        .size = sizeof event, .kind = NARU_AUTOMATIC, .set = 1};
+    *l = (struct lock){.rounds = ROUNDS};
+    return part_naru(p, "opening",
+                     is(p, "none")     ? 0
+                     : is(p, "mutex")  ? naru_mutex_open(p->url, NULL, &l->m)
+                     : is(p, "rwlock") ? naru_rwlock_open(p->url, NULL, &l->w)
+                     : is(p, "event")  ? naru_event_open(p->url, &event, &l->e)
+                                       : open_semaphore(p, l));
+}
+
+static void close_lock(struct lock *l)
+{
+    naru_semaphore_close(l->s);
+    naru_mutex_close(l->m);
+    naru_rwlock_close(l->w);
+    naru_event_close(l->e);
+}
+
+static int enter(struct lock *l, int64_t timeout)
+{
+    return l->m       ? naru_mutex_lock(l->m, timeout)
+           : l->w     ? naru_rwlock_write(l->w, timeout)
+           : l->e     ? naru_event_wait(l->e, timeout)
+           : !l->s    ? 0
+           : l->owned ? naru_semaphore_acquire(l->s, 1, timeout)
+                      : naru_semaphore_wait(l->s, 1, timeout);
 }
 
 static int leave(struct lock *l)
 {
-    return l->owned ? naru_semaphore_release(l->s, 1) : naru_semaphore_post(l->s, 1);
+    return l->m       ? naru_mutex_unlock(l->m)
+           : l->w     ? naru_rwlock_unlock(l->w)
+           : l->e     ? naru_event_set(l->e)
+           : !l->s    ? 0
+           : l->owned ? naru_semaphore_release(l->s, 1)
+                      : naru_semaphore_post(l->s, 1);
 }
 
-static bool both(struct part *p, _Atomic uint32_t *count)
+static bool both(struct part *p, _Atomic uint32_t *count, uint32_t times)
 {
     int64_t deadline = now_ns() + TOUR_TIMEOUT;
     atomic_fetch_add(count, 1);
-    while (atomic_load(count) < 2)
+    while (atomic_load(count) < 2 * times)
         if (now_ns() > deadline)
             return part_failed(p, "the other process did not come");
     return true;
 }
 
-/* The time of one addition, in ns. */
-static bool add(struct part *p, struct shared *m, int with, struct lock *l, double *ret_ns)
+/* In pieces, before each of which the two meet, so that both are awake. ret_ns: the time between.
+ */
+static bool add(struct part *p, struct shared *m, struct lock *l, uint32_t *met, int64_t *ret_ns)
 {
-    int rounds = with ? l->rounds : ROUNDS;
-    if (!both(p, &m->there[with]))
-        return false;
-    int64_t start = now_ns();
-    for (int i = 0; i < rounds; i++) {
-        if (with && !part_naru(p, "acquiring", enter(l)))
+    enum { PIECES = 50 };
+    for (int piece = 0; piece < PIECES; piece++) {
+        if (!both(p, &m->there, ++*met))
             return false;
-        m->counter[with] = m->counter[with] + 1;
-        if (with && !part_naru(p, "releasing", leave(l)))
-            return false;
+        int64_t start = now_ns();
+        for (int i = 0; i < l->rounds / PIECES; i++) {
+            if (!part_naru(p, "acquiring", enter(l, TOUR_TIMEOUT)))
+                return false;
+            m->counter = m->counter + 1;
+            if (!part_naru(p, "releasing", leave(l)))
+                return false;
+        }
+        *ret_ns += now_ns() - start;
     }
-    *ret_ns = (double)(now_ns() - start) / rounds;
-    return both(p, &m->finished[with]);
+    return true;
 }
 
+/* Without a lock, on a busy machine, the two may not have met: then again, until they have. */
 static void count(struct part *p, struct shared *m)
 {
+    enum { TIMES = 20 };
     struct lock l = {0};
-    double without = 0, with = 0;
-    if (open_lock(p, &l) && add(p, m, 0, &l, &without) && add(p, m, 1, &l, &with) &&
-        p->index == 0) {
-        uint64_t all = 2 * (uint64_t)l.rounds, lost = 2 * ROUNDS - m->counter[0];
-        snprintf(p->report.saw, sizeof p->report.saw,
-                 "without a lock %" PRIu64
-                 " of %d additions were lost (%.1f ns each); with it %" PRIu64 " of %" PRIu64
-                 " (%.1f ns each)",
-                 lost, 2 * ROUNDS, without, all - m->counter[1], all, with);
-        p->report.ok = m->counter[1] == all;
+    uint32_t met = 0;
+    uint64_t added = 0, lost = 0;
+    int64_t ns = 0;
+    bool ok = open_lock(p, &l);
+    for (uint32_t i = 1; ok && i <= (is(p, "none") ? TIMES : 1) && lost == 0; i++) {
+        ok = add(p, m, &l, &met, &ns) && both(p, &m->finished, i);
+        added += 2 * (uint64_t)l.rounds;
+        lost = added - m->counter;
     }
-    naru_semaphore_close(l.s);
+    if (ok && p->index == 0) {
+        p->report.added = added;
+        p->report.lost = lost;
+        p->report.cost_ps = ns * 2000 / (int64_t)added;
+        if (is(p, "none"))
+            snprintf(p->report.saw, sizeof p->report.saw,
+                     "%" PRIu64 " of %" PRIu64 " additions were lost: %.1f %%", lost, added,
+                     (double)lost * 100 / (double)added);
+        else if (lost)
+            part_failed(p, "%" PRIu64 " of %" PRIu64 " additions were lost under the lock", lost,
+                        added);
+    }
+    close_lock(&l);
 }
 
 static void child_counts(struct part *p, void *region)
@@ -107,38 +161,118 @@ static void counts(struct part *p)
 
 /* ---- the owner is killed ---- */
 
+/* Until somebody waits for it, or for a moment where nobody tells. */
+static void await_waiter(const struct part *p)
+{
+    enum { LOOKS = 100, LOOKS_WITHOUT = 15 };
+    bool told = false, waits = false;
+    for (int i = 0; i < (told ? LOOKS : LOOKS_WITHOUT) && !waits; i++) {
+        naru_snapshot *s = NULL;
+        const struct naru_view *v;
+        usleep(20000);
+        if (naru_snapshot_take(p->url, &s) < 0)
+            continue;
+        v = naru_snapshot_view(s, 0);
+        for (size_t k = 0; v && k < v->n_facts; k++)
+            if (strcmp(v->facts[k].name, "waiters") == 0 && !v->facts[k].text) {
+                told = true;
+                waits = v->facts[k].number > 0;
+            }
+        naru_snapshot_free(s);
+    }
+}
+
 static void dying_owner(struct part *p)
 {
     struct lock l;
-    if (open_lock(p, &l) && part_naru(p, "acquiring", enter(&l))) {
+    if (open_lock(p, &l) && part_naru(p, "acquiring", enter(&l, TOUR_TIMEOUT))) {
         part_say(p, REPORT_READY);
+        await_waiter(p);
         part_wait_for_death(p);
     }
 }
 
-/* Comes before the death. A permit of nobody's is lost with whoever took it. */
+/* Whom the next owner of a mutex or a rwlock is told of. */
+static void told(struct part *p, struct lock *l, int64_t ms)
+{
+    pid_t dead = 0;
+    int r = l->m ? naru_mutex_dead(l->m, &dead) : naru_rwlock_dead(l->w, &dead);
+    if (part_naru(p, "asking who died", r) &&
+        part_naru(p, "recovering", l->m ? naru_mutex_recover(l->m) : naru_rwlock_recover(l->w)) &&
+        part_naru(p, "releasing", leave(l)) &&
+        part_naru(p, "acquiring again", enter(l, TOUR_TIMEOUT)))
+        snprintf(p->report.saw, sizeof p->report.saw,
+                 "the next owner has it after %" PRId64
+                 " ms of waiting, is told that process %d died with it, and recovers it",
+                 ms, (int)dead);
+}
+
+/* Comes before the death. What is nobody's is lost with whoever took it. */
 static void next_owner(struct part *p)
 {
     enum { PATIENCE_MS = 700 };
     struct lock l;
     if (!open_lock(p, &l))
         return;
+    bool comes_back = !l.s || l.owned;
+    if (enter(&l, NARU_NOWAIT) != -EAGAIN) {
+        part_failed(p, "it was free while its owner lived");
+        return;
+    }
     int64_t start = now_ns();
-    int r = l.owned ? naru_semaphore_acquire(l.s, 1, TOUR_TIMEOUT)
-                    : naru_semaphore_wait(l.s, 1, PATIENCE_MS * NARU_MS);
+    int r = enter(&l, comes_back ? TOUR_TIMEOUT : PATIENCE_MS * NARU_MS);
     int64_t ms = (now_ns() - start) / NARU_MS;
-    if (l.owned && part_naru(p, "acquiring", r))
+    if ((l.m || l.w) && r != -EOWNERDEAD)
+        part_failed(p, "nobody was told of the death: %d", r);
+    else if (l.m || l.w)
+        told(p, &l, ms);
+    else if (comes_back && part_naru(p, "acquiring", r))
         snprintf(p->report.saw, sizeof p->report.saw,
                  "the dead one's permit came back by itself, after %" PRId64 " ms of waiting", ms);
-    else if (!l.owned && r == 0)
+    else if (!comes_back && r == 0)
         part_failed(p, "a plain permit came back");
-    else if (!l.owned)
-        snprintf(
-            p->report.saw, sizeof p->report.saw,
-            "a plain permit is nobody's: it is lost, and the next waits for ever (here %" PRId64
-            " ms)",
-            ms);
-    naru_semaphore_close(l.s);
+    else if (!comes_back)
+        snprintf(p->report.saw, sizeof p->report.saw,
+                 "a sem_t's permit is nobody's: it is lost, and the next waits for ever (here "
+                 "%" PRId64 " ms)",
+                 ms);
+    close_lock(&l);
+}
+
+/* ---- a party to a barrier is killed ---- */
+
+static naru_barrier *open_barrier(struct part *p)
+{
+    const struct naru_barrier_options o = {.size = sizeof o, .parties = 2};
+    naru_barrier *b = NULL;
+    return part_naru(p, "opening", naru_barrier_open(p->url, &o, &b)) ? b : NULL;
+}
+
+static void dying_party(struct part *p)
+{
+    if (open_barrier(p)) {
+        part_say(p, REPORT_READY);
+        await_waiter(p);
+        part_wait_for_death(p);
+    }
+}
+
+static void waiting_party(struct part *p)
+{
+    naru_barrier *b = open_barrier(p);
+    pid_t dead = 0;
+    if (!b)
+        return;
+    int64_t start = now_ns();
+    int r = naru_barrier_wait(b, TOUR_TIMEOUT);
+    int64_t ms = (now_ns() - start) / NARU_MS;
+    if (r != -EOWNERDEAD)
+        part_failed(p, "nobody was told of the death: %d", r);
+    else if (part_naru(p, "asking who died", naru_barrier_dead(b, &dead)))
+        snprintf(p->report.saw, sizeof p->report.saw,
+                 "who waits is told, after %" PRId64 " ms, that process %d died: it does not come",
+                 ms, (int)dead);
+    naru_barrier_close(b);
 }
 
 /* ---- tables ---- */
@@ -147,35 +281,68 @@ const struct role lock_roles[] = {
     {"lock-counts", counts},
     {"lock-dying-owner", dying_owner},
     {"lock-next-owner", next_owner},
+    {"lock-dying-party", dying_party},
+    {"lock-waiting-party", waiting_party},
     {0},
 };
 
-static bool start_counts(struct stage *stage)
-{
-    return stage_exec(stage, 0, "lock-counts", NULL);
-}
-
-static bool start_owner(struct stage *stage)
-{
-    return stage_exec(stage, 0, "lock-dying-owner", NULL);
-}
-
-static bool next_owner_comes(struct stage *stage, int ready, int ended)
-{
-    return ready != 1 || ended != 0 || stage_exec(stage, 1, "lock-next-owner", NULL);
-}
-
-#define LOCK(url)                                                                                  \
-    {url, NARU_NOUN_LOCK, "count", "-", "parent-child", "one counter, without and with it", 2,     \
-     -1,  start_counts,   NULL},                                                                   \
+#define STARTS(what)                                                                               \
+    static bool count_##what(struct stage *stage)                                                  \
     {                                                                                              \
-        url, NARU_NOUN_LOCK, "count", "-", "unrelated", "owner killed", 2, 0, start_owner,         \
-            next_owner_comes                                                                       \
+        return stage_exec(stage, 0, "lock-counts", #what);                                         \
+    }                                                                                              \
+    static bool own_##what(struct stage *stage)                                                    \
+    {                                                                                              \
+        return stage_exec(stage, 0, "lock-dying-owner", #what);                                    \
+    }                                                                                              \
+    static bool follow_##what(struct stage *stage, int ready, int ended)                           \
+    {                                                                                              \
+        return ready != 1 || ended != 0 || stage_exec(stage, 1, "lock-next-owner", #what);         \
+    }
+
+STARTS(semaphore)
+STARTS(mutex)
+STARTS(rwlock)
+
+static bool count_none(struct stage *stage)
+{
+    return stage_exec(stage, 0, "lock-counts", "none");
+}
+
+static bool count_event(struct stage *stage)
+{
+    return stage_exec(stage, 0, "lock-counts", "event");
+}
+
+static bool start_party(struct stage *stage)
+{
+    return stage_exec(stage, 0, "lock-dying-party", NULL);
+}
+
+static bool party_comes(struct stage *stage, int ready, int ended)
+{
+    return ready != 1 || ended != 0 || stage_exec(stage, 1, "lock-waiting-party", NULL);
+}
+
+#define LOCK(url, what)                                                                            \
+    {url, NARU_NOUN_LOCK, "count", "-", "parent-child", "one counter, " #what, 2,                  \
+     -1,  count_##what,   NULL},                                                                   \
+    {                                                                                              \
+        url, NARU_NOUN_LOCK, "count", "-", "unrelated", #what ", owner killed", 2, 0, own_##what,  \
+            follow_##what                                                                          \
     }
 
 const struct scene lock_scenes[] = {
-    LOCK("shm:%s-lock"),
-    LOCK("posix-sem:/%s-lock"),
-    LOCK("sysv-sem:%s#3"),
+    {"shm:%s-lock", NARU_NOUN_LOCK, "count", "-", "parent-child", "one counter, no lock", 2, -1,
+     count_none, NULL},
+    LOCK("shm:%s-lock", semaphore),
+    LOCK("shm:%s-lock", mutex),
+    LOCK("shm:%s-lock", rwlock),
+    {"shm:%s-lock", NARU_NOUN_LOCK, "count", "-", "parent-child", "one counter, event", 2, -1,
+     count_event, NULL},
+    {"shm:%s-lock", NARU_NOUN_LOCK, "count", "-", "unrelated", "barrier, party killed", 2, 0,
+     start_party, party_comes},
+    LOCK("posix-sem:/%s-lock", semaphore),
+    LOCK("sysv-sem:%s#3", semaphore),
     {0},
 };

@@ -26,12 +26,13 @@ static const struct role *const all_roles[] = {pipe_roles,   fifo_roles,     mq_
 enum {
     KINDS = sizeof all_scenes / sizeof *all_scenes,
     ROWS_MAX = 128,
-    CELLS = 11,
+    CELLS = 13,
     GENERATED = 64 << 20
 };
 
 static const char *const heads[CELLS] = {"kind",     "url", "unit", "direction", "relation", "what",
-                                         "messages", "MB",  "MB/s", "p50 us",    "ok"};
+                                         "messages", "MB",  "MB/s", "p50 us",    "lost",     "ns",
+                                         "ok"};
 
 const struct role *find_role(const char *name)
 {
@@ -88,6 +89,11 @@ static json_t *row_json(const struct row *row)
         json_object_set_new(o, "p50_ns", json_integer(row->p50_ns));
     if (row->mb_s > 0)
         json_object_set_new(o, "mb_s", json_real(row->mb_s));
+    if (row->added) {
+        json_object_set_new(o, "added", json_integer((json_int_t)row->added));
+        json_object_set_new(o, "lost", json_integer((json_int_t)row->lost));
+        json_object_set_new(o, "ns", json_real((double)row->cost_ps / 1e3));
+    }
     if (row->saw[0])
         json_object_set_new(o, "saw", json_string(row->saw));
     return o;
@@ -103,7 +109,7 @@ static void fill_cells(struct cells *c, const struct row *row)
 {
     *c = (struct cells){.at = {row->kind->title, c->text[1], unit_of(row), row->scene->direction,
                                row->scene->relation, row->scene->shows, c->text[6], c->text[7],
-                               c->text[8], c->text[9],
+                               c->text[8], c->text[9], c->text[10], c->text[11],
                                row->skipped ? "skipped"
                                : row->ok    ? "yes"
                                             : "NO"}};
@@ -114,6 +120,10 @@ static void fill_cells(struct cells *c, const struct row *row)
         snprintf(c->text[7], sizeof c->text[7], "%.3g", (double)row->bytes / 1e6);
     if (row->mb_s > 0)
         snprintf(c->text[8], sizeof c->text[8], "%.0f", row->mb_s);
+    if (row->added) {
+        snprintf(c->text[10], sizeof c->text[10], "%llu", (unsigned long long)row->lost);
+        snprintf(c->text[11], sizeof c->text[11], "%.1f", (double)row->cost_ps / 1e3);
+    }
     if (row->p50_ns)
         snprintf(c->text[9], sizeof c->text[9], "%.1f", (double)row->p50_ns / 1e3);
 }
@@ -143,6 +153,8 @@ static void each_cells(const struct row *rows, int n, void (*put)(void *, const 
                                           kinds[k].direction,
                                           "",
                                           "not in this build",
+                                          "",
+                                          "",
                                           "",
                                           "",
                                           "",
@@ -344,7 +356,9 @@ const struct command tour_command = {
     "The latency is one way for 64 bytes: half a round trip, or where there is no way back the "
     "time "
     "by the clock of both processes. Some rows kill a process; they are ok when the survivors saw "
-    "what the kind promises. Exit status 1 when anything was not as expected.",
+    "what the kind promises. On locks two processes add to one counter, a million times each: "
+    "\"lost\" is how many of the additions were, without a lock and with it, and \"ns\" what one "
+    "took. Exit status 1 when anything was not as expected.",
     0,
     1,
     options,

@@ -70,6 +70,8 @@ struct report {
     int32_t skipped; /* saw says why this machine cannot do it */
     int32_t lossy;   /* the part has judged what came; digests differ */
     uint64_t bytes, messages, lost;
+    uint64_t added;  /* to a counter, of which `lost` were lost; 0: it is no such row */
+    int64_t cost_ps; /* of one addition, with its lock, in 1/1000 ns */
     int64_t ns;     /* that the bytes took */
     int64_t p50_ns; /* one way, 0: not measured */
     uint8_t digest[DIGEST];

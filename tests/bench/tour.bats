@@ -62,6 +62,12 @@ rows() {
     rows 'map(select(.what | test("killed"))) | length >= 4 and all(.ok and (.saw | length > 10))'
 }
 
+@test "a counter loses without a lock, by so much, and with each lock nothing" {
+    rows 'map(select(.what == "one counter, no lock")) | length == 1 and all(.ok and .lost > 0 and .ns > 0)'
+    rows 'map(select(.added and .what != "one counter, no lock")) | length == 6 and
+          all(.lost == 0 and .ns > 0)'
+}
+
 @test "the page holds the table and plots, and needs nothing from elsewhere" {
     grep -q '<table>' "$TMPDIR/page.html"
     [ "$(grep -c 'data:image/svg+xml;base64,' "$TMPDIR/page.html")" -ge 2 ]
