@@ -488,6 +488,8 @@ static void events(void)
         naru_snapshot *s;
         expect_ok(naru_event_open(e.url, &o, &event));
         word_is(e.url, "kind", i ? "automatic" : "manual");
+        expect_code(-ETIMEDOUT, naru_event_wait(event, 60 * NARU_MS));
+        expect(seen(e.url, -1, "waiters") == 0);
         pid_t child = start_child(wait_for_all, &e);
         until(e.url, "waiters", 1);
         expect_ok(naru_snapshot_take(e.url, &s));
