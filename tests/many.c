@@ -147,6 +147,7 @@ static int may_write(const char *prefix)
 
 static void write_there(void *data)
 {
+    signal(SIGSEGV, SIG_DFL); /* a sanitizer would tell of it */
     *(volatile char *)data = 0;
 }
 
@@ -170,7 +171,7 @@ static void reads_only(void *of_topic)
         expect_code(0, may_write("lane-"));
         expect_code(i ? 0 : -1, may_write("segment-"));
         waitpid(start_child(write_there, m.data), &status, 0);
-        expect(status != 0); /* SIGSEGV, however a sanitizer reports it */
+        expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
         expect_ok(naru_channel_release(c, &m, 1));
     }
     naru_channel_close(c);
