@@ -212,7 +212,7 @@ static void edit(struct part *p, uint8_t *text, size_t size, struct edits *edits
             }
             sched_yield();
         }
-        if (text[i * PIECE] != (p->input.data[i * PIECE] ^ 0xff)) {
+        if (text[i * PIECE] != 255 - p->input.data[i * PIECE]) {
             part_failed(p, "piece %zu is not as the other made it", i);
             return;
         }
@@ -223,7 +223,7 @@ static void edit(struct part *p, uint8_t *text, size_t size, struct edits *edits
 static bool turned_over(struct part *p, const uint8_t *text, size_t size)
 {
     for (size_t i = 0; i < size; i++)
-        if (text[i] != (p->input.data[i] ^ 0xff))
+        if (text[i] != 255 - p->input.data[i])
             return part_failed(p, "byte %zu of the file is %d", i, text[i]);
     return true;
 }

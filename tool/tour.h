@@ -190,9 +190,9 @@ struct scene {
 
 /* Each ends with a scene without url, and a role without name. */
 extern const struct scene pipe_scenes[], fifo_scenes[], mq_scenes[], socket_scenes[],
-    datagram_scenes[], shm_scenes[], region_scenes[], lock_scenes[];
+    datagram_scenes[], shm_scenes[], region_scenes[], journal_scenes[], lock_scenes[];
 extern const struct role pipe_roles[], fifo_roles[], mq_roles[], socket_roles[], datagram_roles[],
-    region_roles[], shm_roles[], lock_roles[];
+    region_roles[], shm_roles[], journal_roles[], lock_roles[];
 
 /* Starting a part from the guide. detail may be NULL. */
 bool stage_fork(struct stage *, int index, const char *role, const char *detail);
