@@ -1035,6 +1035,137 @@ static void locks_and_length(void)
     expect_ok(naru_remove(url));
 }
 
+/* ---- a lock that is a file ---- */
+
+static void owns_and_dies(void *arg)
+{
+    naru_semaphore *s;
+    struct naru_semaphore_options o = {.size = sizeof o, .value = 2};
+    expect_ok(naru_semaphore_open(arg, &o, &s));
+    expect_ok(naru_semaphore_acquire(s, 2, NARU_S));
+    raise(SIGKILL);
+}
+
+static void waits_for_it(void *arg)
+{
+    naru_semaphore *s;
+    struct naru_semaphore_options o = {.size = sizeof o, .flags = NARU_EXISTING};
+    expect_ok(naru_semaphore_open(arg, &o, &s));
+    expect_code(-EIDRM, naru_semaphore_acquire(s, 1, 20 * NARU_S));
+    naru_semaphore_close(s);
+}
+
+static void files_of_their_own(void)
+{
+    const char *url = test_url(form);
+    struct naru_semaphore_options o = {.size = sizeof o, .value = 2, .mode = 0640};
+    struct naru_semaphore_options there = {.size = sizeof there, .flags = NARU_EXISTING};
+    naru_semaphore *s, *other;
+    naru_region *r;
+    naru_mutex *m;
+    struct stat st;
+    int status;
+    unsigned n;
+    expect_code(-ENOENT, naru_semaphore_open(url, &there, &s));
+    expect_ok(naru_semaphore_open(url, &o, &s));
+    expect(stat(path_of(url), &st) == 0 && (st.st_mode & 0777) == 0640);
+    pid_t pid = start_child(owns_and_dies, (void *)(uintptr_t)url);
+    expect(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
+    expect_ok(naru_semaphore_acquire(s, 2, 2 * NARU_S)); /* they come back */
+    expect_ok(naru_semaphore_open(url, &there, &other));
+    expect_code(-EAGAIN, naru_semaphore_acquire(other, 1, NARU_NOWAIT));
+    expect_ok(naru_semaphore_revoke(url, getpid(), &n));
+    expect(n == 2);
+    expect_ok(naru_semaphore_acquire(other, 2, NARU_S));
+    naru_semaphore_close(other);
+    expect_code(-EEXIST, naru_region_open(url, RW, NULL, &r));
+    expect_says("is a semaphore, and a region was asked for");
+    expect_code(-EEXIST, naru_mutex_open(url, NULL, &m));
+    expect_says("is a semaphore, and a mutex was asked for");
+    there.flags = NARU_EXCLUSIVE;
+    expect_code(-EEXIST, naru_semaphore_open(url, &there, &other));
+    there.flags = 0;
+    there.value = 3;
+    expect_code(-EEXIST, naru_semaphore_open(url, &there, &other));
+    expect_ok(naru_semaphore_acquire(s, 2, NARU_S));
+    pid = start_child(waits_for_it, (void *)(uintptr_t)url);
+    usleep(50000);
+    expect_ok(naru_remove(url)); /* whoever waits is told */
+    end_child(pid);
+    expect_code(-EIDRM, naru_semaphore_release(s, 1));
+    naru_semaphore_close(s);
+    expect_code(-ENOENT, naru_remove(url));
+    r = create(url, 1 << 20, 0); /* zeroes, and yet somebody's */
+    expect_code(-EEXIST, naru_semaphore_open(url, &o, &s));
+    expect_says("a file that is no lock");
+    naru_region_close(r);
+    expect_ok(naru_remove(url));
+    expect_ok(naru_mutex_open(url, NULL, &m));
+    expect_ok(naru_mutex_lock(m, NARU_S));
+    expect_ok(naru_mutex_unlock(m));
+    naru_mutex_close(m);
+    int fd = open(path_of(url), O_RDWR | O_CLOEXEC); /* another start of the machine */
+    struct naru_object_meta meta;
+    expect(pread(fd, &meta, sizeof meta, 0) == sizeof meta && meta.boot != 0);
+    meta.boot++;
+    expect(pwrite(fd, &meta, sizeof meta, 0) == sizeof meta);
+    expect(pwrite(fd, "\xff\xff\xff\xff\xff\xff\xff\xff", 8, NARU_OBJECT_STATE_AT + 128) == 8);
+    close(fd);
+    expect_ok(naru_mutex_open(url, NULL, &m));
+    expect_code(0, naru_mutex_lock(m, NARU_NOWAIT));
+    naru_mutex_close(m);
+    expect_ok(naru_remove(url));
+    naru_rwlock *w;
+    expect_ok(naru_rwlock_open(url, NULL, &w));
+    expect_ok(naru_rwlock_read(w, NARU_S));
+    naru_rwlock_close(w);
+    expect_ok(naru_remove(url));
+    naru_event *e;
+    expect_ok(naru_event_open(url, NULL, &e));
+    expect_ok(naru_event_set(e));
+    expect_ok(naru_event_wait(e, NARU_S));
+    naru_event_close(e);
+    expect_ok(naru_remove(url));
+    naru_barrier *b;
+    struct naru_barrier_options one = {.size = sizeof one, .parties = 1};
+    expect_ok(naru_barrier_open(url, &one, &b));
+    expect(naru_barrier_wait(b, NARU_S) >= 0);
+    naru_barrier_close(b);
+    expect_ok(naru_remove(url));
+}
+
+static void makes_and_uses(void *arg)
+{
+    for (int i = 0; i < 100; i++) {
+        naru_semaphore *s;
+        struct naru_semaphore_options o = {.size = sizeof o, .value = 4, .participants = 16};
+        expect_ok(naru_semaphore_open(race_url, &o, &s));
+        int code = naru_semaphore_acquire(s, 1, 20 * NARU_S);
+        expect(code == 0 || code == -EIDRM);
+        if (code == 0) {
+            code = naru_semaphore_release(s, 1);
+            expect(code == 0 || code == -EIDRM);
+        }
+        naru_semaphore_close(s);
+        if (i % 5 == 0 && arg) {
+            code = naru_remove(race_url);
+            expect(code == 0 || code == -ENOENT);
+        }
+    }
+}
+
+static void files_made_at_once(void)
+{
+    pid_t child[4];
+    race_url = test_url(form);
+    for (int i = 0; i < 4; i++)
+        child[i] = start_child(makes_and_uses, i % 2 ? child : NULL);
+    for (int i = 0; i < 4; i++)
+        end_child(child[i]);
+    (void)naru_remove(race_url);
+    expect(entries(test_directory) == 0);
+}
+
 int main(int argc, char **argv)
 {
     static const struct test_case cases[] = {
@@ -1060,6 +1191,8 @@ int main(int argc, char **argv)
         {"a file system with less", no_attributes},
         {"locks after a restart", after_a_restart},
         {"locks and its length", locks_and_length},
+        {"locks that are files", files_of_their_own},
+        {"locks made and removed at once", files_made_at_once},
     };
     return run_cases(cases, sizeof cases / sizeof *cases, argc, argv);
 }

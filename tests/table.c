@@ -19,7 +19,7 @@ static const struct {
     {"posix-sem", "-----y-", "posix-sem:/name"},
     {"sysv-sem", "-----y-", "sysv-sem:/tmp#1"},
     {"shm", "-yyyyyl", "shm:name"},
-    {"map", "--yyyl-", "map:/tmp/file"},
+    {"map", "--yyyy-", "map:/tmp/file"},
     {"unix", "yy----l", "unix:/tmp/naru-no-such"},
     {"unix+seqpacket", "-y-----", "unix+seqpacket:/tmp/socket"},
     {"unix+dgram", "--y----", "unix+dgram:/tmp/socket"},
@@ -95,7 +95,7 @@ static void refused_cells(void)
                 expect(!strstr(strstr(naru_why(), "these can"), expected[i].url));
             }
         }
-    expect(tried == 20 * 7 - 26);
+    expect(tried == 20 * 7 - 27);
 }
 
 static void stream_cells(void)
@@ -181,8 +181,8 @@ static void lock_cells(void)
 {
     naru_semaphore *s;
     struct naru_semaphore_options o = {sizeof o, .kind = NARU_PLAIN, .value = 1};
-    static const char *const forms[] = {"shm:%s/l", "posix-sem:/%s-l", "sysv-sem:%s#4"};
-    for (int i = 0; i < 3; i++) {
+    static const char *const forms[] = {"shm:%s/l", "map:%s/l", "posix-sem:/%s-l", "sysv-sem:%s#4"};
+    for (int i = 0; i < 4; i++) {
         const char *url = test_url(forms[i]);
         expect_ok(naru_semaphore_open(url, &o, &s));
         expect_ok(naru_semaphore_wait(s, 1, NARU_NOWAIT));

@@ -16,13 +16,14 @@
  *   URL                         what it is
  *   shm:name, shm:/dir          as fast as a futex; both kinds; until naru_remove
  *   a place in a region         the same (naru_semaphore_at), as long as the region lasts
+ *   map:/file                   the same in a file; free again after a restart of the machine
  *   posix-sem:/name             what sem_open opens; plain. Neither a descriptor nor naru_cancel
  *   sysv-sem:/path#id, 0xKEY    what semget finds, its first semaphore. Owned: with SEM_UNDO
  *
- * A mutex is had by one, a rwlock by any number of readers or one writer; both are shm: or lie in a
- * region, too. If a mutex's owner or a writer dies, what it guarded may be half changed: so every
- * next owner is told, by -EOWNERDEAD, until one has made it whole and recovers the lock, or gives
- * it up. A reader that dies just reads no more.
+ * A mutex is had by one, a rwlock by any number of readers or one writer; both are shm:, map: or in
+ * a region. If a mutex's owner or a writer dies, what it guarded may be half changed: so every next
+ * owner is told, by -EOWNERDEAD, until one has made it whole and recovers the lock, or gives it up.
+ * A reader that dies just reads no more.
  *
  * Death is what the kernel says, never a guess: a process that is stopped keeps what it has, and
  * others wait for it until their time passes; the sentence names it. What hangs for ever can lose

@@ -13,6 +13,7 @@
 
 static const struct naru_semaphore_kind_ops *const semaphores[] = {
     &naru__shm_semaphore,
+    &naru__map_semaphore,
     &naru__posix_semaphore,
     &naru__sysv_semaphore,
 };
@@ -79,8 +80,10 @@ int naru__lock_url(const char *text, const char *noun, struct naru_url *ret_url)
     if (!form)
         return r < 0 ? r : -EINVAL;
     r = naru__cell_check(form, NARU_NOUN_LOCK, text);
-    if (r == 0 && strcmp(ret_url->scheme, naru__shm_semaphore.scheme) != 0)
-        r = naru__fail(-EOPNOTSUPP, "%s: %s: are semaphores alone; %s is shm:name, or in a region",
+    if (r == 0 && strcmp(ret_url->scheme, naru__shm_semaphore.scheme) != 0 &&
+        strcmp(ret_url->scheme, naru__map_semaphore.scheme) != 0)
+        r = naru__fail(-EOPNOTSUPP,
+                       "%s: %s: are semaphores alone; %s is shm:name, map:/file, or in a region",
                        text, ret_url->scheme, noun);
     return r;
 }
@@ -144,7 +147,7 @@ int naru_semaphore_revoke(const char *text, pid_t pid, unsigned *ret_n)
     int r = find_kind(text, &url, &kind);
     if (r < 0)
         return r;
-    if (kind != &naru__shm_semaphore)
+    if (kind != &naru__shm_semaphore && kind != &naru__map_semaphore)
         return naru__fail(-EOPNOTSUPP,
                           "%s: the kernel does not say who owns its permits; of shm: naru does",
                           text);

@@ -166,7 +166,7 @@ const struct naru_url_form naru__url_forms[] = {
     {"map",
      "map:/file, map:/dir",
      "memory-map",
-     {NO, NO, YES, YES, YES, LATER, NO},
+     {NO, NO, YES, YES, YES, YES, NO},
      {0, 0, "durable", "durable, replay", 0, 0, 0},
      {"send", "1 ... 2147483647", "at least 1 GiB", "yes, also a restart", "yes, marked", "no"},
      NOT_A_SOCKET},

@@ -66,3 +66,9 @@ const struct naru_semaphore_kind_ops naru__shm_semaphore = {
     .scheme = "shm",
     .open = open_semaphore,
 };
+
+const struct naru_semaphore_kind_ops naru__map_semaphore = {
+    .size = sizeof naru__map_semaphore,
+    .scheme = "map",
+    .open = open_semaphore,
+};

@@ -33,6 +33,7 @@ struct naru_semaphore_kind_ops {
 };
 
 extern const struct naru_semaphore_kind_ops naru__shm_semaphore;
+extern const struct naru_semaphore_kind_ops naru__map_semaphore;
 extern const struct naru_semaphore_kind_ops naru__posix_semaphore;
 extern const struct naru_semaphore_kind_ops naru__sysv_semaphore;
 

@@ -534,6 +534,8 @@ int naru__object_open(const struct naru_url *url, const struct naru_object_want 
     enum { TRIES = 1000 };
     struct place p;
     struct naru_object o;
+    if (strcmp(url->scheme, "map") == 0)
+        return naru__object_in_file(url, want, ret_object);
     int r = find_place(url, &p);
     if (r < 0)
         return r;
@@ -587,7 +589,8 @@ static int make_placed(struct naru_object *o, const struct naru_object_want *wan
                                         .created = wall_clock(),
                                         .creator = (uint32_t)getpid(),
                                         .creator_uid = geteuid(),
-                                        .mode = 0600,
+                                        .mode = file_mode(want->mode),
+                                        .flags = o->mapped ? NARU_OBJECT_WHOLE_FILE : 0,
                                         .boot = naru__os_boot()};
     memcpy(o->meta.option, want->option, sizeof o->meta.option);
     int r = want->make ? want->make(o, want->arg) : 0;
@@ -645,6 +648,7 @@ int naru__object_in_region(const char *url, int file, uint64_t offset, void *mem
     const uint64_t *magic = memory;
     struct naru_object o = NARU_OBJECT_NONE;
     struct naru_life life;
+    o.mapped = ret_object->mapped;
     o.url = url;
     o.file = file;
     o.in_region = true;
@@ -681,6 +685,10 @@ void naru__object_close(struct naru_object *o)
 {
     if (o->in_region) {
         naru__os_life_drop(&o->life);
+        if (o->mapped) {
+            naru__os_unmap((char *)o->state - NARU_OBJECT_STATE_AT, o->mapped);
+            naru__os_close(o->file);
+        }
         *o = NARU_OBJECT_NONE;
         return;
     }

@@ -30,6 +30,7 @@ struct naru_object {
     bool keeps;       /* a member's kind[] outlives it: joining does not clear it */
     bool in_region;   /* not a directory; `file` is the region's, borrowed */
     uint64_t life_at; /* in_region: where in `file` the locks of members are */
+    size_t mapped;    /* in a file of its own: bytes, from its meta on */
 };
 
 #define NARU_OBJECT_NONE                                                                           \
@@ -76,6 +77,13 @@ int naru__object_file(const struct naru_object *, const char *name, uint64_t siz
  * there; -EBUSY somebody who has been stopped is making it; as naru__object_open. */
 int naru__object_in_region(const char *url, int file, uint64_t offset, void *memory, uint64_t bytes,
                            const struct naru_object_want *want, struct naru_object *ret_object);
+/* The same in a file of its own, map:/file, which is made whole. */
+int naru__object_in_file(const struct naru_url *, const struct naru_object_want *,
+                         struct naru_object *ret_object);
+/* 0, or -EEXIST if such an object is in that file, and `noun` was asked for. */
+int naru__object_not_in_file(const char *url, int fd, const char *noun);
+/* The file has lost its name: whoever takes part is told. */
+void naru__object_file_removed(int fd);
 static inline uint64_t naru__object_bytes(uint32_t members_max)
 {
     return NARU_OBJECT_MEMBERS_AT + (uint64_t)members_max * sizeof(struct naru_object_member);

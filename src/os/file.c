@@ -19,6 +19,7 @@
 #include <sys/uio.h>
 #include <sys/vfs.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef RENAME_NOREPLACE
@@ -42,6 +43,37 @@
 int naru__os_open(const char *path, int flags)
 {
     CALL("open", open(path, flags | O_CLOEXEC, 0));
+}
+
+/* Whoever makes it shorter has it alone for a moment (os/lease.h). */
+static int open_soon(const char *path, int flags)
+{
+    enum { TRIES = 2000 }; /* of a millisecond */
+    const struct timespec pause = {0, 1000000};
+    int fd = naru__os_open(path, flags);
+    for (int i = 0; fd == -EAGAIN && i < TRIES; i++) {
+        nanosleep(&pause, NULL);
+        fd = naru__os_open(path, flags);
+    }
+    return fd == -EAGAIN ? -EBUSY : fd;
+}
+
+int naru__os_open_file(const char *path, int flags, struct stat *ret_st)
+{
+    char link[40];
+    int seen = naru__os_open(path, O_PATH | (flags & O_NOFOLLOW));
+    if (seen == -ENOENT && naru__os_stat(path, ret_st) == 0 && S_ISLNK(ret_st->st_mode))
+        return -EINVAL; /* to nowhere */
+    if (seen < 0)
+        return seen;
+    int r = naru__os_fstat(seen, ret_st);
+    snprintf(link, sizeof link, "/proc/self/fd/%d", seen);
+    if (r == 0)
+        r = S_ISREG(ret_st->st_mode)
+                ? open_soon(link, (flags & ~O_NOFOLLOW) | O_NONBLOCK | O_NOCTTY)
+                : -EINVAL;
+    naru__os_close(seen);
+    return r;
 }
 
 int naru__os_open_unnamed(const char *directory)

@@ -11,6 +11,10 @@
 #include <sys/types.h>
 
 int naru__os_open(const char *path, int flags);        /* O_CLOEXEC is added */
+/* A regular file, which is looked at before it is opened, as opening some devices has effects. Of
+ * anything else, whose kind is in ret_st, -EINVAL. -EBUSY: somebody keeps it to itself, by a lease
+ */
+int naru__os_open_file(const char *path, int flags, struct stat *ret_st);
 int naru__os_open_unnamed(const char *directory);      /* a new file there, without a name yet */
 int naru__os_make_fifo(const char *path, mode_t mode); /* mode as given, whatever the umask */
 int naru__os_stat(const char *path,

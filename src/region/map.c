@@ -7,7 +7,7 @@
  * lease, whether anybody else has the file. */
 #include "os/map.h"
 #include "base/error.h"
-#include "base/text.h"
+#include "object/object.h"
 #include "os/fd.h"
 #include "os/file.h"
 #include "os/lease.h"
@@ -368,7 +368,12 @@ static int remove_region(const struct naru_url *url)
                               S_ISLNK(st.st_mode) ? "a symbolic link"
                                                   : naru__file_kind(st.st_mode));
     }
-    return naru__region_place_remove(&f.place);
+    int fd = naru__os_open(url->rest, O_RDWR | O_NOFOLLOW | O_NONBLOCK); /* a lock, perhaps */
+    r = naru__region_place_remove(&f.place);
+    if (r == 0 && fd >= 0)
+        naru__object_file_removed(fd);
+    naru__os_close(fd);
+    return r;
 }
 
 const struct naru_region_kind naru__map_region = {

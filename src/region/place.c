@@ -5,11 +5,10 @@
  * it whole or not at all, and whoever is killed on the way leaves nothing. Where a file system has
  * no files without a name (O_TMPFILE), it is made as `.naru-XXXXXXXX` beside it, and renamed. */
 #include "base/error.h"
-#include "base/text.h"
+#include "object/object.h"
 #include "os/fd.h"
 #include "os/file.h"
 #include "os/limit.h"
-#include "os/poll.h"
 #include "os/process.h"
 #include "region/region.h"
 #include "shm/region.h"
@@ -35,6 +34,8 @@ static int cannot(const struct naru_region_place *at, const char *what, int code
 
 static int check_kind(const struct naru_region_place *at, const struct stat *st)
 {
+    if (st->st_mode == 0)
+        return 0;
     if (at->fixed->disk && S_ISDIR(st->st_mode))
         return naru__fail(
             -EISDIR, "%s is a directory, as queues and topics have; a region is a file", at->name);
@@ -47,38 +48,21 @@ static int check_kind(const struct naru_region_place *at, const struct stat *st)
     return 0;
 }
 
-/* Whoever makes it shorter has it alone for a moment (os/lease.h). */
-static int open_soon(const char *path, int flags)
-{
-    int64_t end = naru__now() + 2 * NARU_S;
-    int fd;
-    while ((fd = naru__os_open(path, flags)) == -EAGAIN && naru__now() < end)
-        (void)naru__os_poll(NULL, 0, naru__now() + NARU_MS);
-    return fd;
-}
-
-/* *ret_fd: it, or -ENOENT without a sentence. It is looked at before it is opened, as opening some
- * devices has effects. */
+/* *ret_fd: it, or -ENOENT without a sentence. */
 static int find(const struct naru_region_place *at, int flags, struct stat *ret_st)
 {
-    char link[40];
-    int seen = naru__os_open(at->path, O_PATH | at->flags);
-    if (seen == -ENOENT && naru__os_stat(at->path, ret_st) == 0 && S_ISLNK(ret_st->st_mode))
-        return check_kind(at, ret_st);
-    if (seen < 0)
-        return seen == -ENOENT ? seen : cannot(at, "opening it", seen);
-    int r = naru__os_fstat(seen, ret_st);
-    if (r < 0)
-        cannot(at, "looking at it", r);
-    else
-        r = check_kind(at, ret_st);
-    snprintf(link, sizeof link, "/proc/self/fd/%d", seen);
-    int fd = r < 0 ? r : open_soon(link, flags | O_NONBLOCK | O_NOCTTY);
-    naru__os_close(seen);
-    if (fd == -EAGAIN)
-        naru__fail(fd = -EBUSY, "%s: somebody keeps it to itself (a lease, see fcntl(2))",
-                   at->name);
-    else if (fd < 0 && r == 0)
+    *ret_st = (struct stat){0};
+    int fd = naru__os_open_file(at->path, flags | at->flags, ret_st);
+    if (fd == -ENOENT)
+        return fd;
+    int r = fd >= 0 || fd == -EINVAL ? check_kind(at, ret_st) : 0;
+    if (r < 0) {
+        naru__os_close(fd);
+        return r;
+    }
+    if (fd == -EBUSY)
+        naru__fail(fd, "%s: somebody keeps it to itself (a lease, see fcntl(2))", at->name);
+    else if (fd < 0)
         cannot(at, "opening it", fd);
     return fd;
 }
@@ -150,7 +134,9 @@ static int attach(const struct naru_region_place *at, int fd, int access, const 
     }
     r->fd = fd;
     if (at->fixed->disk) {
-        code = read_label(at->name, fd, &label);
+        code = naru__object_not_in_file(at->name, fd, "a region");
+        if (code == 0)
+            code = read_label(at->name, fd, &label);
         if (code == 0)
             code = check_locks(at->name, fd);
     }

@@ -60,6 +60,9 @@ struct naru_object_meta {
     uint8_t reserved[72];
 };
 
+/* meta.flags */
+enum { NARU_OBJECT_WHOLE_FILE = 1 }; /* the file is the object, and nothing else */
+
 enum {
     NARU_OBJECT_REMOVED = 1, /* whoever still holds it is told -EIDRM */
     NARU_OBJECT_GOING        /* it will be, unless its remover dies at it */
