@@ -252,6 +252,29 @@ static void a_subscriber_between_two_lanes(void)
     expect_ok(naru_remove(url));
 }
 
+/* What a lossy subscriber missed before it first saw a publisher's lane it is told, too. */
+static void missed_before_the_first_look(void)
+{
+    const char *url = test_url("shm:%s/topic");
+    naru_channel *lossy = topic(url, NARU_RECV, 0, 1);
+    for (int round = 0; round < 3; round++) {
+        struct naru_info info;
+        int got = -1, n = 1000;
+        naru_channel *out = topic(url, NARU_SEND, 0, 0);
+        for (int i = 0; i < n; i++)
+            send_number(out, i);
+        naru_channel_close(out);
+        expect_code(sizeof got, naru_channel_recv(lossy, 0, &got, sizeof got, &info, NARU_S));
+        expect(got > 0);
+        expect_code(got, info.missed);
+        while (got < n - 1)
+            comes(lossy, ++got);
+        goes(url, 1, 0);
+    }
+    naru_channel_close(lossy);
+    expect_ok(naru_remove(url));
+}
+
 static void history_stays(void)
 {
     const char *url = test_url("shm:%s/topic");
@@ -298,6 +321,7 @@ int main(int argc, char **argv)
         {"the same segment again", the_same_segment_again},
         {"a topic that all have seen", a_topic_that_all_have_seen},
         {"a subscriber between two lanes", a_subscriber_between_two_lanes},
+        {"missed before the first look", missed_before_the_first_look},
         {"history stays", history_stays},
         {"a collector that died", a_collector_that_died},
     };

@@ -96,6 +96,14 @@ static void drop_gone(struct shm_lanes *e)
         e->at = 0;
 }
 
+/* A lane's first number: it is new, or goes on where one was taken away. */
+static uint64_t begin_of(const struct shm_lanes *e, uint32_t index)
+{
+    /* relaxed: written before the lane was made */
+    uint64_t next = atomic_load_explicit(&e->state->next[index], memory_order_relaxed);
+    return next > 1 ? next : 1;
+}
+
 static int open_lane(struct shm_lanes *e, uint32_t index)
 {
     struct lanes_in *in = naru__alloc(sizeof *in);
@@ -109,6 +117,8 @@ static int open_lane(struct shm_lanes *e, uint32_t index)
     }
     if (e->topic) {
         in->rx.low = naru__lane_oldest(&in->rx);
+        if (e->subscribed && begin_of(e, index) < in->rx.low) /* a lossy one has missed those */
+            in->rx.low = begin_of(e, index);
         in->checked = e->subscribed ? in->rx.low - 1 : naru__lane_next(&in->rx);
         /* release: as in move_cursor() */
         atomic_store_explicit(&e->cursors->done[index], in->rx.low - 1, memory_order_release);
