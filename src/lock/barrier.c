@@ -8,9 +8,8 @@
  * is told, until somebody resets it.
  *
  * Who waits has read both numbers. If resets are the same and rounds are not, its round was
- * completed. After a reset it may have been completed before: which round was the last of those
- * resets is noted before the exchange (`queue` of the state); who has slept through a second reset
- * is told of the death. */
+ * completed. After a reset it may have been completed before: which round was the last is noted
+ * before the exchange (last_of()); who has slept through a second reset is told of the death. */
 #include "lock/barrier.h"
 
 #include "base/error.h"
@@ -70,12 +69,20 @@ static int broken(const naru_barrier *b, uint64_t word)
     return naru__fail(-EOWNERDEAD, "%s: a party had died, and it was reset meanwhile", name);
 }
 
+/* Which round was the last before that reset. Two places, in turn: whoever is about to reset it
+ * once more does not touch what those need who wait since before the reset of now. */
+static _Atomic uint64_t *last_of(const naru_barrier *b, uint64_t resets)
+{
+    struct naru_lock_state *s = b->lock.permits.state;
+    return resets & 1 ? &s->fences : &s->queue;
+}
+
 /* Of a round that is over. */
 static int outcome(const naru_barrier *b, uint64_t word, uint64_t since)
 {
     if (resets_of(word) == resets_of(since))
         return rounds_of(word) == rounds_of(since) ? broken(b, word) : 0;
-    uint64_t last = atomic_load(&b->lock.permits.state->queue);
+    uint64_t last = atomic_load(last_of(b, resets_of(since)));
     return resets_of(last) == resets_of(since) && rounds_of(last) != rounds_of(since)
                ? 0
                : broken(b, word & ~(uint64_t)NARU_BARRIER_BROKEN);
@@ -197,10 +204,11 @@ int naru__barrier_reset(naru_barrier *b)
         return r;
     uint64_t was = atomic_load(&s->word);
     while (was & NARU_BARRIER_BROKEN) {
-        uint64_t last = atomic_load(&s->queue), to;
+        _Atomic uint64_t *note = last_of(b, resets_of(was));
+        uint64_t last = atomic_load(note), to;
         /* in this order: a broken one's rounds stand still, so all who reset it note the same */
         if (atomic_load(&s->word) == was && round_of(last) != round_of(was))
-            atomic_compare_exchange_strong(&s->queue, &last, was);
+            atomic_compare_exchange_strong(note, &last, was);
         to = word_of(rounds_of(was), resets_of(was) + 1, 0, 0);
         if (exchange(l, &was, to)) {
             if (was & NARU_LOCK_WAITED)

@@ -57,7 +57,7 @@ enum {
 struct naru_lock_state {
     _Atomic uint64_t word;
     uint8_t line[120];
-    _Atomic uint64_t queue;   /* numbers that were handed out to waiters; a barrier's last reset */
+    _Atomic uint64_t queue;   /* numbers that were handed out to waiters; a barrier's resets */
     _Atomic uint64_t checked; /* when somebody looked for the dead, ns */
     _Atomic uint64_t fences;  /* tickets of NOBODY */
     _Atomic uint64_t dead;    /* DIRTY: the pid of who died */
