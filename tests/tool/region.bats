@@ -54,3 +54,19 @@ f = open(sys.argv[1], "r+b"); m = mmap.mmap(f.fileno(), 0); f.close(); print(flu
     "$NARU" kinds --urls --json |
         jq -se 'map(select(.region == "yes") | .scheme) == ["posix-shm", "sysv-shm", "shm", "map"]'
 }
+
+@test "a mapped file: shown with what it states, and removed" {
+    command -v jq python3 || skip "no jq or python3"
+    head -c 10000 /dev/urandom >"$D/file"
+    setfattr -n user.naru -v naru-region:1:0000002a:0000000000005000 \
+        "$D/file" 2>/dev/null || python3 -c 'import os, sys
+os.setxattr(sys.argv[1], "user.naru", b"naru-region:1:0000002a:0000000000005000")' \
+        "$D/file" || skip "no attributes in this file system"
+    output=$("$NARU" show --json "map:$D/file" 2>"$D/said")
+    [ "$(jq -r '[.noun,.bytes,.signature,.reserve]|join(" ")' <<<"$output")" = "region 10000 0000002a 20480" ]
+    "$NARU" rm "map:$D/file"
+    [ ! -e "$D/file" ]
+    run "$NARU" rm "map:$D/file"
+    [ "$status" != 0 ]
+    [[ $output == *"is not there"* ]]
+}
