@@ -278,9 +278,8 @@ static void grows_and_tells(void *arg)
 }
 
 /* A peer that only looks, while another grows it. */
-static void grows_under_a_reader(void)
+static void grown_under_a_reader(const char *url)
 {
-    const char *url = test_url(named[MAP]);
     naru_region *r = create(url, PAGE, 2000 * PAGE);
     const uint32_t *at = naru_region_data(r);
     pid_t pid = start_child(grows_and_tells, (void *)(uintptr_t)url);
@@ -297,6 +296,12 @@ static void grows_under_a_reader(void)
     end_child(pid);
     naru_region_close(r);
     expect_ok(naru_remove(url));
+}
+
+static void grows_under_a_reader(void)
+{
+    grown_under_a_reader(test_url(named[SHM]));
+    grown_under_a_reader(test_url(named[MAP]));
 }
 
 /* ---- handing over ---- */
