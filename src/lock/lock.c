@@ -222,22 +222,24 @@ static void see_records(struct naru_lock *l)
     l->permits.records = naru__object_members(&l->object);
 }
 
-/* Somebody has left the queue: if nobody is left there, the word says so. Somebody may come between
- * the look and that: so look once more, and put it back. */
+/* What the word has to say of those who wait. */
+static uint64_t queue_says(struct naru_lock *l)
+{
+    struct turn next = first_in(&l->permits, 0);
+    bool closed = next.number && (l->fair || next.several);
+    bool waited = next.number || any_bit(l->permits.state->watching);
+    return (closed ? NARU_LOCK_QUEUED : 0u) | (waited ? NARU_LOCK_WAITED : 0u);
+}
+
+/* Somebody has left the queue, and the word may say too much. Somebody may come between the look
+ * and that: so look once more, and put it back. */
 static void queue_flags(struct naru_lock *l)
 {
-    struct naru_permits *p = &l->permits;
     uint64_t word;
     see_records(l);
-    struct turn next = first_in(p, 0);
-    if (next.number == 0) {
-        uint64_t clear = NARU_LOCK_QUEUED | (any_bit(p->state->watching) ? 0 : NARU_LOCK_WAITED);
-        naru__permits_flag(p, 0, clear, &word);
-        if (any_bit(p->state->waiting) || any_bit(p->state->watching))
-            naru__permits_flag(p, NARU_LOCK_WAITED, 0, &word);
-    } else if (!l->fair && !next.several) {
-        naru__permits_flag(p, 0, NARU_LOCK_QUEUED, &word);
-    }
+    uint64_t clear = (NARU_LOCK_QUEUED | NARU_LOCK_WAITED) & ~queue_says(l);
+    naru__permits_flag(&l->permits, 0, clear, &word);
+    naru__permits_flag(&l->permits, queue_says(l), 0, &word);
 }
 
 void naru__lock_wake(struct naru_lock *l)

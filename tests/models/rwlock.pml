@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/* rwlock.pml - readers and writers in the queue (src/lock/lock.c): who finds too few permits queues
+ * up and sleeps; who gives back wakes the first, who passes it on; from its first look on nobody
+ * overtakes a writer; one of them may die anywhere, and is cleaned up after by somebody who may die
+ * at it. (That exactly what was owned comes back: permits.pml.)
+ *
+ * A writer is alone; while one sleeps, and nobody just leaves the queue, it is closed to those who
+ * come; nobody sleeps for good; in the end everything is there and the queue open.
+ *
+ * With -D one of these mutants the model must fail.
+ *   NO_QUEUED       a writer does not close the queue
+ *   NO_SECOND_LOOK  it is not looked once more between saying that one sleeps and sleeping
+ *   OPENS           a reader that leaves opens it though a writer is behind the next reader
+ *   NO_PUT_BACK     who came between the look and the opening is forgotten
+ *   CLEAN_CLOSED    who died waiting to write leaves the queue closed
+ *   CLEAN_SILENT    ... or nobody is woken for what the dead one owned */
+#define ALL 2 /* permits: readers at once, and a writer's */
+#define N 3   /* participants 0 and 1 read, 2 writes, twice */
+#define NONE 9
+
+byte count = ALL;
+bool waited, queued;
+byte want[N], owns[N];
+bool asleep[N], rung[N], dead[N], cleaned[N];
+byte inside, leaving, deaths;
+
+/* One look: the queue is a list here, in the order of the numbers. */
+byte queue[N], length;
+
+inline first_in()
+{
+    next = (length > 0 -> queue[0] : NONE);
+#ifdef OPENS
+    several = (next == 2)
+#else
+    several = want[2] > 0
+#endif
+}
+
+inline come(me)
+{
+    queue[length] = me; length++; want[me] = n
+}
+
+inline go(me)
+{
+    d_step {
+        want[me] = 0;
+        i = 0;
+        do
+        :: i == length -> break
+        :: i < length && queue[i] == me ->
+            do
+            :: i + 1 < length -> queue[i] = queue[i + 1]; i++
+            :: i + 1 == length -> length--; queue[length] = 0; break
+            od;
+            i = length
+        :: i < length && queue[i] != me -> i++
+        od;
+        i = 0
+    }
+}
+
+inline ring_first() /* naru__lock_wake */
+{
+    atomic { first_in(); slept = (next != NONE -> asleep[next] : false) };
+    atomic {
+        if
+        :: slept && want[next] <= count -> rung[next] = true
+        :: else -> skip
+        fi;
+        slept = false; next = 0; several = false
+    }
+}
+
+inline open_queue() /* queue_flags: what the word says of the queue */
+{
+    atomic {
+        first_in();
+#ifdef OPENS
+        several = (next == NONE -> false : want[next] > 1);
+#endif
+        slept = next == NONE
+    };
+    atomic { waited = waited && !slept; queued = queued && several };
+#ifndef NO_PUT_BACK
+    atomic {
+        first_in();
+        waited = waited || next != NONE;
+        queued = queued || several
+    };
+#endif
+    atomic { slept = false; next = 0; several = false }
+}
+
+#define MAY_DIE                                                                                    \
+    if                                                                                             \
+    :: true -> skip                                                                                \
+    :: atomic { deaths == 0 -> deaths++; dead[me] = true; goto out }                               \
+    fi
+
+inline try_take(is_first)
+{
+    atomic {
+        if
+        :: count >= n && (!queued || is_first) ->
+            count = count - n;
+            owns[me] = n;
+            got = true;
+            inside = inside + n;
+            assert(inside <= ALL)
+        :: else -> skip
+        fi
+    }
+}
+
+proctype participant(byte me; byte n)
+{
+    byte next, i;
+    bool got, several, slept, twice;
+again:
+    try_take(false); /* naru__lock_take_slow */
+    if :: got -> goto had :: else -> skip fi;
+    atomic { come(me) }; /* queue_up */
+    do
+    :: true ->
+        atomic {
+            waited = true;
+#ifndef NO_QUEUED
+            queued = queued || n > 1
+#endif
+        };
+        atomic { first_in(); try_take(next == me); next = 0; several = false };
+        if :: got -> break :: else -> skip fi;
+        atomic { rung[me] = false; asleep[me] = true }; /* sleep_once: the bell is read before */
+#ifndef NO_SECOND_LOOK
+        atomic { first_in(); try_take(next == me); next = 0; several = false };
+        if :: got -> break :: else -> skip fi;
+#endif
+        MAY_DIE;
+        atomic { rung[me] -> rung[me] = false; asleep[me] = false }
+    od;
+    asleep[me] = false;
+    MAY_DIE;
+    atomic { leaving++; go(me) }; /* leave_queue */
+    open_queue();
+    ring_first();
+    leaving--;
+had:
+    atomic { /* naru__permits_give */
+        count = count + n;
+        inside = inside - n;
+        owns[me] = 0;
+        slept = waited
+    };
+    MAY_DIE;
+    if :: slept -> slept = false; ring_first() :: else -> skip fi;
+    if
+    :: n == ALL && !twice -> atomic { twice = true; got = false }; goto again
+    :: else -> cleaned[me] = true
+    fi;
+out:
+    skip
+}
+
+/* naru__lock_clean, of whoever has died; begun again if it dies at it. */
+proctype cleaner()
+{
+    byte me, next, i;
+    bool several, slept;
+    do
+    :: cleaned[0] && cleaned[1] && cleaned[2] -> break
+    :: atomic { dead[0] && !cleaned[0] -> me = 0; leaving++ } -> goto clean
+    :: atomic { dead[1] && !cleaned[1] -> me = 1; leaving++ } -> goto clean
+    :: atomic { dead[2] && !cleaned[2] -> me = 2; leaving++ } -> goto clean
+    od;
+    goto out;
+clean:
+    atomic { count = count + owns[me]; inside = inside - owns[me]; owns[me] = 0 }; /* settled */
+    atomic { go(me) };
+#ifndef CLEAN_CLOSED
+    open_queue();
+#endif
+    if :: true -> skip :: deaths == 1 -> deaths++; goto clean fi;
+#ifndef CLEAN_SILENT
+    ring_first();
+#endif
+    atomic { cleaned[me] = true; leaving-- };
+    (cleaned[0] && cleaned[1] && cleaned[2]);
+out:
+    skip
+}
+
+/* Whenever the writer sleeps, and nobody is just leaving. */
+active proctype watcher()
+{
+end:
+    atomic { asleep[2] && !dead[2] && want[2] > 0 && leaving == 0 && owns[2] == 0 -> assert(queued) }
+}
+
+init {
+    atomic {
+        run participant(0, 1);
+        run participant(1, 1);
+        run participant(2, ALL);
+        run cleaner()
+    };
+    (cleaned[0] && cleaned[1] && cleaned[2]);
+    assert(count == ALL && inside == 0 && !queued)
+}
