@@ -122,6 +122,8 @@ static const struct {
     {"F_SETOWN", {EPERM}},
     {"dup3", {EBUSY, EMFILE}},
     {"futex_wait", {EINTR}},
+    {"futex_lock_pi", {ETIMEDOUT, EAGAIN, ESRCH, EDEADLK, EINVAL, EPERM, ENOMEM, EINTR}},
+    {"futex_unlock_pi", {EINVAL, EPERM, ENOSYS}},
     {"shmget", {ENOENT, EACCES, ENOSPC, ENOMEM, EEXIST, EINVAL}},
     {"shmat", {EACCES, ENOMEM, EMFILE}},
     {"SHM_STAT_ANY", {EINVAL, EACCES}},
