@@ -71,7 +71,12 @@ __attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t c, con
     return c;
 }
 #elif defined(__aarch64__)
-__attribute__((target("+crc"))) static uint32_t by_instruction(uint32_t c, const uint8_t *p,
+#ifdef __clang__
+#define WITH_CRC "crc"
+#else
+#define WITH_CRC "+crc"
+#endif
+__attribute__((target(WITH_CRC))) static uint32_t by_instruction(uint32_t c, const uint8_t *p,
                                                                size_t n)
 {
     for (; n >= 8; n -= 8, p += 8)

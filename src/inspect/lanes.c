@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -130,6 +131,16 @@ static int count_lane(const struct survey *q, uint32_t i)
                  : r;
 }
 
+/* Has member i's record become another's since it was read? Whoever has it now may be making its
+ * cursors, which are nothing yet. */
+static bool changed_hands(const struct survey *q, uint32_t i)
+{
+    uint64_t now, at = NARU_OBJECT_MEMBERS_AT + (uint64_t)i * sizeof(struct naru_object_member);
+    return naru__os_read_at(q->v->file, &now, sizeof now,
+                            at + offsetof(struct naru_object_member, who)) == 0 &&
+           now != who(q, i);
+}
+
 static int read_cursors(const struct survey *q, uint32_t i)
 {
     char name[24];
@@ -140,6 +151,8 @@ static int read_cursors(const struct survey *q, uint32_t i)
     int r = fd < 0 ? fd
                    : naru__os_read_at(fd, q->cursor[i], sizeof q->cursor[i], NARU_LANE_WORDS_AT);
     naru__os_close(fd);
+    if (r == -EIO && changed_hands(q, i))
+        return 0;
     return r < 0 ? naru__fail(r, "%s: the cursors of participant %" PRIu32 " cannot be read: %s",
                               q->v->url, i, naru__errno_text(r))
                  : 0;

@@ -534,7 +534,7 @@ int naru__object_open(const struct naru_url *url, const struct naru_object_want 
     enum { TRIES = 1000 };
     struct place p;
     struct naru_object o;
-    if (strcmp(url->scheme, "map") == 0)
+    if (strcmp(url->scheme, "map") == 0 && want->what != NARU_OBJECT_JOURNAL)
         return naru__object_in_file(url, want, ret_object);
     int r = find_place(url, &p);
     if (r < 0)

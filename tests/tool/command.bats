@@ -191,6 +191,7 @@ three" ]
 }
 
 @test "a full disk under standard output is status 1 and a sentence, whatever is printed" {
+    "$NARU" send "shm:naru-test-$$" x # for ls to have something to print
     for command in --help --version help "help run" "help --man" "run --help" kinds "kinds --json" \
         "completion bash" "completion zsh" "tour --help" ls "ls --json"; do
         # shellcheck disable=SC2086
@@ -199,6 +200,7 @@ three" ]
         [[ $output == *"standard output: No space left on device"* ]] ||
             { echo "$command says: $output"; return 1; }
     done
+    "$NARU" rm "shm:naru-test-$$"
 }
 
 @test "what is not in this build says so" {
