@@ -32,6 +32,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         naru__frame_encode(&frame, again);
         if (memcmp(again, header, FRAME_HEADER) != 0)
             abort();
+        if (frame.kind == FRAME_PARCEL && size >= FRAME_HEADER + FRAME_PARCEL_SIZE) {
+            uint8_t parcel[FRAME_HEADER + FRAME_PARCEL_SIZE];
+            uint32_t n = naru__frame_parcel_count(data + FRAME_HEADER);
+            naru__frame_parcel(n, frame.sender, parcel);
+            if (naru__frame_parcel_count(parcel + FRAME_HEADER) != n ||
+                naru__frame_decode(parcel, &frame) < 0 || frame.kind != FRAME_PARCEL)
+                abort();
+        }
     }
     if (naru__frame_decode(data, &frame) == 0 && data[3] != header[3])
         abort();
