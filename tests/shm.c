@@ -259,7 +259,7 @@ static void full_run(void)
 {
     static char large[60000];
     pthread_t thread;
-    pid_t pid = begin(stay_with_fork), child = heard();
+    pid_t pid = begin(stay_with_clone), child = heard();
     int r;
     while ((r = naru_channel_send(mine, 1, large, sizeof large, NARU_NOWAIT)) == 0)
         ;
@@ -282,7 +282,7 @@ static void full(void)
 static void loop_run(void)
 {
     char text[8];
-    pid_t pid = begin(stay_with_fork), child = heard();
+    pid_t pid = begin(stay_with_clone), child = heard();
     struct pollfd p = {.fd = naru_fd(mine), .events = POLLIN};
     expect(poll(&p, 1, 100) == 0);
     kill(pid, SIGKILL);
@@ -613,7 +613,7 @@ static void apart_run(void)
 static void inner(naru_channel *c)
 {
     (void)c;
-    stay_with_fork(c);
+    stay_with_clone(c);
 }
 
 static pid_t fork_deep(void)
@@ -677,7 +677,7 @@ static void take_number(pid_t number)
  * end looked: in a pid namespace, where nobody else takes one. */
 static void reused_inside(void)
 {
-    pid_t pid = begin(stay_with_fork), child = heard();
+    pid_t pid = begin(stay_with_clone), child = heard(); /* a forked one would close the socket */
     end(pid);
     take_number(pid);
     told(0, -ECONNRESET);
