@@ -153,6 +153,10 @@ static void is_told(struct world *w, naru_barrier *b)
         if (r == -EOWNERDEAD && !subject_dead(w)) { /* of the one that had died before */
             if (!fits(w, r) || naru_barrier_reset(b) < 0)
                 failed(w, "told of a death that was none: %s", naru_why());
+            if (subject_dead(w)) { /* as it was reset, which may have told this one with the other */
+                atomic_store(&w->log->own[2], 1);
+                return;
+            }
             r = 0;
             i = waited = 0;
         }
