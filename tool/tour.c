@@ -281,7 +281,7 @@ static int guide(struct invocation *in)
     struct tour tour;
     int64_t generated = option_number(in, "generated", GENERATED);
     if (guide_begin(&tour, in->n_arguments ? in->arguments[0] : NULL, (size_t)generated) < 0)
-        return EXIT_FAILED;
+        return stopped() ? 128 + stopped() : EXIT_FAILED;
     int n = run_scenes(&tour, rows, wants_json(in));
     guide_end(&tour);
     if (n < 0)

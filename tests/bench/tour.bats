@@ -106,6 +106,6 @@ rows() {
 
 @test "the table names the kinds that are not in this build" {
     "$naru" tour /dev/null >"$TMPDIR/out"
-    grep -q 'memory map.*not in this build' "$TMPDIR/out"
+    grep -q 'RPC.*not in this build' "$TMPDIR/out"
     ! grep -q $'\033' "$TMPDIR/out"
 }
