@@ -581,7 +581,9 @@ static int make_placed(struct naru_object *o, const struct naru_object_want *wan
                           " bytes, and %" PRIu64 " are left there",
                           o->url, naru__object_noun(want->what), want->members_max,
                           naru__object_bytes(want->members_max), bytes);
-    memset(there, 0, naru__object_bytes(want->members_max));
+    /* behind the magic, which others look at all the time */
+    memset((char *)there + sizeof there->magic, 0,
+           naru__object_bytes(want->members_max) - sizeof there->magic);
     o->meta = (struct naru_object_meta){.version = NARU_OBJECT_VERSION,
                                         .what = want->what,
                                         .signature = want->signature,
@@ -596,7 +598,8 @@ static int make_placed(struct naru_object *o, const struct naru_object_want *wan
     int r = want->make ? want->make(o, want->arg) : 0;
     if (r < 0)
         return r;
-    *there = o->meta;
+    memcpy((char *)there + sizeof there->magic, (char *)&o->meta + sizeof o->meta.magic,
+           sizeof o->meta - sizeof o->meta.magic);
     o->meta.magic = NARU_OBJECT_MAGIC;
     o->created = true;
     /* release: pairs with the acquire in naru__object_in_region() */
