@@ -153,14 +153,13 @@ static void is_told(struct world *w, naru_barrier *b)
         if (r == -EOWNERDEAD && !subject_dead(w)) { /* of the one that had died before */
             if (!fits(w, r) || naru_barrier_reset(b) < 0)
                 failed(w, "told of a death that was none: %s", naru_why());
-            if (subject_dead(w)) { /* as it was reset, which may have told this one with the other */
-                atomic_store(&w->log->own[2], 1);
-                return;
-            }
+            atomic_store(&w->log->own[3], 1); /* and of the subject's, if it died just then */
             r = 0;
             i = waited = 0;
         }
         waited += r == -ETIMEDOUT;
+        if (waited > SLICES && r == -ETIMEDOUT && atomic_load(&w->log->own[3]))
+            return; /* that reset was for both deaths */
         if ((r < 0 && r != -ETIMEDOUT && r != -EOWNERDEAD) || waited > SLICES)
             failed(w, "the death is not told: %d, %s", r, naru_why());
     }
