@@ -49,8 +49,11 @@ enum {
     NARU_LOCK_MEMBER_SHIFT = 24,
     NARU_LOCK_TICKET_SHIFT = 36
 };
-/* No word is so, for it would be NOBODY's without a ticket, with more than there are. */
-#define NARU_LOCK_NEVER UINT64_C(0xffffffff0)
+/* `last` of who has changed nothing yet: NOBODY's, without a ticket, and none there. Even where the
+ * word is so there is nothing to take, and who owns nothing gives nothing: the fast way refuses
+ * before its exchange. (With a count it was once a new rwlock's word, whose writer then was
+ * nobody.) */
+#define NARU_LOCK_NEVER UINT64_C(0xfff000000)
 #define NARU_LOCK_TICKET_MASK ((UINT64_C(1) << 28) - 1)
 
 /* In naru_object_state.kind. */

@@ -334,26 +334,10 @@ static uint64_t failures(const struct tally *t)
     return n;
 }
 
-/* A failure that is known, not understood, and told each time: that the cleaner dies as well, after
- * a death between the exchange and the record's store in naru__lock_free, leaves a record that the
- * next takes for damaged (`--replay rwlock.open:idle:cleaner:naru__lock_free+0x1e4#1/
- * naru__rwlock_unlock+0x1c#1:5331192`). Whether the lock or the rig is wrong is open. */
-static bool is_open_question(const struct scenario *s, int operation, const struct tally *t)
-{
-    return strcmp(s->name, "rwlock") == 0 && strcmp(s->operations[operation], "open") == 0 &&
-           failures(t) == t->failures[CLEANER] && t->failures[CLEANER] > 0;
-}
-
 static int print_operation(int n, const struct scenario *s, int operation)
 {
     struct tally t = sum(s, operation);
     bool good = failures(&t) == 0 && t.total[IMAGES] + t.total[KILLS] + t.total[PAUSES] > 0;
-    if (is_open_question(s, operation, &t)) {
-        printf("ok %d - %s.%s # SKIP %llu failures where the cleaner dies too: not understood yet, "
-               "see tests/crash/main.c\n",
-               n, s->name, s->operations[operation], (unsigned long long)failures(&t));
-        return true;
-    }
     printf("%sok %d - %s.%s\n#  ", good ? "" : "not ", n, s->name, s->operations[operation]);
     for (int m = 0; m < MODES; m++)
         printf(" %s %llu distinct of %llu%s", mode_names[m], (unsigned long long)t.distinct[m],
