@@ -336,6 +336,7 @@ const struct adapter *const bench_adapters[] = {
     &bench_two_lines,
     &bench_bare_ring,
     &bench_bare_pieces,
+    &bench_bare_in_place,
     &bench_naru_shm,
     &bench_naru_shm_queue,
     &bench_naru_shm_topic,

@@ -159,17 +159,17 @@ static void round_trip(const struct adapter *a, size_t n, unsigned char *buf, ui
 static void ping(const struct adapter *a, size_t n, unsigned char *buf, double seconds)
 {
     static double half[SAMPLES];
-    size_t count = 0;
+    size_t count = 0, least = n >= 16 << 20 ? 5 : 20;
     uint64_t i = 0, most = 0;
     double began = now();
-    for (uint64_t c = ticks(); i < 2000 && (i < 20 || now() - began < 0.05); i++) {
+    for (uint64_t c = ticks(); i < 2000 && (i < least || now() - began < 0.05); i++) {
         round_trip(a, n, buf, i);
         most = (uint64_t)((double)(ticks() - c) * seconds / (now() - began));
     }
     double timed = now();
     uint64_t first = ticks(), before = first;
     for (bool last = false; !last; i++) {
-        last = count == SAMPLES - 1 || (count > 20 && before - first > most);
+        last = count == SAMPLES - 1 || (count > least && before - first > most);
         round_trip(a, n, buf, i | (last ? LAST : 0));
         uint64_t after = ticks();
         half[count++] = (double)(after - before);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* bench.c - naru bench: naru beside the raw system calls of the same kind, in one interleaved run.
  * The measuring is in bench/. */
+#include "bench/goals.h"
 #include "bench/harness.h"
 #include "tool/command.h"
 #include "tool/page.h"
@@ -31,6 +32,8 @@ struct run {
     size_t contenders[SIZES_MAX];
     size_t n_contenders;
     bool modes[BENCH_MODES];
+    bool goals; /* the cells that goals name, and what stands beside them */
+    bool curve; /* connections in shared memory over all sizes */
 };
 
 /* Does the figure fall as it gets better: a time, and no rate? */
@@ -127,6 +130,32 @@ static int check_urls(struct invocation *in)
     return 0;
 }
 
+static struct cell *cell_of(const struct run *run, const struct goal_cell *named)
+{
+    for (size_t i = 0; i < run->n; i++)
+        if (run->cells[i].mode == named->mode && run->cells[i].size == named->size &&
+            strcmp(run->cells[i].adapter->name, named->adapter) == 0)
+            return &run->cells[i];
+    return NULL;
+}
+
+static bool for_goals(const struct adapter *a, enum bench_mode mode, size_t size)
+{
+    return bench_in_goal(&(struct goal_cell){a->name, mode, size}) ||
+           bench_beside_goal(a, mode, size);
+}
+
+static bool on_curve(const struct adapter *a)
+{
+    static const char *const names[] = {"bare ring", "bare ring, pieces of 64 KiB",
+                                        "bare ring, in place", "naru shm connection",
+                                        "naru shm connection, in place"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(a->name, names[i]) == 0)
+            return true;
+    return false;
+}
+
 static int make_cells(struct run *run)
 {
     size_t adapters = 0;
@@ -140,8 +169,10 @@ static int make_cells(struct run *run)
         size_t n = mode == BENCH_LOCK ? run->n_contenders : run->n_sizes;
         for (size_t s = 0; s < n; s++)
             for (const struct adapter *const *a = bench_adapters; *a; a++)
-                if (run->modes[mode] && wanted(run->in, *a) &&
-                    bench_can(*a, (enum bench_mode)mode, sizes[s]))
+                if (run->modes[mode] && (run->goals || wanted(run->in, *a)) &&
+                    bench_can(*a, (enum bench_mode)mode, sizes[s]) &&
+                    (!run->goals || for_goals(*a, (enum bench_mode)mode, sizes[s])) &&
+                    (!run->curve || on_curve(*a)))
                     run->cells[run->n++] = (struct cell){
                         .adapter = *a, .size = sizes[s], .mode = (enum bench_mode)mode};
     }
@@ -150,13 +181,8 @@ static int make_cells(struct run *run)
 
 static const struct cell *reference_of(const struct run *run, const struct cell *cell)
 {
-    for (size_t i = 0; i < run->n; i++) {
-        const struct cell *c = &run->cells[i];
-        if (cell->adapter->reference && c->mode == cell->mode && c->size == cell->size &&
-            strcmp(c->adapter->name, cell->adapter->reference) == 0)
-            return c;
-    }
-    return NULL;
+    const char *name = cell->adapter->reference;
+    return name ? cell_of(run, &(struct goal_cell){name, cell->mode, cell->size}) : NULL;
 }
 
 /* ---- printing ---- */
@@ -268,6 +294,60 @@ static json_t *cell_json(const struct run *run, const struct cell *cell)
     return o;
 }
 
+/* ---- goals ---- */
+
+enum { GOAL_COLUMNS = 6 };
+static const char *const goal_heads[GOAL_COLUMNS] = {"what, beside what", "figures", "goal",
+                                                     "ratio (95 %)",      "pairs",   "verdict"};
+
+static struct judgement judge(const struct run *run, const struct goal *g)
+{
+    const struct cell *what = cell_of(run, &g->what), *beside = cell_of(run, &g->beside);
+    return what && beside ? bench_judge(g, what, beside)
+                          : (struct judgement){.bound = g->bound, .verdict = "not measured"};
+}
+
+/* "0.09 µs", "12 M/s", "31 GB/s". */
+static void figure_text(char *buf, size_t n, const struct run *run, const struct goal_cell *named,
+                        size_t figure)
+{
+    const struct cell *cell = cell_of(run, named);
+    double value = cell && cell->n ? bench_spread(cell, figure).median : 0;
+    if (figure != offsetof(struct sample, rate))
+        snprintf(buf, n, "%.3g µs", value / 1e3);
+    else if (named->size >= 1024)
+        snprintf(buf, n, "%.3g GB/s", value * (double)named->size / 1e9);
+    else
+        snprintf(buf, n, "%.3g M/s", value / 1e6);
+}
+
+static void each_goal(const struct run *run, const struct goal *g,
+                      void (*put)(void *, const char *const *cells), void *to)
+{
+    struct judgement j = judge(run, g);
+    char what[32], beside[32], figures[80], bound[32], ratio[64], pairs[32];
+    figure_text(what, sizeof what, run, &g->what, g->figure);
+    figure_text(beside, sizeof beside, run, &g->beside, g->figure);
+    snprintf(figures, sizeof figures, "%s, %s", what, beside);
+    snprintf(bound, sizeof bound, "%s %.3g", g->least ? "≥" : "≤", j.bound);
+    snprintf(ratio, sizeof ratio, "%.3g (%.3g..%.3g)", j.ratio.median, j.ratio.low, j.ratio.high);
+    snprintf(pairs, sizeof pairs, "%d %s", j.ratio.n, j.ratio.placement ? j.ratio.placement : "");
+    put(to, (const char *[]){g->line, figures, bound, ratio, pairs, j.verdict});
+}
+
+static json_t *goal_json(const struct run *run, const struct goal *g)
+{
+    struct judgement j = judge(run, g);
+    char what[32], beside[32];
+    figure_text(what, sizeof what, run, &g->what, g->figure);
+    figure_text(beside, sizeof beside, run, &g->beside, g->figure);
+    return json_pack("{s:s, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:i, s:s, s:s}", "line", g->line,
+                     "what", what, "beside", beside, "bound_is", g->least ? "least" : "most",
+                     "bound", j.bound, "ratio", j.ratio.median, "low", j.ratio.low, "high",
+                     j.ratio.high, "pairs", j.ratio.n, "placement",
+                     j.ratio.placement ? j.ratio.placement : "", "verdict", j.verdict);
+}
+
 /* What git says in the directory of the sources; NULL if there is no git, or they are no checkout.
  */
 static json_t *commit_of_sources(void)
@@ -335,6 +415,12 @@ static int write_results(const struct run *run, const char *path)
                   "commit", commit_of_sources(), "command", command_line(), "date", date, "kernel",
                   u.release, "machine", u.machine, "processor", processor(), "processors",
                   (int)sysconf(_SC_NPROCESSORS_ONLN), "pinned", bench_pinned(), "cells", cells);
+    if (run->goals) {
+        json_t *goals = json_array();
+        for (const struct goal *g = bench_goals; g->line; g++)
+            json_array_append_new(goals, goal_json(run, g));
+        json_object_set_new(all, "goals", goals);
+    }
     int r = json_dump_file(all, path, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
     json_decref(all);
     return r ? fail(run->in, "%s: %s", path, strerror(errno)) : 0;
@@ -376,6 +462,11 @@ static void put_cells(void *page, const char *const *cells)
     page_row(page, cells, COLUMNS);
 }
 
+static void put_goal(void *page, const char *const *cells)
+{
+    page_row(page, cells, GOAL_COLUMNS);
+}
+
 static const char *pinning(void)
 {
     return bench_pinned() ? "Each side is pinned to a processor of its own, 0 and 1; near and far "
@@ -395,6 +486,12 @@ static int write_html(const struct run *run, const char *path)
     for (int mode = 0; mode < BENCH_MODES; mode++) {
         plot_mode(run, page, (enum bench_mode)mode, false);
         plot_mode(run, page, (enum bench_mode)mode, true);
+    }
+    if (run->goals) {
+        page_table(page, goal_heads, GOAL_COLUMNS);
+        for (const struct goal *g = bench_goals; g->line; g++)
+            each_goal(run, g, put_goal, page);
+        page_table_end(page);
     }
     page_table(page, heads, COLUMNS);
     for (size_t i = 0; i < run->n; i++)
@@ -427,7 +524,22 @@ static int print_run(struct run *run)
     table_end(table, !wants_json(run->in));
     if (!wants_json(run->in))
         printf("\n%s\n", pinning());
+    table = table_new(goal_heads, GOAL_COLUMNS);
+    for (const struct goal *g = bench_goals; run->goals && g->line; g++) {
+        json_t *o = goal_json(run, g);
+        if (wants_json(run->in))
+            json_line(o);
+        else
+            each_goal(run, g, put_row, table);
+        json_decref(o);
+    }
+    table_end(table, run->goals && !wants_json(run->in));
     return status;
+}
+
+static bool judged(const struct cell *c)
+{
+    return bench_in_goal(&(struct goal_cell){c->adapter->name, c->mode, c->size});
 }
 
 static void repeat_all(struct run *run, const struct bench_times *times, int repetitions)
@@ -435,6 +547,8 @@ static void repeat_all(struct run *run, const struct bench_times *times, int rep
     for (int r = 0; r < repetitions; r++)
         for (size_t k = 0; k < run->n && !stopped(); k++) {
             size_t i = r % 2 ? run->n - 1 - k : k; /* both directions, against drift */
+            if (run->goals && r % 3 && !judged(&run->cells[i]))
+                continue;
             if (is_live(STDERR_FILENO))
                 fprintf(stderr, "\r\033[K%d/%d %s %s %zu", r + 1, repetitions,
                         mode_name[run->cells[i].mode], run->cells[i].adapter->name,
@@ -458,6 +572,14 @@ static int measure(struct run *run, const struct bench_times *times, int repetit
     return stopped() ? 128 + stopped() : 0;
 }
 
+static const char *sizes_of(const struct run *run, bool quick)
+{
+    return run->goals   ? "8,48,64,1k,16k,64k,1m,1024m"
+           : run->curve ? "8,64,512,4k,32k,256k,2m,16m,128m,1024m"
+           : quick      ? "8,1k,64k"
+                        : "8,64,1k,16k,64k,1m";
+}
+
 static int run_bench(struct invocation *in)
 {
     struct run run = {.in = in};
@@ -466,11 +588,15 @@ static int run_bench(struct invocation *in)
                                       quick ? 0.05 : 0.2};
     int repetitions = (int)option_number(in, "repetitions", quick ? 3 : 15);
     int status = check_urls(in);
+    run.goals = option_flag(in, "goals");
+    run.curve = option_flag(in, "curve");
+    if (status == 0 && run.goals + run.curve + (in->n_arguments > 0) > 1)
+        status = usage(in, "--goals and --curve say themselves what is measured");
     if (status == 0)
-        status =
-            parse_sizes(&run, option_text(in, "sizes", quick ? "8,1k,64k" : "8,64,1k,16k,64k,1m"));
+        status = parse_sizes(&run, option_text(in, "sizes", sizes_of(&run, quick)));
     if (status == 0)
-        status = parse_modes(&run, option_text(in, "modes", "latency,stream,batch"));
+        status = parse_modes(
+            &run, option_text(in, "modes", run.curve ? "latency,stream" : "latency,stream,batch"));
     if (status == 0)
         status =
             parse_contenders(&run, option_text(in, "contenders", quick ? "1,2,8" : "1,2,4,16,64"));
@@ -480,13 +606,15 @@ static int run_bench(struct invocation *in)
         status = measure(&run, &times, repetitions);
     if (is_live(STDERR_FILENO))
         fputs("\r\033[K", stderr);
-    if (status == 0)
-        status = print_run(&run);
     const char *html = option_text(in, "html", NULL), *output = option_text(in, "output", NULL);
-    if (run.n && output && status == 0)
-        status = write_results(&run, output);
-    if (run.n && html && status == 0)
-        status = write_html(&run, html);
+    if (status == 0 && run.n) { /* written also if a cell has failed: it says why */
+        int printed = print_run(&run);
+        if (output)
+            status = write_results(&run, output);
+        if (html && status == 0)
+            status = write_html(&run, html);
+        status = status ? status : printed;
+    }
     free(run.cells);
     return status;
 }
@@ -511,6 +639,10 @@ static const struct option_row options[] = {
      .argument = "LIST",
      .kind = OPTION_TEXT,
      .help = "how many processes want a lock at once (default 1,2,4,16,64)"},
+    {.name = "goals",
+     .help = "connections in shared memory against what they are to reach, judged"},
+    {.name = "curve",
+     .help = "connections in shared memory, copying and in place, from 8 bytes to 1 GiB"},
     {.name = "output",
      .argument = "FILE",
      .kind = OPTION_TEXT,

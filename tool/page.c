@@ -214,7 +214,9 @@ static void write_script(struct plot *p, FILE *out)
         fprintf(out,
                 "\nset logscale xy\nset grid\nset key outside right top\nset linetype 5 lc rgb "
                 "'#8c510a'\n"
-                "set xtics (8, 64, '1 KiB' 1024, '16 KiB' 16384, '64 KiB' 65536, '1 MiB' 1048576)\n"
+                "set xtics (8, 64, '1 KiB' 1024, '16 KiB' 16384, '64 KiB' 65536, '1 MiB' 1048576, "
+                "'16 MiB' "
+                "16777216, '1 GiB' 1073741824)\n"
                 "plot %s\n",
                 p->curves.data);
         return;

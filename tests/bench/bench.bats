@@ -49,6 +49,27 @@ teardown_file() {
     [[ $output == *"nats:"*"can: "*"pipe:, "*"fifo:"* ]]
 }
 
+@test "goals are judged, over enough pairs alone, and what was not measured is not met" {
+    "$naru" bench --goals --quick --repetitions 1 --sizes 8 --json --output "$TMPDIR/results" \
+        >"$TMPDIR/cells"
+    jq -es 'map(select(has("adapter"))) | length > 8 and all(has("error") | not)' "$TMPDIR/cells"
+    jq -es 'map(select(has("line"))) | length > 20 and
+            all(.verdict | IN("met", "missed", "too few pairs", "not measured")) and
+            any(.bound == 1.05 and .pairs == 1 and .verdict == "too few pairs") and
+            any(.bound == 1.5 and .pairs == 1 and (.verdict | IN("met", "missed")))' \
+        "$TMPDIR/cells"
+    jq -e '.goals | map(select(.line | contains("1 GiB"))) | all(.verdict == "not measured")' \
+        "$TMPDIR/results"
+    run "$naru" bench --goals --curve
+    [ "$status" = 2 ]
+}
+
+@test "the curve is of connections alone" {
+    "$naru" bench --curve --quick --repetitions 1 --sizes 64,4k --json >"$TMPDIR/cells"
+    jq -es 'length == 16 and all(has("error") | not) and all(.adapter | test("ring|connection"))' \
+        "$TMPDIR/cells"
+}
+
 @test "locks: alone and contended, each beside libc's" {
     "$naru" bench --quick --repetitions 1 --modes lock --contenders 1,3 --json >"$TMPDIR/cells"
     jq -es 'length == 36 and all(has("error") | not)' "$TMPDIR/cells"
