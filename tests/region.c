@@ -568,9 +568,8 @@ static void cuts(void *arg)
 {
     int fd = shm_open(arg, O_RDWR, 0);
     expect(fd >= 0);
-    for (int i = 0; i < 20000; i++)
+    for (int i = 0; fd >= 0; i++) /* until it is killed */
         expect(ftruncate(fd, i % 2 ? 0 : 8 * PAGE) == 0);
-    close(fd);
 }
 
 static void cut_all_the_time(void)
@@ -579,15 +578,18 @@ static void cut_all_the_time(void)
     const char *url = test_url(named[1]);
     naru_region *r = create(url, 8 * PAGE, 0);
     pid_t pid = start_child(cuts, strchr(url, '/'));
-    int whole = 0, refusals = 0;
-    for (int i = 0; i < 20000; i++) {
+    int whole = 0, refusals = 0, turns = 0, before = 0; /* turns: both run side by side */
+    for (int i = 0; i < 20000 || (turns < 400 && waitpid(pid, NULL, WNOHANG) == 0); i++) {
         int code = i % 2 ? naru_region_read(r, 0, buf, sizeof buf)
                          : naru_region_write(r, 7 * PAGE, buf, PAGE);
         expect(code == 0 || code == -EPROTO || code == -EINVAL);
         *(code == 0 ? &whole : &refusals) += 1;
+        turns += (code == 0) != before;
+        before = code == 0;
     }
-    printf("# %d copies, %d refusals\n", whole, refusals);
-    end_child(pid);
+    printf("# %d copies, %d refusals, %d turns\n", whole, refusals, turns);
+    expect_ok(kill(pid, SIGKILL));
+    expect(waitpid(pid, NULL, 0) == pid);
     naru_region_close(r);
     expect_ok(naru_remove(url));
 }

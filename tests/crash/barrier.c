@@ -150,9 +150,11 @@ static void is_told(struct world *w, naru_barrier *b)
             failed(w, "the subject's round was completed, and here it gave %d: %s", r, naru_why());
         if (r == -ETIMEDOUT && atomic_load(&w->log->own[2]))
             return;
+        if (r == -EOWNERDEAD && !fits(w, r) && !subject_dies(w))
+            failed(w, "told of a death that was none: %s", naru_why());
         if (r == -EOWNERDEAD && !subject_dead(w)) { /* of the one that had died before */
-            if (!fits(w, r) || naru_barrier_reset(b) < 0)
-                failed(w, "told of a death that was none: %s", naru_why());
+            if (naru_barrier_reset(b) < 0)
+                failed(w, "reset: %s", naru_why());
             atomic_store(&w->log->own[3], 1); /* and of the subject's, if it died just then */
             r = 0;
             i = waited = 0;

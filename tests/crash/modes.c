@@ -11,9 +11,6 @@
 
 const char *const mode_names[MODES] = {"images", "kills", "pauses", "cleaner"};
 
-/* A promise is 100 ms; this is the bound for a hang. */
-enum { HANG_MS = 2000 };
-
 /* ---- images ---- */
 
 struct sweep {

@@ -44,6 +44,7 @@
 #include <sys/user.h>
 
 enum { PARTICIPANTS_MAX = 4, MESSAGES_MAX = 1024, STREAMS_MAX = 8 };
+enum { HANG_MS = 2000 }; /* a promise is 100 ms; this is the bound for a hang */
 
 enum mode { IMAGES, KILLS, PAUSES, CLEANER, MODES };
 
@@ -136,6 +137,8 @@ int message_id(const void *data, size_t size);
 _Noreturn void failed(struct world *, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 bool subject_dead(const struct world *); /* the rig has killed it, and said so */
+/* It has been killed, though the rig may say so only in a moment; false: it has not. */
+bool subject_dies(const struct world *);
 void going_on(struct world *, int who);  /* from here on this survivor is not held up any more */
 uint64_t pseudo_random(uint64_t *seed);
 int64_t clock_now(void); /* nanoseconds */

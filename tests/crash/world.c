@@ -127,6 +127,13 @@ bool subject_dead(const struct world *w)
     return w->control->dead || w->image;
 }
 
+bool subject_dies(const struct world *w)
+{
+    for (int i = 0; !subject_dead(w) && i < HANG_MS; i++)
+        usleep(1000);
+    return subject_dead(w);
+}
+
 void going_on(struct world *w, int who)
 {
     if (!w->image && w->control->seat[who].on_at == 0 && w->control->killed_at)
