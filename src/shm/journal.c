@@ -61,6 +61,18 @@ uint64_t naru__record_search(const void *segment, uint64_t n, uint64_t at, uint3
     return 0;
 }
 
+uint64_t naru__segment_used(const void *segment, uint64_t at, uint64_t n)
+{
+    static const uint8_t zeroes[512];
+    const uint8_t *bytes = segment;
+    while (n > at && n - at >= sizeof zeroes &&
+           memcmp(bytes + n - sizeof zeroes, zeroes, sizeof zeroes) == 0)
+        n -= sizeof zeroes;
+    while (n > at && bytes[n - 1] == 0)
+        n--;
+    return n;
+}
+
 void naru__segment_seal(struct naru_segment_header *h)
 {
     h->crc = naru__crc32c(0, h, offsetof(struct naru_segment_header, crc));

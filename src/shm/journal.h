@@ -38,6 +38,10 @@ enum {
     NARU_CURSOR_ENTRIES_AT = 4096
 };
 
+/* Bytes of `meta` whose locks say that a member takes part and knows the memory to be right: one
+ * each. That of its record would not do, for who cleans up after a dead one has it, too. */
+enum { NARU_JOURNAL_KNOWS_LOCKS = 1 << 21 };
+
 /* naru_object_meta.option of journals */
 enum {
     NARU_JOURNAL_SEGMENT, /* bytes of a segment; larger for a message that needs it */
@@ -142,7 +146,7 @@ struct naru_cursor_file {
     uint32_t spare;
     uint64_t created;
     _Atomic uint64_t base, next;
-    _Atomic uint64_t place;    /* of `next`, unless the entry of next - 1 tells */
+    _Atomic uint64_t place;    /* of `next`, unless the entry of next - 1 tells; 0: look for it */
     _Atomic uint64_t again;    /* what is below was handed out before a restart */
     _Atomic uint64_t returned; /* grows when an entry becomes RETURNED */
     _Atomic uint64_t redelivered, missed;
@@ -169,6 +173,9 @@ bool naru__record_check(const void *segment, uint64_t n, uint64_t at, uint32_t s
 /* The first whole record from `at` on, whatever its sequence above `after`; 0: there is none. */
 uint64_t naru__record_search(const void *segment, uint64_t n, uint64_t at, uint32_t seed,
                              uint64_t after);
+
+/* Where the bytes of a segment of n bytes end that are no zeroes, or `at`, if they end before. */
+uint64_t naru__segment_used(const void *segment, uint64_t at, uint64_t n);
 
 void naru__segment_seal(struct naru_segment_header *);
 /* 0, or why not: -EPROTO with ret_why. */

@@ -8,6 +8,9 @@
  * are copied into another /dev/shm, in a mount namespace of the clone's own. */
 #include "rig.h"
 
+#include "object/object.h"
+#include "os/file.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -75,6 +78,13 @@ static struct {
     uint64_t names, old_names;
 } seen;
 
+/* What the process itself can change: the others stand still, and what a call of the kernel's
+ * changes in a file, its times tell (shm_print). */
+static bool may_change(const struct mapping *m)
+{
+    return m->mode[0] == 'r' && m->mode[1] == 'w';
+}
+
 void shared_look(pid_t pid)
 {
     seen.pid = pid;
@@ -82,7 +92,7 @@ void shared_look(pid_t pid)
     seen.n = shared_mappings(pid, seen.mapping);
     size_t size = 0;
     for (int i = 0; i < seen.n; i++)
-        if (seen.mapping[i].mode[0] == 'r')
+        if (may_change(&seen.mapping[i]))
             size += seen.mapping[i].end - seen.mapping[i].start;
     if (size > seen.room) {
         seen.old = realloc(seen.old, size);
@@ -99,7 +109,7 @@ bool shared_changed(struct world *w)
     size_t at = 0;
     for (int i = 0; i < seen.n; i++) {
         const struct mapping *m = &seen.mapping[i];
-        if (m->mode[0] != 'r')
+        if (!may_change(m))
             continue;
         struct iovec here = {seen.new + at, m->end - m->start};
         struct iovec there = {(void *)(uintptr_t)m->start, m->end - m->start};
@@ -372,6 +382,34 @@ void forge(struct world *w)
     size_t size = (sizeof log + 4095) & ~(size_t)4095;
     mmap(w->log, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     memcpy(w->log, &log, sizeof log);
+}
+
+/* Of the image of survivor `who`, who takes part in that object, and of those behind it. How many
+ * descriptors that needs. */
+int forge_locks(struct world *w, int who, struct naru_object *o)
+{
+    int n = 0;
+    for (uint32_t i = 0; i < naru__object_members(o); i++) {
+        if (!naru__member_role(atomic_load(&o->members[i].who)))
+            continue;
+        for (int k = who; k < w->scenario->participants; k++) {
+            if (w->control->seat[k].pid != (int)atomic_load(&o->members[i].pid))
+                continue;
+            char path[64];
+            snprintf(path, sizeof path, "/proc/self/fd/%d", o->file);
+            if (k == who) {
+                o->life.page = NULL;
+                if (naru__os_life_hold(o->file, i, &o->life) < 0)
+                    failed(w, "an image's lock");
+            } else {
+                int fd = open(path, O_RDWR | O_CLOEXEC);
+                if (naru__os_lock(fd, i, true) < 0)
+                    failed(w, "an image's lock of another");
+                n++;
+            }
+        }
+    }
+    return n;
 }
 
 /* The library asks a page that forks wipe whether it is a child: so that a clone of a survivor

@@ -112,7 +112,9 @@ void code_choose(const char *const *rooms)
     for (size_t i = 0; i < n_functions; i++) {
         const struct function *f = &functions[i];
         bool in = false;
-        if (f->source && strstr(f->source, "/tests/crash/log.c"))
+        /* they lead to no room; and a check sum over thousands of bytes changes nothing */
+        if (f->source &&
+            (strstr(f->source, "/tests/crash/log.c") || strstr(f->source, "/src/base/crc32c.c")))
             memset(swept + (f->start - begin()), 2, f->size);
         for (const char *const *room = rooms; f->source && *room; room++)
             in |= strstr(f->source, *room) != NULL;

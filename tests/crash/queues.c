@@ -677,31 +677,7 @@ static void survive(struct world *w, int who, enum fate fate)
 static int forged(struct world *w, int who)
 {
     struct party *p = w->object;
-    int n = 0;
-    if (!p->mine)
-        return 0;
-    struct naru_object *o = &lanes_of(p->mine)->object;
-    for (uint32_t i = 0; i < atomic_load(&o->state->members) && i < NARU_LANES_MAX; i++) {
-        if (!naru__member_role(atomic_load(&o->members[i].who)))
-            continue;
-        for (int k = who; k < w->scenario->participants; k++) {
-            if (w->control->seat[k].pid != (int)atomic_load(&o->members[i].pid))
-                continue;
-            char path[64];
-            snprintf(path, sizeof path, "/proc/self/fd/%d", o->file);
-            if (k == who) {
-                o->life.page = NULL;
-                if (naru__os_life_hold(o->file, i, &o->life) < 0)
-                    failed(w, "an image's lock");
-            } else {
-                int fd = open(path, O_RDWR | O_CLOEXEC);
-                if (naru__os_lock(fd, i, true) < 0)
-                    failed(w, "an image's lock of another");
-                n++;
-            }
-        }
-    }
-    return n;
+    return p->mine ? forge_locks(w, who, &lanes_of(p->mine)->object) : 0;
 }
 
 /* ---- rules ---- */

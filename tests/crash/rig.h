@@ -176,6 +176,8 @@ void note_failure(struct world *, const char *format, ...) __attribute__((format
 /* ---- images (image.c) ---- */
 
 void forge(struct world *);                 /* in a raw clone of a survivor */
+struct naru_object;
+int forge_locks(struct world *, int who, struct naru_object *);
 void keep_on_fork(void);                    /* pages that a fork wipes are not wiped */
 bool shm_own(void);                         /* from here on this process's /dev/shm is empty */
 bool shm_left(char *ret_name, size_t size); /* something in it, but the directories of users */

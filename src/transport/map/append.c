@@ -71,10 +71,10 @@ static void retain(struct map_journal *e, uint64_t current)
             (keep[NARU_JOURNAL_KEEP_READ] && lowest != UINT64_MAX && lowest >= first);
         if (!goes)
             continue;
-        atomic_store(&s->oldest, n + 1);
-        for (uint64_t old = n; old >= oldest && old > 0; old--) {
-            naru__segment_name(name, old);
+        for (; oldest <= n; oldest++) { /* the oldest first: a death leaves no hole */
+            naru__segment_name(name, oldest);
             (void)naru__os_unlink_at(e->object.directory, name);
+            atomic_store(&s->oldest, oldest + 1);
         }
         return;
     }
@@ -402,7 +402,9 @@ int naru__journal_trim(naru_channel *channel, uint64_t before, uint64_t *ret_byt
     if (r < 0)
         return r;
     r = naru__segment_range(e->object.directory, &first, &last);
-    for (uint64_t n = first; r == 0 && n < last; n++) {
+    /* what is behind the current one is what somebody died at */
+    uint64_t current = naru__place_segment(atomic_load(&e->state->tail));
+    for (uint64_t n = first; r == 0 && n < last && n < current; n++) {
         char name[32];
         struct stat st;
         r = naru__segment_open(&e->object, n + 1, false, &next);
@@ -410,12 +412,13 @@ int naru__journal_trim(naru_channel *channel, uint64_t before, uint64_t *ret_byt
             break;
         naru__segment_close(&next);
         naru__segment_name(name, n);
-        atomic_store(&e->state->oldest, n + 1);
         if (naru__os_stat_at(e->object.directory, name, &st) == 0)
             bytes += (uint64_t)st.st_size;
         r = naru__os_unlink_at(e->object.directory, name);
         if (r < 0)
             naru__fail(r, "%s: removing %s failed: %s", journal_name(e), name, naru__errno_text(r));
+        else
+            atomic_store(&e->state->oldest, n + 1); /* so that a death leaves none behind */
     }
     naru__segment_close(&next);
     naru__journal_unlock(e, &e->state->append, NARU_SLEEP_APPEND);

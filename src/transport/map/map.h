@@ -41,6 +41,7 @@ struct map_journal {
     struct naru_object object;
     struct naru_journal_state *state;
     bool topic, joined;
+    struct naru_life knows; /* see NARU_JOURNAL_KNOWS_LOCKS */
     int doorbell, deaths;
 
     /* the sending thread's */
@@ -107,6 +108,10 @@ int naru__journal_lock(struct map_journal *, naru_journal_lock *, enum naru_jour
                        struct naru_wait *);
 void naru__journal_unlock(struct map_journal *, naru_journal_lock *, enum naru_journal_sleep);
 void naru__journal_wake(const struct naru_object *, enum naru_journal_sleep, bool all);
+/* Is that member neither dead nor being cleaned up after? */
+bool naru__journal_takes_part(const struct map_journal *, uint32_t member);
+/* Cleans up after the dead; how many. */
+int naru__journal_collect(struct map_journal *);
 /* One step of a wait, after a fruitless look. ready: is there something to do? */
 int naru__journal_wait(struct map_journal *, struct naru_wait *, enum naru_journal_sleep,
                        bool (*ready)(struct map_journal *, uint64_t), uint64_t arg);

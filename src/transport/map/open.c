@@ -16,6 +16,7 @@
 #include "os/fd.h"
 #include "os/file.h"
 #include "os/futex.h"
+#include "os/limit.h"
 #include "os/map.h"
 #include "os/process.h"
 #include "os/sync.h"
@@ -83,12 +84,42 @@ void naru__journal_wake(const struct naru_object *o, enum naru_journal_sleep set
 
 static void repair_append(const struct naru_object *o);
 
+static bool knows(const struct naru_object *o, uint32_t member)
+{
+    return naru__os_life_held(o->file, NARU_JOURNAL_KNOWS_LOCKS + member) == 1;
+}
+
+bool naru__journal_takes_part(const struct map_journal *e, uint32_t member)
+{
+    return knows(&e->object, member);
+}
+
+/* Does somebody take part who knows that the memory is right? By another mount, if not by this. */
+static bool others_know(const struct naru_object *o)
+{
+    uint32_t n = naru__object_members(o);
+    for (uint32_t i = 0; i < n; i++)
+        if (knows(o, i))
+            return true;
+    return false;
+}
+
+static bool is_right(const struct naru_object *o)
+{
+    return atomic_load(&state_of(o)->world) == naru__os_world(o->file) || others_know(o);
+}
+
 /* naru_object_clean: whoever calls it holds that member's lock. */
 static int clean(struct naru_object *o, uint32_t member)
 {
     struct naru_journal_state *s = state_of(o);
-    if (atomic_load(&s->world) != naru__os_world(o->file))
-        return 0; /* what it says of tail and cursors is not so any more: recover() comes */
+    if (!is_right(o)) {
+        /* what it says of tail and cursors is not so any more: recover() comes. But who died in
+         * that is in the way of the next */
+        uint32_t owner = member + 1;
+        (void)atomic_compare_exchange_strong(&s->append, &owner, 0);
+        return 0;
+    }
     int r = naru__cursors_clean(o, member);
     if (r < 0)
         return r;
@@ -105,6 +136,11 @@ static int clean(struct naru_object *o, uint32_t member)
     atomic_fetch_and(&s->by_socket[member / 64], ~bit(member));
     naru__object_no_doorbell(o, member);
     return 0;
+}
+
+int naru__journal_collect(struct map_journal *e)
+{
+    return naru__object_collect(&e->object, clean);
 }
 
 /* One of all that wait looks, each tick. How many there were. */
@@ -261,12 +297,10 @@ static int walk_segment(struct recovery *c, const struct map_segment *s, bool la
 /* The bytes behind the end, which have to be zeroes again. */
 static uint64_t cut_off(struct map_segment *s, uint64_t at)
 {
-    uint64_t end = s->size;
-    while (end > at && s->memory[end - 1] == 0)
-        end--;
+    uint64_t end = naru__segment_used(s->memory, at, s->size);
     if (end > at)
         memset(s->memory + at, 0, end - at);
-    return end > at ? end - at : 0;
+    return end - at;
 }
 
 static int walk_all(struct recovery *c, uint64_t from, uint64_t last)
@@ -340,18 +374,6 @@ static int recover(struct map_journal *e)
     return naru__cursors_recover(&e->object, committed);
 }
 
-/* Does somebody take part who has been through here? */
-static bool others_know(const struct map_journal *e)
-{
-    uint32_t n = naru__object_members(&e->object);
-    for (uint32_t i = 0; i < n; i++)
-        if (i != e->object.member &&
-            naru__member_role(atomic_load(&e->object.members[i].who)) & (MAP_RECV | MAP_SEND) &&
-            !naru__object_died(&e->object, i))
-            return true;
-    return false;
-}
-
 /* The owner that the lock has from another world is no member any more. */
 static void drop_stale(struct map_journal *e)
 {
@@ -373,16 +395,23 @@ static int settle(struct map_journal *e)
     enum { PATIENCE = 10 };
     struct naru_wait w =
         naru__wait_begin(&e->channel.handle, NARU_OUT, naru__now() + PATIENCE * NARU_S);
-    uint64_t world = naru__os_world(e->object.file);
-    if (atomic_load(&e->state->world) != world)
+    if (!is_right(&e->object))
         drop_stale(e);
     int r = naru__journal_lock(e, &e->state->append, NARU_SLEEP_APPEND, &w);
     if (r < 0)
         return r;
-    if (atomic_load(&e->state->world) != world && !others_know(e)) {
+    if (!is_right(&e->object)) {
         r = recover(e);
         if (r == 0)
-            atomic_store(&e->state->world, world);
+            atomic_store(&e->state->world, naru__os_world(e->object.file));
+    }
+    if (r == 0) {
+        r = naru__object_hold(&e->object, NARU_JOURNAL_KNOWS_LOCKS + e->object.member, &e->knows);
+        if (r == -ENOENT)
+            r = naru__object_removed_fail(&e->object);
+        else if (r < 0)
+            naru__fail(r, "%s: taking part failed: %s%s", journal_name(e), naru__errno_text(r),
+                       naru__limit_of_files(r).text);
     }
     naru__journal_unlock(e, &e->state->append, NARU_SLEEP_APPEND);
     return r;
@@ -489,6 +518,7 @@ static void journal_free(struct map_journal *e)
         }
         naru__object_leave(&e->object);
     }
+    naru__os_life_drop(&e->knows);
     naru__os_close(e->doorbell);
     naru__os_close(e->deaths);
     naru__object_close(&e->object);

@@ -25,6 +25,8 @@
 #include <string.h>
 #include <time.h>
 
+enum { FIND_TRIES = 100 }; /* while others trim */
+
 static const char prefix[] = "cursor-";
 
 /* ---- entries ---- */
@@ -54,11 +56,18 @@ static void advance(struct naru_cursor_file *c)
     atomic_store(&c->base, base);
 }
 
+/* On to that sequence. Whoever dies at it leaves none or the right place. */
 static void seek(struct naru_cursor_file *c, uint64_t sequence, uint64_t place)
 {
-    atomic_store(&entry_of(c, sequence - 1)->word, 0); /* so that `place` tells */
-    atomic_store(&c->place, place);
+    atomic_store(&c->place, 0);
     atomic_store(&c->next, sequence);
+    atomic_store(&c->place, place);
+}
+
+/* ... and nothing before it is waited for. */
+static void begin_at(struct naru_cursor_file *c, uint64_t sequence, uint64_t place)
+{
+    seek(c, sequence, place);
     atomic_store(&c->base, sequence);
 }
 
@@ -70,6 +79,10 @@ static uint64_t give_up(struct naru_cursor_file *c, uint32_t member)
         uint64_t word = atomic_load(&c->entry[i].word);
         if ((word & 0xffff) != (word_of(0, member, NARU_CLAIM_TAKEN) & 0xffff))
             continue;
+        if (word >> 16 >= atomic_load(&c->next)) { /* died at taking it: it never left */
+            atomic_compare_exchange_strong(&c->entry[i].word, &word, 0);
+            continue;
+        }
         atomic_fetch_add(&c->open, 1); /* before it is: the count is never too small */
         if (atomic_compare_exchange_strong(&c->entry[i].word, &word,
                                            word_of(word >> 16, 0, NARU_CLAIM_RETURNED)))
@@ -174,7 +187,7 @@ static int recover_one(const struct naru_object *o, struct naru_cursor_file *c, 
     atomic_store(&c->open, 0);
     atomic_store(&c->lock, 0);
     atomic_store(&c->user, 0);
-    seek(c, base, place);
+    begin_at(c, base, place);
     return 0;
 }
 
@@ -214,7 +227,7 @@ static int first_place(struct map_journal *e, const struct naru_journal_options 
 {
     uint64_t place, sequence;
     int r = -EAGAIN;
-    for (int tries = 0; tries < 100 && r == -EAGAIN; tries++) {
+    for (int tries = 0; tries < FIND_TRIES && r == -EAGAIN; tries++) {
         if (j->since)
             r = naru__journal_find_time(&e->object, j->since, &place, &sequence);
         else
@@ -225,7 +238,7 @@ static int first_place(struct map_journal *e, const struct naru_journal_options 
                                    &place, &sequence);
     }
     if (r == 0)
-        seek(c, sequence, place);
+        begin_at(c, sequence, place);
     return r;
 }
 
@@ -288,11 +301,23 @@ static int named_cursor(struct map_journal *e, const struct naru_journal_options
     return r;
 }
 
-/* A topic's cursor is one subscriber's. */
+/* A topic's cursor is one subscriber's. Of a dead one, as soon as somebody has cleaned up. */
 static int claim_cursor(struct map_journal *e)
 {
+    struct naru_wait w = naru__wait_begin(&e->channel.handle, NARU_IN, naru__now() + 2 * NARU_S);
     uint32_t user = 0;
-    if (!e->topic || atomic_compare_exchange_strong(&e->cursor->user, &user, e->object.member + 1))
+    int r = 0;
+    if (!e->topic)
+        return 0;
+    while (!atomic_compare_exchange_strong(&e->cursor->user, &user, e->object.member + 1)) {
+        if (r < 0 || user > NARU_JOURNAL_MEMBERS || naru__journal_takes_part(e, user - 1))
+            break;
+        r = naru__journal_collect(e);
+        if (r >= 0)
+            r = naru__wait_tick(&w);
+        user = 0;
+    }
+    if (user == 0)
         return 0;
     char program[32] = "";
     uint32_t pid = user <= NARU_JOURNAL_MEMBERS ? atomic_load(&e->object.members[user - 1].pid) : 0;
@@ -422,62 +447,65 @@ static int place_of_next(struct map_journal *e, uint64_t next, uint64_t *ret_pla
     struct naru_cursor_entry *before = entry_of(e->cursor, next - 1);
     struct found f;
     uint64_t sequence;
-    *ret_place = e->hint_next == next ? e->hint_place : atomic_load(&e->cursor->place);
-    if (e->hint_next == next || next == 1 || atomic_load(&before->word) >> 16 != next - 1)
+    bool told = next > 1 && atomic_load(&before->word) >> 16 == next - 1;
+    *ret_place = e->hint_next == next ? e->hint_place : told ? 0 : atomic_load(&e->cursor->place);
+    if (*ret_place)
         return 0;
-    if (see_record(e, next - 1, atomic_load(&before->place), &f) == 0) {
+    if (told && see_record(e, next - 1, atomic_load(&before->place), &f) == 0) {
         *ret_place = f.place + naru__record_room(f.record->size);
         return 0;
     }
     int r = naru__journal_find(&e->object, next, ret_place, &sequence); /* trimmed, damaged since */
-    return r == 0 && sequence != next ? -ENOENT : r;
+    return r == -EAGAIN || (r == 0 && sequence != next) ? -ENOENT : r;
 }
 
 /* The next whole message behind a damaged one. */
 static int pass_over(struct map_journal *e, uint64_t next, uint64_t place)
 {
     struct map_segment *s;
-    int r = see_segment(e, naru__place_segment(place), &s);
-    if (r < 0)
-        return r;
-    uint64_t at = naru__record_search(s->memory, s->size, naru__place_offset(place), s->seed, next);
-    uint64_t sequence, to;
-    if (at) {
+    uint64_t number = naru__place_segment(place), at = 0, to;
+    uint64_t sequence = atomic_load(&e->state->committed) + 1;
+    uint64_t last = naru__place_segment(atomic_load(&e->state->tail));
+    int r = see_segment(e, number, &s);
+    if (r == 0)
+        at = naru__record_search(s->memory, s->size, naru__place_offset(place), s->seed, next);
+    to = at ? naru__place(number, at) : 0; /* 0: nothing is, what comes next comes behind */
+    if (at)
         sequence = ((const struct naru_record *)(const void *)(s->memory + at))->sequence;
-        to = naru__place(s->number, at);
-    } else {
-        to = naru__place(s->number + 1, NARU_SEGMENT_RECORDS_AT);
-        r = see_segment(e, s->number + 1, &s);
-        if (r == -ENOENT) { /* it was the last: what comes next comes behind */
-            to = atomic_load(&e->state->tail);
-            sequence = atomic_load(&e->state->committed) + 1;
-        } else if (r < 0) {
-            return r;
-        } else {
+    while (to == 0 && ++number <= last && (r == 0 || r == -EPROTO || r == -ENOENT)) {
+        r = see_segment(e, number, &s);
+        if (r == 0 && s->first >= next) {
             sequence = s->first;
+            to = naru__place(number, NARU_SEGMENT_RECORDS_AT);
         }
     }
+    if (r < 0 && r != -EPROTO && r != -ENOENT)
+        return r;
+    if (sequence < next || (to == 0 && sequence == next))
+        return damaged(e, next, place);
     e->missed += sequence - next;
     atomic_fetch_add(&e->cursor->missed, sequence - next);
-    seek(e->cursor, sequence, to);
+    seek(e->cursor, sequence, to); /* what is before it may still be with receivers */
     e->hint_next = 0;
     return 0;
 }
 
-/* Its segment has gone: on to the oldest that is there. */
-static int go_on(struct map_journal *e, uint64_t next)
+/* Its segment, which it was looked for in, has gone: on to the oldest that is there. */
+static int go_on(struct map_journal *e, uint64_t next, uint64_t tried)
 {
-    uint64_t place, sequence;
-    int r = naru__journal_find(&e->object, next, &place, &sequence);
-    if (r == -EAGAIN)
-        return 0; /* look again */
+    uint64_t place = tried, sequence = next;
+    int r = -EAGAIN;
+    for (int tries = 0; tries < FIND_TRIES && r == -EAGAIN; tries++)
+        r = naru__journal_find(&e->object, next, &place, &sequence);
+    if (r == -EAGAIN || (r == 0 && sequence == next && place == tried))
+        return damaged(e, next, tried); /* it was not trimmed: others before it are there */
     if (r < 0)
         return r;
     if (sequence > next) {
         e->missed += sequence - next;
         atomic_fetch_add(&e->cursor->missed, sequence - next);
     }
-    seek(e->cursor, sequence, place);
+    begin_at(e->cursor, sequence, place);
     e->hint_next = 0;
     return 0;
 }
@@ -543,7 +571,7 @@ static int find_next(struct map_journal *e, int64_t select, uint64_t committed,
         if (r == 0)
             r = see_record(e, next, place, &f);
         if (r == -ENOENT)
-            r = go_on(e, next);
+            r = go_on(e, next, place);
         else if (r == -EPROTO && e->skip)
             r = pass_over(e, next, place);
         else if (r == 0) {
@@ -675,8 +703,21 @@ static bool changed(struct map_journal *e, uint64_t unused)
 
 bool naru__journal_come(struct map_journal *e)
 {
-    return e->cursor && (atomic_load(&e->cursor->open) ||
-                         atomic_load(&e->state->committed) >= atomic_load(&e->cursor->next));
+    struct naru_cursor_file *c = e->cursor;
+    if (!c)
+        return false;
+    uint64_t s = atomic_load(&c->base), next = atomic_load(&c->next);
+    if (atomic_load(&e->state->committed) >= next)
+        return true;
+    if (atomic_load(&c->open) == 0)
+        return false;
+    /* somebody may have died between an entry and the count */
+    for (unsigned n = 0; s < next && n < NARU_CURSOR_WINDOW; s++, n++) {
+        enum naru_claim claim = claim_of(c, s);
+        if (claim == NARU_CLAIM_FREE || claim == NARU_CLAIM_RETURNED)
+            return true;
+    }
+    return false;
 }
 
 int naru__journal_take(naru_channel *channel, int64_t select, int64_t deadline,

@@ -160,20 +160,42 @@ int naru__segment_range(int directory, uint64_t *ret_first, uint64_t *ret_last)
     return range.first ? 0 : -ENOENT;
 }
 
-/* The last segment whose first sequence is not above that, or the oldest. */
-static int find_segment(const struct naru_object *o, uint64_t sequence,
+/* What lies behind it somebody is making, or died at. */
+static uint64_t current_segment(const struct naru_object *o)
+{
+    const struct naru_journal_state *state = (const void *)o->state->kind;
+    /* acquire: pairs with the stores in append.c: up to there the headers are written */
+    return naru__place_segment(atomic_load_explicit(&state->tail, memory_order_acquire));
+}
+
+/* The first from *number up to `last` that is there and has a whole header. -ENOENT: none is. */
+static int next_segment(const struct naru_object *o, uint64_t *number, uint64_t last,
                         struct map_segment *ret_segment)
 {
-    uint64_t low, high;
+    int r = -ENOENT;
+    for (; *number <= last; ++*number)
+        if ((r = naru__segment_open(o, *number, false, ret_segment)) != -EPROTO && r != -ENOENT)
+            return r;
+    return -ENOENT;
+}
+
+/* The last segment whose first sequence is not above that, or the oldest. *ret_last: of all. */
+static int find_segment(const struct naru_object *o, uint64_t sequence,
+                        struct map_segment *ret_segment, uint64_t *ret_last)
+{
+    uint64_t low, high, current = current_segment(o);
     struct map_segment s = {.fd = NARU__NO_FD};
     int r = naru__segment_range(o->directory, &low, &high);
     if (r < 0)
         return naru__fail(r, "%s has no segments: %s", o->url, naru__errno_text(r));
+    if (high > current)
+        high = current < low ? low : current;
+    *ret_last = high;
     while (low < high) {
-        uint64_t middle = low + (high - low + 1) / 2;
-        r = naru__segment_open(o, middle, false, &s);
-        if (r == -ENOENT) { /* it was trimmed meanwhile */
-            low = middle < high ? middle + 1 : high;
+        uint64_t middle = low + (high - low + 1) / 2, whole = middle;
+        r = next_segment(o, &whole, high, &s);
+        if (r == -ENOENT) { /* trimmed meanwhile, or damaged */
+            high = middle - 1;
             continue;
         }
         if (r < 0)
@@ -181,10 +203,10 @@ static int find_segment(const struct naru_object *o, uint64_t sequence,
         if (s.first > sequence)
             high = middle - 1;
         else
-            low = middle;
+            low = whole;
         naru__segment_close(&s);
     }
-    r = naru__segment_open(o, low, false, ret_segment);
+    r = next_segment(o, &low, *ret_last, ret_segment);
     return r == -ENOENT
                ? naru__fail(-EAGAIN, "%s: its segments go while they are looked for", o->url)
                : r;
@@ -192,7 +214,7 @@ static int find_segment(const struct naru_object *o, uint64_t sequence,
 
 /* Goes along from a segment's front until `until` says so, or nothing more counts. What is damaged
  * is passed over: whoever reads there is told. */
-static int walk(const struct naru_object *o, struct map_segment *s,
+static int walk(const struct naru_object *o, struct map_segment *s, uint64_t last,
                 bool (*until)(const struct naru_record *, uint64_t), uint64_t arg,
                 uint64_t *ret_place, uint64_t *ret_sequence)
 {
@@ -217,7 +239,7 @@ static int walk(const struct naru_object *o, struct map_segment *s,
         } else {
             uint64_t number = s->number + 1, place = naru__place(s->number, at);
             naru__segment_close(s);
-            int code = naru__segment_open(o, number, false, s);
+            int code = next_segment(o, &number, last, s);
             if (code == -ENOENT) { /* it was the last one */
                 *ret_place = place;
                 *ret_sequence = sequence;
@@ -248,9 +270,10 @@ int naru__journal_find(const struct naru_object *o, uint64_t sequence, uint64_t 
                        uint64_t *ret_sequence)
 {
     struct map_segment s = {.fd = NARU__NO_FD};
-    int r = find_segment(o, sequence, &s);
+    uint64_t last;
+    int r = find_segment(o, sequence, &s, &last);
     if (r == 0)
-        r = walk(o, &s, at_sequence, sequence, ret_place, ret_sequence);
+        r = walk(o, &s, last, at_sequence, sequence, ret_place, ret_sequence);
     naru__segment_close(&s);
     return r;
 }
@@ -260,9 +283,10 @@ int naru__journal_find_time(const struct naru_object *o, int64_t since, uint64_t
                             uint64_t *ret_sequence)
 {
     struct map_segment s = {.fd = NARU__NO_FD};
-    int r = find_segment(o, 0, &s);
+    uint64_t last;
+    int r = find_segment(o, 0, &s, &last);
     if (r == 0)
-        r = walk(o, &s, at_time, (uint64_t)since, ret_place, ret_sequence);
+        r = walk(o, &s, last, at_time, (uint64_t)since, ret_place, ret_sequence);
     naru__segment_close(&s);
     return r;
 }
