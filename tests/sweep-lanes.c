@@ -585,7 +585,7 @@ static void sweep(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv) /* all operations, or those whose name fits the pattern given */
 {
     enum { N = sizeof operations / sizeof *operations };
     static struct CMUnitTest tests[N];
@@ -599,6 +599,8 @@ int main(void)
         return 1;
     snprintf(url, sizeof url, "shm:%s/x", directory);
     cmocka_set_message_output(CM_OUTPUT_TAP);
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     int r = cmocka_run_group_tests(tests, NULL, NULL);
     rmdir(directory);
     return r;
