@@ -78,7 +78,7 @@ static struct naru_journal_report verify(int expected)
 /* RFC 3720, B.4; and both ways of computing it agree at every length and place. */
 static void check_sums(void)
 {
-    uint8_t bytes[300];
+    static uint8_t bytes[5000];
     memset(bytes, 0, 32);
     expect(naru__crc32c(0, bytes, 32) == 0x8a9136aa);
     memset(bytes, 0xff, 32);
@@ -89,7 +89,7 @@ static void check_sums(void)
     for (size_t i = 0; i < sizeof bytes; i++)
         bytes[i] = (uint8_t)(i * 37 + 11);
     for (size_t at = 0; at < 9; at++)
-        for (size_t n = 0; n + at <= sizeof bytes; n++) {
+        for (size_t n = 0; n + at <= sizeof bytes; n += n < 300 ? 1 : 97) {
             expect(naru__crc32c(5, bytes + at, n) == naru__crc32c_table(5, bytes + at, n));
             expect(naru__crc32c(naru__crc32c(0, bytes, at), bytes + at, n) ==
                    naru__crc32c(0, bytes, at + n));
