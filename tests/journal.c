@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -502,6 +503,87 @@ static void killed(void)
     expect_ok(naru_remove(here()));
 }
 
+static bool is_pattern(const uint8_t *p, size_t n, unsigned seed)
+{
+    for (size_t i = 0; i < n; i++)
+        if (p[i] != (uint8_t)(i * 7 + i / 251 + seed))
+            return false;
+    return true;
+}
+
+/* Small ones are written through the mapping, large ones by write(2), and larger ones in pieces:
+ * all sizes where that changes, in several pieces of the caller's, and in batches. */
+static void sizes(void)
+{
+    static const size_t at[] = {0,     1,     8143,  8144,  8152,  8191,   8192,   20000,
+                                65488, 65496, 65497, 65536, 65537, 131072, 131073, 200000};
+    enum { N = sizeof at / sizeof *at, LARGEST = 200000, ROUNDS = 3, BATCH = 40 };
+    static uint8_t data[ROUNDS][LARGEST], got[LARGEST];
+    const struct naru_queue_options o = {.size = sizeof o, .capacity = 300000};
+    naru_channel *c;
+    expect_ok(naru_queue_open(here(), NARU_SEND | NARU_RECV, &o, &c));
+    for (unsigned k = 0; k < ROUNDS; k++)
+        for (size_t i = 0; i < LARGEST; i++)
+            data[k][i] = (uint8_t)(i * 7 + i / 251 + k);
+    for (unsigned k = 0; k < ROUNDS; k++)
+        for (size_t i = 0; i < N; i++) {
+            size_t cut = at[i] / 3;
+            struct iovec piece[] = {{data[k], cut}, {NULL, 0}, {data[k] + cut, at[i] - cut}};
+            expect_ok(naru_channel_send_vector(c, 1, piece, 3, SOON));
+        }
+    struct naru_message m[BATCH];
+    memset(m, 0, sizeof m);
+    for (size_t i = 0; i < BATCH; i++) {
+        m[i].data = data[i % ROUNDS];
+        m[i].size = i * 997;
+        m[i].info.type = 1;
+    }
+    expect_code(BATCH, (int)naru_channel_send_many(c, m, BATCH, SOON));
+    for (unsigned k = 0; k < ROUNDS; k++)
+        for (size_t i = 0; i < N; i++) {
+            expect((size_t)naru_channel_recv(c, 0, got, sizeof got, NULL, SOON) == at[i]);
+            expect(is_pattern(got, at[i], k));
+        }
+    for (unsigned i = 0; i < BATCH; i++) {
+        expect((size_t)naru_channel_recv(c, 0, got, sizeof got, NULL, SOON) == i * 997);
+        expect(is_pattern(got, i * 997, i % ROUNDS));
+    }
+    naru_channel_close(c);
+    expect(verify(0).records == ROUNDS * N + BATCH);
+    expect_ok(naru_remove(here()));
+}
+
+/* A write that the kernel cuts short leaves nothing, and takes nothing else with it. */
+static void half_written(void)
+{
+    static uint8_t data[100000];
+    const struct naru_queue_options o = {.size = sizeof o, .capacity = 1 << 20};
+    struct rlimit usual, little = {160 << 10, 0};
+    naru_channel *c, *second;
+    expect_ok(naru_queue_open(here(), NARU_SEND, &o, &c));
+    memset(data, 0xee, sizeof data);
+    expect_ok(naru_channel_send(c, 1, data, sizeof data, SOON));
+    getrlimit(RLIMIT_FSIZE, &usual);
+    little.rlim_max = usual.rlim_max;
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &little);
+    expect(naru_channel_send(c, 1, data, sizeof data, SOON) < 0); /* the limit is in its middle */
+    expect_says("writing");
+    expect_ok(naru_channel_send(c, 2, data, 8, SOON));
+    signal(SIGXFSZ, SIG_DFL); /* who opens it under such a limit writes by the mapping alone */
+    expect_ok(naru_queue_open(here(), NARU_SEND | NARU_RECV, NULL, &second));
+    expect_ok(naru_channel_send(second, 3, data, 20000, SOON));
+    setrlimit(RLIMIT_FSIZE, &usual);
+    expect(naru_channel_recv(second, 1, data, sizeof data, NULL, SOON) == sizeof data);
+    expect(naru_channel_recv(second, 2, data, sizeof data, NULL, SOON) == 8);
+    expect(naru_channel_recv(second, 3, data, sizeof data, NULL, SOON) == 20000);
+    naru_channel_close(second);
+    naru_channel_close(c);
+    struct naru_journal_report r = verify(0);
+    expect(r.records == 3 && r.torn == 0);
+    expect_ok(naru_remove(here()));
+}
+
 static void refusals(void)
 {
     struct naru_journal_options j = {.size = sizeof j};
@@ -529,12 +611,13 @@ static void refusals(void)
 int main(int argc, char **argv)
 {
     static const struct test_case cases[] = {
-        {"check sums", check_sums},    {"restart", restart},
-        {"cursors", cursors},          {"redelivery", redelivery},
-        {"selecting", selecting},      {"trimming and retention", trimming},
-        {"sync every N ms", interval}, {"torn at every length", torn},
-        {"bits flipped", flipped},     {"killed at random", killed},
-        {"refusals", refusals},
+        {"check sums", check_sums},     {"restart", restart},
+        {"cursors", cursors},           {"redelivery", redelivery},
+        {"selecting", selecting},       {"trimming and retention", trimming},
+        {"sync every N ms", interval},  {"torn at every length", torn},
+        {"bits flipped", flipped},      {"killed at random", killed},
+        {"refusals", refusals},         {"messages of all sizes", sizes},
+        {"half written", half_written},
     };
     return run_cases(cases, sizeof cases / sizeof *cases, argc, argv);
 }

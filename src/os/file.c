@@ -238,6 +238,12 @@ int naru__os_attribute(int fd, const char *name, char *buf, size_t n)
     return 0;
 }
 
+bool naru__os_may_write_to(uint64_t size)
+{
+    struct rlimit most;
+    return getrlimit(RLIMIT_FSIZE, &most) < 0 || size <= most.rlim_cur;
+}
+
 int naru__os_truncate(int fd, uint64_t size)
 {
     CALL("ftruncate", ftruncate(fd, (off_t)size));

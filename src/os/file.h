@@ -47,6 +47,8 @@ int naru__os_write_at(int fd, const void *buf, size_t n, uint64_t at);  /* the s
  * never becomes shorter, whoever else makes it longer meanwhile. */
 int naru__os_extend(int fd, uint64_t from, uint64_t size);
 int naru__os_truncate(int fd, uint64_t size);
+/* May this process write up to there? Beyond it the kernel would send SIGXFSZ. */
+bool naru__os_may_write_to(uint64_t size);
 /* Onto the medium. data: the bytes and what it takes to find them, else all about the file. An
  * error of writing that nobody was told yet comes once to each open file description. */
 int naru__os_sync(int fd, bool data);

@@ -15,6 +15,11 @@ static uint32_t sum_of(const struct naru_record *r, uint32_t seed, uint32_t size
     return naru__crc32c(seed, (const char *)r + CRC, sizeof *r - CRC + size);
 }
 
+uint32_t naru__record_sum(const struct naru_record *header, uint32_t seed)
+{
+    return sum_of(header, seed, 0);
+}
+
 void naru__record_seal(struct naru_record *r, uint32_t seed)
 {
     r->crc = sum_of(r, seed, r->size);

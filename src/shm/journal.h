@@ -165,6 +165,8 @@ static inline uint64_t naru__record_room(uint64_t size)
     return (sizeof(struct naru_record) + size + 7) & ~UINT64_C(7);
 }
 
+/* The check sum so far: of the header, to which the payload is added. */
+uint32_t naru__record_sum(const struct naru_record *header, uint32_t seed);
 /* Writes the check sum of a record that lies there already. */
 void naru__record_seal(struct naru_record *, uint32_t seed);
 /* Is what lies at `at` in a segment of n bytes a whole record with that sequence? */

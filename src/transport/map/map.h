@@ -19,6 +19,7 @@ struct map_segment {
     uint64_t size, first;
     uint32_t seed;
     int fd;         /* of the sender's, else NARU__NO_FD */
+    bool by_write;  /* write(2) may be used on it */
     unsigned users; /* messages in it that are taken in place */
     uint64_t used;  /* when, in takes */
 };
@@ -46,6 +47,7 @@ struct map_journal {
 
     /* the sending thread's */
     struct map_segment out;
+    uint8_t *stage;     /* records on their way to write(2) */
     int64_t sync;       /* as the option */
     int64_t due;        /* what was sent has to be synced then; 0: nothing is owed */
     uint64_t last;      /* the last sequence that this one sent */

@@ -524,6 +524,7 @@ static void journal_free(struct map_journal *e)
     naru__object_close(&e->object);
     naru__handle_deinit(&e->channel.handle);
     free(e->taken);
+    free(e->stage);
     free(e);
 }
 

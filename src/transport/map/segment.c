@@ -64,7 +64,8 @@ int naru__segment_open(const struct naru_object *o, uint64_t number, bool writab
                                         .size = header.bytes,
                                         .first = header.first,
                                         .seed = header.seed,
-                                        .fd = fd};
+                                        .fd = fd,
+                                        .by_write = naru__os_may_write_to(header.bytes)};
     return 0;
 }
 
@@ -118,7 +119,8 @@ int naru__segment_make(const struct naru_object *o, uint64_t number, uint64_t fi
                                         .size = bytes,
                                         .first = first,
                                         .seed = header.seed,
-                                        .fd = fd};
+                                        .fd = fd,
+                                        .by_write = naru__os_may_write_to(bytes)};
     return 0;
 }
 
