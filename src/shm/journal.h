@@ -104,7 +104,10 @@ struct naru_journal_state {
     _Atomic uint64_t checked;    /* when somebody looked for the dead, ns */
     _Atomic uint64_t cut, cut_at; /* of the last recovery: bytes that were cut off, and where */
     _Atomic uint64_t recoveries;
-    uint8_t line3[56];
+    _Atomic uint64_t flushes;      /* that reached the medium */
+    _Atomic uint64_t flush_time;   /* of the last one, ns */
+    _Atomic uint64_t flush_shared; /* how many senders waited for the last one */
+    uint8_t line3[32];
     _Atomic uint64_t asleep[NARU_SLEEP_SETS][NARU_JOURNAL_MEMBERS / 64];
     _Atomic uint64_t by_socket[NARU_JOURNAL_MEMBERS / 64];
 };

@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -262,6 +263,36 @@ static bool is_flushed(struct map_journal *e, uint64_t arg)
            atomic_load(&e->state->flush) == 0;
 }
 
+/* Those whom a flush has served come back at about the same time, each a little after the other. If
+ * the first of them flushed at once it would do so for itself alone, and the rest had to wait for
+ * the flush after it. So it waits as long as they keep coming, a small part of what a flush takes;
+ * who has been alone does not wait. */
+static void let_others_come(struct map_journal *e, bool waited)
+{
+    enum { MOST = 8 }; /* ms: of a flush that is taken for usual */
+    struct naru_journal_state *s = e->state;
+    if (!waited && atomic_load(&s->flush_shared) < 2)
+        return;
+    int64_t took = (int64_t)atomic_load(&s->flush_time);
+    took = took < 0 || took > MOST * NARU_MS ? MOST * NARU_MS : took;
+    int64_t now = naru__now(), end = now + took / 4, quiet = now + took / 16;
+    for (uint64_t last = atomic_load(&s->committed); now < quiet && now < end; now = naru__now()) {
+        sched_yield();
+        uint64_t committed = atomic_load(&s->committed);
+        if (committed != last)
+            quiet = naru__now() + took / 16;
+        last = committed;
+    }
+}
+
+static unsigned waiting_for_flush(const struct naru_journal_state *s)
+{
+    unsigned n = 0;
+    for (size_t i = 0; i < NARU_JOURNAL_MEMBERS / 64; i++)
+        n += (unsigned)__builtin_popcountll(atomic_load(&s->asleep[NARU_SLEEP_DURABLE][i]));
+    return n;
+}
+
 static int sync_segment(struct map_journal *e, uint64_t number)
 {
     char name[32];
@@ -295,6 +326,7 @@ static int sync_all(struct map_journal *e)
     /* read after `committed`: what counts lies in segments up to there */
     uint64_t to = naru__place_segment(atomic_load(&s->tail));
     bool first = atomic_load(&s->durable) == 0;
+    int64_t began = naru__now();
     int r = 0;
     for (uint64_t n = from; n <= to && r == 0; n++)
         r = sync_segment(e, n);
@@ -310,6 +342,9 @@ static int sync_all(struct map_journal *e)
     e->new_directory = false;
     atomic_store(&s->durable_at, to);
     atomic_store(&s->durable, committed);
+    atomic_store(&s->flush_time, (uint64_t)(naru__now() - began));
+    atomic_store(&s->flush_shared, 1 + waiting_for_flush(s));
+    atomic_fetch_add(&s->flushes, 1);
     return 0;
 }
 
@@ -329,6 +364,7 @@ static int flush_to(struct map_journal *e, uint64_t sequence, int64_t deadline)
     struct naru_journal_state *s = e->state;
     struct naru_wait w = naru__wait_begin(&e->channel.handle, NARU_OUT, deadline);
     struct flush f = {sequence, 0};
+    bool waited = false;
     for (;;) {
         uint32_t owner = 0;
         if (atomic_load(&s->failed) >> 16 != f.failures)
@@ -339,13 +375,17 @@ static int flush_to(struct map_journal *e, uint64_t sequence, int64_t deadline)
         if (r < 0)
             return r;
         if (atomic_compare_exchange_strong(&s->flush, &owner, e->object.member + 1)) {
-            r = atomic_load(&s->durable) >= sequence ? 0 : sync_all(e);
+            if (atomic_load(&s->durable) < sequence) {
+                let_others_come(e, waited);
+                r = sync_all(e);
+            }
             atomic_exchange(&s->flush, 0);
             naru__journal_wake(&e->object, NARU_SLEEP_DURABLE, true);
             if (r < 0)
                 return flush_failed(e);
             continue;
         }
+        waited = true;
         r = naru__journal_wait(e, &w, NARU_SLEEP_DURABLE, is_flushed, (uint64_t)(uintptr_t)&f);
         if (r == -ETIMEDOUT || r == -EAGAIN)
             return naru__fail(r,
