@@ -553,15 +553,18 @@ static int find_open(struct map_journal *e, int64_t select, uint64_t *ret_sequen
 }
 
 /* Goes on from `next`. -EAGAIN: there is none that is wanted. */
-static int find_next(struct map_journal *e, int64_t select, uint64_t committed,
-                     uint64_t *ret_sequence, struct found *ret_found)
+static int find_next(struct map_journal *e, int64_t select, uint64_t *ret_sequence,
+                     struct found *ret_found)
 {
     struct naru_cursor_file *c = e->cursor;
     for (;;) {
         uint64_t next = atomic_load(&c->next), base = atomic_load(&c->base);
         struct found f;
-        if (next > committed)
-            return -EAGAIN;
+        if (next > e->known) { /* rarely looked at: each look takes the line from the sender */
+            e->known = e->seen.committed = atomic_load(&e->state->committed);
+            if (next > e->known)
+                return -EAGAIN;
+        }
         if (next - base >= NARU_CURSOR_WINDOW - 1) {
             e->seen.full = true;
             return -EAGAIN;
@@ -580,10 +583,13 @@ static int find_next(struct map_journal *e, int64_t select, uint64_t committed,
             struct naru_cursor_entry *entry = entry_of(c, next);
             if (!wanted)
                 atomic_fetch_add(&c->open, 1);
-            atomic_store(&entry->place, f.place);
-            atomic_store(&entry->word, word_of(next, wanted ? e->object.member : 0,
-                                               wanted ? NARU_CLAIM_TAKEN : NARU_CLAIM_FREE));
-            atomic_store(&c->next, next + 1);
+            /* release: a death here leaves a cursor in which each was written before the next */
+            atomic_store_explicit(&entry->place, f.place, memory_order_release);
+            atomic_store_explicit(&entry->word,
+                                  word_of(next, wanted ? e->object.member : 0,
+                                          wanted ? NARU_CLAIM_TAKEN : NARU_CLAIM_FREE),
+                                  memory_order_release);
+            atomic_store_explicit(&c->next, next + 1, memory_order_release);
             e->hint_next = next + 1;
             e->hint_place = f.place + naru__record_room(f.record->size);
             if (wanted) {
@@ -601,8 +607,7 @@ static int claim(struct map_journal *e, int64_t select, uint64_t *ret_sequence,
                  struct found *ret_found, bool *ret_again)
 {
     struct naru_cursor_file *c = e->cursor;
-    uint64_t committed = atomic_load(&e->state->committed);
-    e->seen.committed = committed;
+    e->seen.committed = e->known;
     e->seen.returned = atomic_load(&c->returned);
     e->seen.full = false;
     advance(c);
@@ -610,7 +615,7 @@ static int claim(struct map_journal *e, int64_t select, uint64_t *ret_sequence,
     *ret_again = false;
     int r = find_open(e, select, ret_sequence, ret_found);
     if (r == -EAGAIN || (r == 0 && select < 0 && ret_found->record->type > 1)) {
-        int r2 = find_next(e, select, committed, ret_sequence, ret_found);
+        int r2 = find_next(e, select, ret_sequence, ret_found);
         if (r2 != -EAGAIN)
             return r2;
         if (select < 0) /* those that were passed over just now */
