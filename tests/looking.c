@@ -136,6 +136,108 @@ static void a_topic(void)
     expect_ok(naru_remove(url));
 }
 
+/* Part -1 is the whole; its first parts are the cursors that have names. */
+static void a_journal(void)
+{
+    const char *url = test_url("map:%s/journal");
+    const struct naru_journal_options each = {.size = sizeof each, .sync = NARU_SYNC_EACH};
+    const struct naru_queue_options o = {.size = sizeof o, .capacity = 64 << 10, .journal = &each};
+    static char data[30000];
+    char types[64];
+    naru_channel *out, *in, *live;
+    struct naru_message m[3];
+    expect_ok(naru_queue_open(url, NARU_SEND, &o, &out));
+    expect_ok(naru_topic_open(url, NARU_RECV, NULL, &live));
+    expect(peeked(url, 0, types) == 0);
+    send_types(out, "123212");
+    expect(peeked(url, 0, types) == 6); /* nobody has received yet: all wait */
+    expect_ok(naru_queue_open(url, NARU_RECV, NULL, &in));
+    for (int i = 0; i < 3; i++)
+        expect_ok(naru_channel_take(in, i == 2 ? 2 : 0, NARU_S, &m[i])); /* 1, 2, and a later 2 */
+    expect_ok(naru_channel_release(in, &m[0], 1));
+    expect(seen(url, -1, "kept") == 6);
+    expect(seen(url, -1, "first") == 1);
+    expect(seen(url, -1, "last") == 6);
+    expect(seen(url, -1, "synced") == 6);
+    expect(seen(url, -1, "flushes") == 6);
+    expect(seen(url, -1, "cursors") == 1);
+    expect(seen(url, 0, "position") == 2);
+    expect(seen(url, 0, "lag") == 5);
+    expect(seen(url, 0, "holds") == 2);
+    expect(seen(url, 1, "sent_last") == 6);
+    expect(seen(url, 2, "position") == 1); /* of the subscriber without a name */
+    expect(seen(url, 2, "lag") == 6);
+    expect(seen(url, 3, "holds") == 2);
+    peeked(url, 0, types);
+    expect(strcmp(types, "312") == 0);
+    peeked(url, NARU_EXCEPT(2), types);
+    expect(strcmp(types, "31") == 0);
+    expect_ok(naru_channel_return(in, &m[1], 2));
+    peeked(url, 0, types);
+    expect(strcmp(types, "23212") == 0);
+    expect(seen(url, 0, "returned") == 2);
+    for (int i = 0; i < 5; i++)
+        expect_ok(naru_channel_send(out, 4, data, sizeof data, NARU_S));
+    expect(seen(url, -1, "segments") == 3);
+    expect(seen(url, -1, "fill") > 40);
+    expect(peeked(url, 0, types) == 10);
+    naru_channel_close(live);
+    naru_channel_close(in);
+    naru_channel_close(out);
+    expect(seen(url, -1, "participants") == 0);
+    expect_ok(naru_remove(url));
+}
+
+static unsigned listed(const char *url, const char *noun)
+{
+    naru_snapshot *s;
+    const struct naru_view *v;
+    unsigned n = 0;
+    expect_ok(naru_snapshot_list(url, &s));
+    for (size_t i = 0; (v = naru_snapshot_view(s, i)); i++) {
+        n += strcmp(v->noun, noun) == 0;
+        expect(strncmp(v->url, strcmp(noun, "queue") == 0 ? "shm:" : "map:", 4) == 0);
+    }
+    naru_snapshot_free(s);
+    return n;
+}
+
+/* Of a directory: journals, locks, and files that state something. The rest are others' files. */
+static void files(void)
+{
+    char directory[256];
+    snprintf(directory, sizeof directory, "%s", test_url("map:%s"));
+    const char *file = test_url("map:%s/lock"), *stated = test_url("map:%s/stated");
+    const char *plain = test_url("map:%s/plain"), *journal = test_url("map:%s/journal");
+    const struct naru_region_options o = {.size = sizeof o, .reserve = 1 << 20};
+    naru_semaphore *lock;
+    naru_region *r;
+    naru_channel *c;
+    const struct naru_semaphore_options two = {.size = sizeof two, .value = 2};
+    expect_ok(naru_semaphore_open(file, &two, &lock));
+    expect_ok(naru_semaphore_acquire(lock, 1, NARU_S));
+    expect(seen(file, -1, "owned") == 1);
+    expect(seen(file, 0, "owns") == 1);
+    expect(seen(file, -1, "participants") == 1);
+    expect_ok(naru_region_create(stated, 100, &o, &r));
+    naru_region_close(r);
+    expect_ok(naru_region_create(plain, 100, NULL, &r));
+    naru_region_close(r);
+    expect_ok(naru_queue_open(journal, NARU_SEND, NULL, &c));
+    expect(listed(directory, "semaphore") == 1);
+    expect(listed(directory, "journal") == 1);
+    expect(listed(directory, "region") == 1);
+    expect(listed(plain, "region") == 1);
+    expect(listed(file, "semaphore") == 1);
+    naru_semaphore_close(lock);
+    expect(seen(file, -1, "participants") == 0);
+    naru_channel_close(c);
+    expect_ok(naru_remove(file));
+    expect_ok(naru_remove(stated));
+    expect_ok(naru_remove(plain));
+    expect_ok(naru_remove(journal));
+}
+
 static void take_and_die(void *url)
 {
     naru_channel *in;
@@ -740,12 +842,20 @@ static void a_damaged_topic(void)
     damaged("shm:%s/topic", true, (const char *const[]){"meta", "lane-0", "cursor-0", NULL});
 }
 
+static void a_damaged_journal(void)
+{
+    damaged("map:%s/journal", false,
+            (const char *const[]){"meta", "segment-0000000001", "cursor-default", NULL});
+}
+
 int main(int argc, char **argv)
 {
     static const struct test_case cases[] = {
         {"what a queue has", a_queue},
         {"held while the sender goes round", held_while_the_sender_goes_round},
         {"what a topic has", a_topic},
+        {"what a journal has", a_journal},
+        {"files on map:", files},
         {"the dead are collected", the_dead_are_collected},
         {"what a semaphore has", a_semaphore},
         {"a dead owner", a_dead_owner},
@@ -759,6 +869,7 @@ int main(int argc, char **argv)
         {"a sender waits for a receiver", sender_waits_for_receiver},
         {"a damaged queue", a_damaged_queue},
         {"a damaged topic", a_damaged_topic},
+        {"a damaged journal", a_damaged_journal},
     };
     return run_cases(cases, sizeof cases / sizeof *cases, argc, argv);
 }

@@ -97,8 +97,9 @@ const struct command ls_command = {
     "lists the objects that there are",
     "[URL...]",
     "Without URL, or with shm:, those of this user; shm:/dir lists the objects in that directory, "
-    "and shm:name shows one alone. Waiting are a queue's messages that nobody has taken, or those "
-    "that a topic keeps, or who waits for a lock; dead are participants that nobody has "
+    "and shm:name shows one alone. map:/dir lists the journals and locks there, and the files that "
+    "state that they are regions. Waiting are a queue's messages that nobody has taken, or those "
+    "that a topic or journal keeps, or who waits for a lock; dead are participants that nobody has "
     "cleaned up after (naru gc does). Nothing is written, and nobody is slowed.",
     0,
     -1,

@@ -70,7 +70,9 @@ const struct command peek_command = {
     "shows the messages of a queue or topic without taking them",
     "URL",
     "Of a shm: queue those that wait, of a topic those that are kept; sender by sender, each in "
-    "its order. Nobody is slowed, and nothing is written there. What comes or goes meanwhile may "
+    "its order. Of a map: journal what the receivers of its queue have not taken, or all if there "
+    "never was any; naru log shows what was there before. Nobody is slowed, and nothing is written "
+    "there. What comes or goes meanwhile may "
     "be shown or not. --select -T shows all types up to T.",
     1,
     1,

@@ -62,8 +62,10 @@ struct naru_view {
  * "shm:": those of pairs. A part of a queue or topic is a participant, or a lane that a sender has
  * left (pid 0): what it has sent and received, how many messages wait in its lane and who has
  * taken which, how far behind a subscriber is, and whom one that sleeps waits for. One of a lock:
- * what it owns, what it waits for and since when, and its place in the queue. "posix-sem:",
- * "sysv-sem:": what libc and the kernel tell.
+ * what it owns, what it waits for and since when, and its place in the queue. "map:/path": the
+ * journal, lock or region there. A part of a journal is a cursor that has a name (pid 0), with
+ * where it is and how far behind, or a participant: when a sender syncs, what a receiver holds.
+ * "posix-sem:", "sysv-sem:": what libc and the kernel tell.
  *
  * ret_snapshot: owned by the caller, naru_snapshot_free; it may hold no view at all.
  * Returns: 0.
@@ -76,6 +78,8 @@ NARU_API int naru_snapshot_take(const char *url, naru_snapshot **ret_snapshot);
 /* naru_snapshot_list - looks at all objects of a directory
  *
  * url: "shm:" lists this user's, "shm:/dir" those of that directory; "shm:name" is that one alone.
+ * "map:/dir" lists the journals and locks there, and files that state that they are regions;
+ * "map:/path" of one of them is that one alone.
  * The views have no parts. One that cannot be read has the noun "?" and the fact "problem".
  *
  * ret_snapshot: owned by the caller, naru_snapshot_free; it may hold no view at all.
@@ -119,7 +123,9 @@ typedef struct naru_peek naru_peek;
 
 /* naru_peek_open - begins to look at the messages of a queue or topic without taking them
  *
- * url: "shm:name". Of a queue those that wait, of a topic those that are still kept.
+ * url: "shm:name", or "map:/dir". Of a queue those that wait, of a topic those that are still kept;
+ * of a journal those that the receivers of its queue have not passed and not taken, or all if it
+ * has never had any.
  *
  * ret_peek: owned by the caller, naru_peek_close.
  * Returns: 0.
@@ -130,8 +136,8 @@ NARU_API int naru_peek_open(const char *url, naru_peek **ret_peek);
 
 /* naru_peek_next - the next message
  *
- * Sender by sender, each in its order; messages that come meanwhile need not be seen. select: as
- * for receiving, but -t is any type up to t, at its place.
+ * Sender by sender, each in its order, of a journal in the order of all; messages that come
+ * meanwhile need not be seen. select: as for receiving, but -t is any type up to t, at its place.
  *
  * ret_message: a copy, valid until the next call; there is nothing to release.
  * Returns: 1; 0 there are no more.

@@ -8,6 +8,7 @@
 #include "inspect/snapshot.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
 static int parse(const char *text, struct naru_url *ret_url)
@@ -39,14 +40,15 @@ int naru_peek_open(const char *text, naru_peek **ret_peek)
 {
     struct naru_url url;
     int r = parse(text, &url);
-    if (r == 0 && strcmp(url.scheme, "shm") != 0)
+    bool seen = r == 0 && (strcmp(url.scheme, "shm") == 0 || strcmp(url.scheme, "map") == 0);
+    if (r == 0 && !seen)
         r = naru__cell_check(naru__url_form(url.scheme), NARU_NOUN_QUEUE, text);
     if (r < 0)
         return r;
-    if (strcmp(url.scheme, "shm") != 0)
+    if (!seen)
         return naru__fail(-EOPNOTSUPP,
                           "%s: messages of this kind cannot be seen without taking them; those of "
-                          "shm: queues and topics can",
+                          "shm: and map: queues and topics can",
                           text);
     return naru__peek_open(&url, ret_peek);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* objects.c - a look at named objects of shm: what all of them have, and the list of a directory's.
- */
+/* objects.c - a look at named objects of shm: and map:, what all of them have, and the list of a
+ * directory's. */
 #include "inspect/snapshot.h"
 
 #include "base/error.h"
@@ -10,6 +10,7 @@
 #include "os/fd.h"
 #include "os/file.h"
 #include "os/proc.h"
+#include "shm/region.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -77,16 +78,26 @@ static int look_at(naru_snapshot *s, const struct naru_url *url, bool brief)
     int r = naru__object_view(url, &v);
     if (r < 0)
         return r;
+    /* whichever scheme it was found by: a directory may hold both kinds */
+    char text[PATH_MAX + 8];
+    bool map = v.meta.what == NARU_OBJECT_JOURNAL || v.directory < 0;
+    snprintf(text, sizeof text, "%s:%s", map ? "map" : "shm", url->rest);
     const char *noun = naru__object_noun(v.meta.what);
-    struct snapshot_view *p = naru__snapshot_add(s, url->text, strchr(noun, ' ') + 1);
+    struct snapshot_view *p = naru__snapshot_add(s, text, strchr(noun, ' ') + 1);
     struct sum sum = {.directory = v.directory};
-    (void)naru__os_list(v.directory, true, add_size, &sum);
+    struct stat st;
+    if (v.directory >= 0)
+        (void)naru__os_list(v.directory, true, add_size, &sum);
+    else if (naru__os_fstat(v.file, &st) == 0)
+        sum.bytes = (uint64_t)st.st_blocks * 512;
     naru__snapshot_size(p, v.owner, sum.bytes);
     show_whole(s, p, &v);
     if (v.meta.what == NARU_OBJECT_QUEUE || v.meta.what == NARU_OBJECT_TOPIC)
         r = naru__look_at_lanes(s, p, &v, brief);
     else if (v.meta.what >= NARU_OBJECT_SEMAPHORE && v.meta.what <= NARU_OBJECT_BARRIER)
         r = naru__look_at_lock(s, p, &v, brief);
+    else if (v.meta.what == NARU_OBJECT_JOURNAL)
+        r = naru__look_at_journal(s, p, &v, brief);
     else if (!brief)
         show_members(s, p, &v);
     naru__object_view_close(&v);
@@ -114,8 +125,23 @@ int naru__look_at_object(naru_snapshot *s, const struct naru_url *url)
 struct listing {
     naru_snapshot *snapshot;
     const char *directory;
+    const char *scheme;
     bool own;
 };
+
+/* In map:/dir lie journals and files: of these, whatever states that it is naru's. */
+static int list_file(const struct listing *l, const struct naru_url *url, const char *path)
+{
+    char text[NARU_REGION_LABEL_ROOM];
+    struct stat st;
+    int r = look_at(l->snapshot, url, true);
+    if (r != -ENOTDIR)
+        return r;
+    int fd = naru__os_open_file(path, O_RDONLY | O_NOFOLLOW, &st);
+    bool stated = fd >= 0 && naru__os_attribute(fd, NARU_REGION_ATTRIBUTE, text, sizeof text) >= 0;
+    naru__os_close(fd);
+    return stated ? naru__look_at_region_file(l->snapshot, url) : 0;
+}
 
 /* One that cannot be read does not hide the others: it is listed, with why. */
 static int list_one(void *arg, const char *name)
@@ -127,16 +153,17 @@ static int list_one(void *arg, const char *name)
     if (name[0] == '.')
         return 0;
     snprintf(path, sizeof path, "%s/%s", l->directory, name);
-    if (snprintf(text, sizeof text, "shm:%s", l->own ? name : path) >= (int)sizeof text ||
+    if (snprintf(text, sizeof text, "%s:%s", l->scheme, l->own ? name : path) >= (int)sizeof text ||
         naru__url_parse(text, &url) < 0 || naru__os_stat(path, &st) < 0)
         return 0;
-    if (S_ISSOCK(st.st_mode)) {
+    bool files = strcmp(l->scheme, "map") == 0;
+    if (S_ISSOCK(st.st_mode) && !files) {
         naru__look_at_listener(l->snapshot, &url);
         return 0;
     }
-    if (!S_ISDIR(st.st_mode))
+    if (!S_ISDIR(st.st_mode) && !(files && S_ISREG(st.st_mode)))
         return 0;
-    int r = look_at(l->snapshot, &url, true);
+    int r = S_ISREG(st.st_mode) ? list_file(l, &url, path) : look_at(l->snapshot, &url, true);
     if (r < 0 && r != -ENOENT && r != -ENOTDIR && r != -ENOMEM) {
         struct snapshot_view *v = naru__snapshot_add(l->snapshot, text, "?");
         naru__snapshot_size(v, st.st_uid, 0);
@@ -158,14 +185,16 @@ int naru__list_objects(naru_snapshot *s, const struct naru_url *url)
     int directory = naru__os_open(path, O_RDONLY | O_DIRECTORY);
     if (directory == -ENOENT && !url->rest[0]) /* this user has never made one */
         return 1;
-    if (directory == -ENOTDIR) {
+    if (directory == -ENOTDIR && strcmp(url->scheme, "map") == 0)
+        r = naru__look_at_region_file(s, url);
+    else if (directory == -ENOTDIR)
         naru__look_at_listener(s, url);
-        return 1;
-    }
+    if (directory == -ENOTDIR)
+        return r < 0 ? r : 1;
     if (directory < 0)
         return naru__fail(directory, "%s: the directory %s: %s", url->text, path,
                           naru__errno_text(directory));
-    struct listing l = {s, path, !url->rest[0]};
+    struct listing l = {s, path, url->scheme, !url->rest[0]};
     r = naru__os_list(directory, true, list_one, &l);
     naru__os_close(directory);
     return r < 0 ? r : 1;

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "core/transport.h"
+#include "inspect/journal-messages.h"
 #include "inspect/lane-view.h"
 #include "object/object.h"
 #include "os/fd.h"
@@ -23,6 +24,7 @@
 struct naru_peek {
     struct naru_object_view view;
     char *url;
+    struct journal_messages *journal; /* if it is one */
     bool queue, open;      /* open: lane is */
     uint32_t index;        /* of the lane */
     struct lane_view lane;
@@ -55,9 +57,16 @@ int naru__peek_open(const struct naru_url *url, naru_peek **ret_peek)
         *ret_peek = p;
         return 0;
     }
-    r = p->url ? naru__fail(-EOPNOTSUPP, "%s is %s, and only queues and topics have messages",
-                            url->text, naru__object_noun(what))
-               : -ENOMEM;
+    r = p->url && what == NARU_OBJECT_JOURNAL ? naru__journal_messages_open(&p->view, &p->journal)
+                                              : -EOPNOTSUPP;
+    if (r == 0) {
+        *ret_peek = p;
+        return 0;
+    }
+    if (r == -EOPNOTSUPP)
+        r = p->url ? naru__fail(-EOPNOTSUPP, "%s is %s, and only queues and topics have messages",
+                                url->text, naru__object_noun(what))
+                   : -ENOMEM;
     naru__peek_close(p);
     return r;
 }
@@ -66,6 +75,8 @@ void naru__peek_close(naru_peek *p)
 {
     if (p->open)
         naru__lane_view_close(&p->lane);
+    if (p->journal)
+        naru__journal_messages_close(p->journal);
     naru__object_view_close(&p->view);
     free(p->older);
     free(p->data);
@@ -247,6 +258,8 @@ static int look(naru_peek *p, uint64_t number, bool older, int64_t select, struc
 
 int naru__peek_next(naru_peek *p, int64_t select, struct naru_message *ret_message)
 {
+    if (p->journal)
+        return naru__journal_messages_next(p->journal, select, ret_message);
     for (;;) {
         int r = 0;
         while (r == 0 && p->open && (p->back < p->n_back || p->at < p->end)) {

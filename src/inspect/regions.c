@@ -240,14 +240,25 @@ static int look(struct search *s, const struct naru_url *url)
                  : 0;
 }
 
+static int finished(struct search *s, int r)
+{
+    while (s->list) {
+        struct seen *e = s->list;
+        s->list = e->next;
+        free(e);
+    }
+    return r == 0 && s->poor ? -ENOMEM : r;
+}
+
 int naru__look_at_regions(naru_snapshot *snapshot, const struct naru_url *url)
 {
     struct search s = {.snapshot = snapshot, .url = url->text};
-    int r = look(&s, url);
-    while (s.list) {
-        struct seen *e = s.list;
-        s.list = e->next;
-        free(e);
-    }
-    return r == 0 && s.poor ? -ENOMEM : r;
+    return finished(&s, look(&s, url));
+}
+
+int naru__look_at_region_file(naru_snapshot *snapshot, const struct naru_url *url)
+{
+    struct search s = {.snapshot = snapshot, .url = url->text};
+    look_at_file(&s, url->rest);
+    return finished(&s, 0);
 }

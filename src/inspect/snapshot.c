@@ -26,6 +26,7 @@ static const struct {
     {"sysv-shm", naru__look_at_regions, NULL},
     {"posix-sem", naru__look_at_posix_sem, NULL},
     {"sysv-sem", naru__look_at_sysv_sem, NULL},
+    {"map", naru__look_at_object, naru__list_objects},
     {"map", naru__look_at_regions, NULL},
 };
 

@@ -40,12 +40,15 @@ int naru__snapshot_waits(naru_snapshot **ret_snapshot);
 
 /* connections.c: shm:, its listener and its connections. */
 int naru__look_at_connections(naru_snapshot *, const struct naru_url *);
-/* regions.c: shm:, posix-shm:, sysv-shm:. */
+/* regions.c: shm:, posix-shm:, sysv-shm:, map:. */
 int naru__look_at_regions(naru_snapshot *, const struct naru_url *);
+/* map:/file, without those who have it mapped. */
+int naru__look_at_region_file(naru_snapshot *, const struct naru_url *);
 /* The listener alone, if a socket is there. */
 void naru__look_at_listener(naru_snapshot *, const struct naru_url *);
 
-/* objects.c: shm:, named objects: queues, topics, regions... brief: without its participants. */
+/* objects.c: shm: and map:, named objects: queues, topics, regions, journals, locks... brief:
+ * without its participants. */
 int naru__look_at_object(naru_snapshot *, const struct naru_url *);
 int naru__list_objects(naru_snapshot *, const struct naru_url *);
 /* Those that some process takes part in, wherever they lie. */
@@ -64,6 +67,10 @@ pid_t naru__member_pid(const struct naru_object_view *, uint32_t i);
 /* lanes.c: what is particular to queues and topics. */
 int naru__look_at_lanes(naru_snapshot *, struct snapshot_view *, const struct naru_object_view *,
                         bool brief);
+
+/* journals.c: of journals. */
+int naru__look_at_journal(naru_snapshot *, struct snapshot_view *, const struct naru_object_view *,
+                          bool brief);
 
 /* locks.c: of locks; and the semaphores of libc and of the kernel. */
 int naru__look_at_lock(naru_snapshot *, struct snapshot_view *, const struct naru_object_view *,

@@ -51,7 +51,7 @@ static int attach(const struct naru_url *url, int fd, uint64_t size,
     return 0;
 }
 
-static bool is_object(int fd, struct naru_object_meta *ret_meta)
+bool naru__object_fills_file(int fd, struct naru_object_meta *ret_meta)
 {
     return naru__os_read_at(fd, ret_meta, sizeof *ret_meta, 0) == 0 &&
            ret_meta->magic == NARU_OBJECT_MAGIC && ret_meta->flags & NARU_OBJECT_WHOLE_FILE;
@@ -60,7 +60,7 @@ static bool is_object(int fd, struct naru_object_meta *ret_meta)
 int naru__object_not_in_file(const char *url, int fd, const char *noun)
 {
     struct naru_object_meta meta;
-    if (!is_object(fd, &meta))
+    if (!naru__object_fills_file(fd, &meta))
         return 0;
     return naru__fail(-EEXIST, "%s is %s, and %s was asked for: remove it, or use another name",
                       url, naru__object_noun(meta.what), noun);
@@ -81,7 +81,7 @@ static int open_file(const struct naru_url *url, const struct naru_object_want *
                           naru__file_kind(st.st_mode), naru__object_noun(want->what));
     if (fd < 0)
         return cannot(url, "opening it", fd);
-    if (is_object(fd, &meta))
+    if (naru__object_fills_file(fd, &meta))
         return attach(url, fd, (uint64_t)st.st_size, want, o);
     naru__os_close(fd);
     return naru__fail(-EEXIST,
@@ -148,7 +148,7 @@ void naru__object_file_removed(int fd)
     struct naru_object_meta meta;
     struct stat st;
     void *memory;
-    if (!is_object(fd, &meta) || naru__object_check(&meta, "") < 0 ||
+    if (!naru__object_fills_file(fd, &meta) || naru__object_check(&meta, "") < 0 ||
         naru__os_fstat(fd, &st) < 0 ||
         (uint64_t)st.st_size < naru__object_bytes(meta.members_max) ||
         naru__os_map(fd, (uint64_t)st.st_size, true, &memory) < 0)

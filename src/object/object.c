@@ -655,7 +655,7 @@ int naru__object_in_region(const char *url, int file, uint64_t offset, void *mem
     o.url = url;
     o.file = file;
     o.in_region = true;
-    o.life_at = (UINT64_C(1) << 40) + offset; /* beyond what anybody locks for other reasons */
+    o.life_at = NARU_OBJECT_REGION_LIFE_AT + offset;
     if (bytes < NARU_OBJECT_MEMBERS_AT)
         return naru__fail(-ENOSPC,
                           "%s: a lock takes %d bytes at least, and %" PRIu64 " are left there", url,

@@ -82,6 +82,8 @@ int naru__object_in_file(const struct naru_url *, const struct naru_object_want 
                          struct naru_object *ret_object);
 /* 0, or -EEXIST if such an object is in that file, and `noun` was asked for. */
 int naru__object_not_in_file(const char *url, int fd, const char *noun);
+/* Is a file all of one? */
+bool naru__object_fills_file(int fd, struct naru_object_meta *ret_meta);
 /* The file has lost its name: whoever takes part is told. */
 void naru__object_file_removed(int fd);
 static inline uint64_t naru__object_bytes(uint32_t members_max)

@@ -68,12 +68,27 @@ static int read_members(struct naru_object_view *v, uint64_t file_size)
                             NARU_OBJECT_MEMBERS_AT);
 }
 
+/* A file that is the object: anything else is not opened, or no further read. */
+static int open_file(const char *path, struct naru_object_view *v)
+{
+    struct stat st;
+    struct naru_object_meta meta;
+    v->file = naru__os_open_file(path, O_RDONLY | O_NONBLOCK, &st);
+    if (v->file < 0 || !naru__object_fills_file(v->file, &meta))
+        return -ENOTDIR;
+    v->life_at = NARU_OBJECT_REGION_LIFE_AT;
+    return 0;
+}
+
+static int open_meta(struct naru_object_view *v)
+{
+    v->file = naru__os_open_at(v->directory, "meta", O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    return v->file == -ENOENT || v->file == -ELOOP ? -ENOTDIR : 0;
+}
+
 static int read_all(struct naru_object_view *v)
 {
     struct stat st;
-    v->file = naru__os_open_at(v->directory, "meta", O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-    if (v->file == -ENOENT || v->file == -ELOOP)
-        return -ENOTDIR;
     int r = v->file < 0 ? v->file : naru__os_fstat(v->file, &st);
     if (r == 0 && (!S_ISREG(st.st_mode) || st.st_size < NARU_OBJECT_MEMBERS_AT))
         return naru__fail(-EPROTO, "%s: what stands there is no object of naru's: its meta is %s",
@@ -102,6 +117,10 @@ int naru__object_view(const struct naru_url *url, struct naru_object_view *ret_v
     if (r == 0)
         r = open_directory(path, &v);
     if (r == 0)
+        r = open_meta(&v);
+    else if (r == -ENOTDIR && strcmp(url->scheme, "map") == 0)
+        r = open_file(path, &v);
+    if (r == 0)
         r = read_all(&v);
     if (r < 0)
         naru__object_view_close(&v);
@@ -120,7 +139,7 @@ void naru__object_view_close(struct naru_object_view *v)
 
 int naru__object_view_lives(const struct naru_object_view *v, uint32_t i)
 {
-    return naru__os_life_held(v->file, i);
+    return naru__os_life_held(v->file, v->life_at + i);
 }
 
 struct left {

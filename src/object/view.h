@@ -11,14 +11,15 @@ struct naru_object_view {
     const char *url; /* borrowed */
     int directory, file;
     uint32_t owner; /* uid */
+    uint64_t life_at; /* where in the file the locks of members are */
     struct naru_object_meta meta;
     struct naru_object_state state;
     uint32_t n; /* records that there are */
     struct naru_object_member *members;
 };
 
-/* Errors: -ENOENT it is not there; -ENOTDIR something else stands there, without a sentence;
- * -EACCES, -EPROTO. */
+/* Of map: also a lock that is a file, whose `directory` is none. Errors: -ENOENT it is not there;
+ * -ENOTDIR something else stands there, without a sentence; -EACCES, -EPROTO. */
 int naru__object_view(const struct naru_url *, struct naru_object_view *ret_view);
 void naru__object_view_close(struct naru_object_view *);
 

@@ -23,6 +23,7 @@
 
 #include "shm/object.h"
 
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -41,6 +42,21 @@ enum {
 /* Bytes of `meta` whose locks say that a member takes part and knows the memory to be right: one
  * each. That of its record would not do, for who cleans up after a dead one has it, too. */
 enum { NARU_JOURNAL_KNOWS_LOCKS = 1 << 21 };
+
+/* The names of its files, for printf and strncmp. */
+#define NARU_SEGMENT_PREFIX "segment-"
+#define NARU_SEGMENT_NAME NARU_SEGMENT_PREFIX "%010" PRIu64
+#define NARU_CURSOR_PREFIX "cursor-"
+
+/* The roles of members. */
+enum { MAP_RECV = 1, MAP_SEND = 2, MAP_OPENING = 4 };
+
+/* naru_object_member.kind: what a member tells those who look. */
+enum {
+    MAP_TOLD_BASE, /* where a subscriber without a cursor's name is; 0: it has one */
+    MAP_TOLD_SYNC, /* .sync of a sender */
+    MAP_TOLD_SENT  /* the sequence of its last message */
+};
 
 /* naru_object_meta.option of journals */
 enum {

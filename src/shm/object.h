@@ -46,6 +46,10 @@ enum {
     NARU_OBJECT_REMOVAL_LOCK
 };
 
+/* In a region the locks of members are far beyond what anybody locks for other reasons: from there
+ * on, and from the object's place in it. */
+#define NARU_OBJECT_REGION_LIFE_AT (UINT64_C(1) << 40)
+
 struct naru_object_meta {
     uint64_t magic;
     uint32_t version;

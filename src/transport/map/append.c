@@ -246,6 +246,8 @@ static int append(struct map_journal *e, const struct naru_outgoing *out, size_t
     atomic_store_explicit(&s->tail, naru__place(e->out.number, end), memory_order_release);
     atomic_store_explicit(&s->intent, 0, memory_order_release);
     e->last = sequence;
+    atomic_store_explicit(&e->object.members[e->object.member].kind[MAP_TOLD_SENT], sequence,
+                          memory_order_relaxed); /* for looking at alone */
     return (int)fits;
 }
 

@@ -31,12 +31,6 @@ struct map_taken {
 
 enum { MAP_SEGMENTS = 16 };
 
-/* The roles of members. */
-enum { MAP_RECV = 1, MAP_SEND = 2, MAP_OPENING = 4 };
-
-/* naru_object_member.kind: where a subscriber without a cursor's name is; 0: it has one. */
-enum { MAP_TOLD_BASE };
-
 struct map_journal {
     struct naru_channel channel;
     struct naru_object object;

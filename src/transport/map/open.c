@@ -622,6 +622,9 @@ static int join(struct map_journal *e, const struct options *o)
     if (r == 0) {
         e->joined = true;
         e->failures = atomic_load(&e->state->failed) >> 16;
+        if (o->role & NARU_SEND) /* relaxed: it is for looking at alone */
+            atomic_store_explicit(&e->object.members[e->object.member].kind[MAP_TOLD_SYNC],
+                                  (uint64_t)e->sync, memory_order_relaxed);
         naru__object_appear(&e->object, role);
         if (o->role & NARU_RECV)
             r = naru__cursor_open(e, o->journal);

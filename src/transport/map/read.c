@@ -27,7 +27,7 @@
 
 enum { FIND_TRIES = 100 }; /* while others trim */
 
-static const char prefix[] = "cursor-";
+static const char prefix[] = NARU_CURSOR_PREFIX;
 
 /* ---- entries ---- */
 

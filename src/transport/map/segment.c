@@ -16,11 +16,11 @@
 #include <string.h>
 #include <time.h>
 
-static const char prefix[] = "segment-";
+static const char prefix[] = NARU_SEGMENT_PREFIX;
 
 void naru__segment_name(char name[32], uint64_t number)
 {
-    snprintf(name, 32, "%s%010" PRIu64, prefix, number);
+    snprintf(name, 32, NARU_SEGMENT_NAME, number);
 }
 
 static int refuse(const struct naru_object *o, const char *name, const char *why)
