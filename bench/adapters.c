@@ -354,6 +354,8 @@ const struct adapter *const bench_adapters[] = {
     &bench_iceoryx_asleep,
     &bench_boost,
 #endif
+    /* journals */
+    &bench_naru_journal,
     /* regions */
     &bench_raw_memfd,
     &bench_naru_region,

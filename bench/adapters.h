@@ -20,6 +20,7 @@ extern const struct adapter bench_one_line, bench_two_lines, bench_bare_futex, b
 extern const struct adapter bench_bare_ring, bench_bare_pieces, bench_naru_shm, bench_spinning_shm;
 extern const struct adapter bench_bare_in_place, bench_in_place_shm;
 extern const struct adapter bench_sleeping_shm, bench_polled_shm;
+extern const struct adapter bench_naru_journal;
 extern const struct adapter bench_raw_memfd, bench_naru_region, bench_naru_copied_region;
 extern const struct adapter bench_raw_posix_shm, bench_naru_posix_shm;
 extern const struct adapter bench_raw_sysv_shm, bench_naru_sysv_shm;

@@ -100,12 +100,21 @@ static int parse_contenders(struct run *run, const char *text)
     return 0;
 }
 
-static bool wanted(const struct invocation *in, const struct adapter *a)
+static bool is_named(const struct invocation *in, const struct adapter *a)
 {
     for (int i = 0; i < in->n_arguments; i++)
         if (a->url && strncmp(in->arguments[i], a->url, strlen(a->url)) == 0)
             return true;
     return in->n_arguments == 0;
+}
+
+/* Also what one that is named is beside, if that is of another kind. */
+static bool wanted(const struct invocation *in, const struct adapter *a)
+{
+    bool named = is_named(in, a);
+    for (const struct adapter *const *b = bench_adapters; *b && !named; b++)
+        named = (*b)->reference && strcmp((*b)->reference, a->name) == 0 && is_named(in, *b);
+    return named;
 }
 
 static int unknown_url(struct invocation *in, const char *url)
