@@ -199,8 +199,8 @@ int naru_channel_inherit(const char *name, const struct naru_channel_options *op
 
 static int enter_send(naru_channel *channel)
 {
-    int r = naru__enter(channel, NARU__CHANNEL);
-    return r < 0 ? r : naru__check_direction(&channel->handle, NARU_OUT);
+    int r = naru__enter_fast(channel, NARU__CHANNEL);
+    return r < 0 ? r : naru__check_direction_fast(&channel->handle, NARU_OUT);
 }
 
 static int reservation_open(const naru_channel *channel)
@@ -402,9 +402,9 @@ int naru_channel_abandon(naru_channel *channel, void *data)
 
 static int enter_recv(naru_channel *channel, int64_t select)
 {
-    int r = naru__enter(channel, NARU__CHANNEL);
+    int r = naru__enter_fast(channel, NARU__CHANNEL);
     if (r == 0)
-        r = naru__check_direction(&channel->handle, NARU_IN);
+        r = naru__check_direction_fast(&channel->handle, NARU_IN);
     if (r == 0 && select != 0)
         r = naru__select_check(select);
     if (r == 0 && select != 0 && !channel->selects)
@@ -553,7 +553,7 @@ ssize_t naru_channel_take_many(naru_channel *channel, int64_t select,
 
 static int end_taken(naru_channel *channel, struct naru_message *messages, size_t n, bool back)
 {
-    int r = naru__enter(channel, NARU__CHANNEL);
+    int r = naru__enter_fast(channel, NARU__CHANNEL);
     if (r < 0)
         return r;
     for (size_t i = 0; i < n; i++)

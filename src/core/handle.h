@@ -168,6 +168,10 @@ void naru__nudge(struct naru_handle *, int thread);
 
 /* A direction that this end does not have: -EOPNOTSUPP. */
 int naru__check_direction(const struct naru_handle *, int direction);
+static inline int naru__check_direction_fast(const struct naru_handle *h, int direction)
+{
+    return __builtin_expect(h->directions & direction, 1) ? 0 : naru__check_direction(h, direction);
+}
 
 /* Between two looks at memory that another core writes. */
 #if defined(__x86_64__) || defined(__i386__)

@@ -229,6 +229,10 @@ struct naru_ring_receiver {
     uint64_t first;               /* the lowest that is not done with */
     uint64_t seen;                /* the next that was not looked at */
     _Atomic uint64_t *cursor;
+    struct { /* of the next message: see naru__ring_expect */
+        const uint8_t *first;
+        uint32_t lines, stride;
+    } expected;
 };
 
 void naru__ring_receiver(struct naru_ring_receiver *, const struct naru_ring_file *other,
@@ -242,6 +246,63 @@ static inline bool naru__ring_ready(const struct naru_ring_receiver *r)
 }
 /* Looks at the next. 1: it is item `seen - 1` now; 0: there is none; -1: it cannot be true. */
 int naru__ring_look(struct naru_ring_receiver *);
+/* Of the usual case, the next being a whole message without a signature: its bytes, and without an
+ * item; naru__ring_ready said that it is there. NULL: it is another case. */
+static inline const uint8_t *naru__ring_whole(const struct naru_ring_receiver *r,
+                                              uint32_t *ret_type, uint32_t *ret_size)
+{
+    const struct naru_ring_slot *slot = &r->slots[(r->seen - 1) & r->mask];
+    uint32_t type = *(const volatile uint32_t *)&slot->type; /* once: it may change under us */
+    uint32_t size = *(const volatile uint32_t *)&slot->size;
+    const uint8_t *data = slot->data;
+    if (type & (uint32_t)NARU_RING_OUTSIDE) {
+        const struct naru_ring_outside *o = (const void *)slot->data;
+        uint64_t at = *(const volatile uint64_t *)&o->at;
+        uint32_t kind = *(const volatile uint32_t *)&o->kind;
+        if (kind != NARU_RING_WHOLE || *(const volatile uint32_t *)&o->signature != 0 ||
+            at > r->area_size || size > r->area_size - at)
+            return NULL;
+        data = r->area + at;
+        type &= ~(uint32_t)NARU_RING_OUTSIDE;
+    } else if (size > NARU_RING_INLINE) {
+        return NULL;
+    }
+    *ret_type = type;
+    *ret_size = size;
+    return type == 0 ? NULL : data;
+}
+/* Whoever waits for the stamp fetches what is likely to be read next beside it: its lines travel
+ * while the stamp's does, not after it. What is likely is a message as long as the last one, which
+ * lay at `data`: two lines of a small one, the ends of one that is taken in place, all of one that
+ * is copied. One line a look, so that a sender that is writing them does not lose them all the
+ * time. */
+static inline void naru__ring_expect(struct naru_ring_receiver *r, const uint8_t *data,
+                                     uint32_t size, bool copied)
+{
+    enum { LINE = 64, FIRST = LINE - 16, MOST = 1024 };
+    uint64_t at = (uint64_t)(data - r->area) + (((uint64_t)size + LINE - 1) & ~UINT64_C(63));
+    r->expected.lines = 0;
+    if (size <= FIRST || (copied && size > MOST))
+        return;
+    r->expected.stride = LINE;
+    if (size <= NARU_RING_INLINE) {
+        r->expected.first = r->slots[r->seen & r->mask].data + FIRST;
+        r->expected.lines = 1;
+        return;
+    }
+    r->expected.first = r->area + (at <= r->area_size - size ? at : 0);
+    r->expected.lines = copied ? (size + LINE - 1) / LINE : 2;
+    r->expected.stride = copied ? LINE : size - 1;
+}
+/* Inlined by force: a function that does nothing else is taken for one without effect. */
+__attribute__((always_inline)) static inline void naru__ring_fetch(
+    const struct naru_ring_receiver *r, uint32_t *look)
+{
+    if (r->expected.lines == 0)
+        return;
+    *look = *look + 1 < r->expected.lines ? *look + 1 : 0;
+    __builtin_prefetch(r->expected.first + (size_t)*look * r->expected.stride);
+}
 static inline struct naru_ring_item *naru__ring_item(const struct naru_ring_receiver *r,
                                                      uint64_t number)
 {

@@ -21,7 +21,7 @@ byte armed_held;
 byte bell;        /* the eventfd */
 bool dead;
 
-inline look_at_word() /* naru__shm_ring_receiver: ring */
+inline look_at_word() /* naru__shm_ring_receiver */
 {
     value = armed;
     if

@@ -418,18 +418,6 @@ int naru__shm_meet(struct shm_end *e)
 
 /* ---- the other's end ---- */
 
-uint32_t naru__shm_state(const struct shm_end *e)
-{
-    /* acquire: pairs with the release in naru__shm_say_state; what was sent comes before it */
-    return (uint32_t)atomic_load_explicit(&e->theirs->life.holder, memory_order_acquire);
-}
-
-uint32_t naru__shm_their_pid(const struct shm_end *e)
-{
-    /* acquire: pairs with the release in claim(): the namespace belongs to the pid */
-    return (uint32_t)(atomic_load_explicit(&e->theirs->life.holder, memory_order_acquire) >> 32);
-}
-
 void naru__shm_say_state(struct shm_end *e, uint32_t state)
 {
     _Atomic uint64_t *holder = &e->mine->life.holder;
@@ -533,31 +521,6 @@ int naru__shm_look_for_end(struct shm_end *e)
     if (gone)
         return naru__shm_ended(e, naru__shm_state(e) >= NARU_RING_LEFT);
     return r < 0 && r != -EPIPE ? r : 0;
-}
-
-/* ---- bells ---- */
-
-static void ring(struct shm_end *e, const struct naru_ring_word *armed, uint64_t *rung, int bell)
-{
-    if (e->registered)
-        atomic_signal_fence(memory_order_seq_cst); /* the sleeper's barrier makes it a fence */
-    else
-        atomic_thread_fence(memory_order_seq_cst);
-    uint64_t value = atomic_load_explicit(&armed->value, memory_order_relaxed);
-    if (__builtin_expect(value & 1 && value != *rung, 0)) {
-        *rung = value; /* once a sleep */
-        naru__os_eventfd_signal(bell);
-    }
-}
-
-void naru__shm_ring_receiver(struct shm_end *e)
-{
-    ring(e, &e->theirs->armed_in, &e->rung_in, e->their_bell_in);
-}
-
-void naru__shm_ring_sender(struct shm_end *e)
-{
-    ring(e, &e->theirs->armed_out, &e->rung_out, e->their_bell_out);
 }
 
 /* ---- waiting ---- */

@@ -6,6 +6,7 @@
 
 #include "core/transport.h"
 #include "os/life.h"
+#include "os/poll.h"
 #include "shm/ring.h"
 #include "transport/common/descriptors.h"
 
@@ -137,17 +138,44 @@ static inline int naru__shm_met(struct shm_end *e)
  * sentence: -EPIPE it had finished, -ECONNRESET it had not. */
 int naru__shm_look_for_end(struct shm_end *);
 /* The same from its memory alone: enum NARU_RING_OPEN... */
-uint32_t naru__shm_state(const struct shm_end *);
-uint32_t naru__shm_their_pid(const struct shm_end *);
+static inline uint32_t naru__shm_state(const struct shm_end *e)
+{
+    /* acquire: pairs with the release in naru__shm_say_state; what was sent comes before it */
+    return (uint32_t)atomic_load_explicit(&e->theirs->life.holder, memory_order_acquire);
+}
+static inline uint32_t naru__shm_their_pid(const struct shm_end *e)
+{
+    /* acquire: pairs with the release in claim(): the namespace belongs to the pid */
+    return (uint32_t)(atomic_load_explicit(&e->theirs->life.holder, memory_order_acquire) >> 32);
+}
 /* This end's new state, if it is still this process's. */
 void naru__shm_say_state(struct shm_end *, uint32_t state);
 int naru__shm_ended(const struct shm_end *, bool finished);
 /* Before the first message either way: from here on this process's death is the end. */
 void naru__shm_use(struct shm_end *);
 
+static inline void naru__shm_ring(struct shm_end *e, const struct naru_ring_word *armed,
+                                  uint64_t *rung, int bell)
+{
+    if (e->registered)
+        atomic_signal_fence(memory_order_seq_cst); /* the sleeper's barrier makes it a fence */
+    else
+        atomic_thread_fence(memory_order_seq_cst);
+    uint64_t value = atomic_load_explicit(&armed->value, memory_order_relaxed);
+    if (__builtin_expect(value & 1 && value != *rung, 0)) {
+        *rung = value; /* once a sleep */
+        naru__os_eventfd_signal(bell);
+    }
+}
 /* Wakes the other end's receiver, or its sender, if it sleeps. */
-void naru__shm_ring_receiver(struct shm_end *);
-void naru__shm_ring_sender(struct shm_end *);
+static inline void naru__shm_ring_receiver(struct shm_end *e)
+{
+    naru__shm_ring(e, &e->theirs->armed_in, &e->rung_in, e->their_bell_in);
+}
+static inline void naru__shm_ring_sender(struct shm_end *e)
+{
+    naru__shm_ring(e, &e->theirs->armed_out, &e->rung_out, e->their_bell_out);
+}
 
 /* One step of a wait, after a look for what is waited for. */
 int naru__shm_wait(struct shm_end *, struct naru_wait *);

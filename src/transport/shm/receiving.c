@@ -364,20 +364,22 @@ static void count_received(struct shm_end *e, uint64_t size)
         atomic_store_explicit(&e->has_ready, ready, memory_order_relaxed);
 }
 
-/* The usual case, a small message in its slot and nothing waiting here: without an item. -EAGAIN:
- * it is another case. */
+/* The usual case, a whole message and nothing waiting here: without an item. -EAGAIN: it is another
+ * case. */
 static ssize_t recv_small(struct shm_end *e, void *buf, size_t cap, struct naru_info *ret_info)
 {
     struct naru_ring_receiver *r = &e->rx;
+    uint32_t type, size;
     if (r->first != r->seen || e->kept || !naru__ring_ready(r))
         return -EAGAIN;
-    const struct naru_ring_slot *slot = &r->slots[(r->seen - 1) & r->mask];
-    uint32_t type = *(const volatile uint32_t *)&slot->type;
-    uint32_t size = *(const volatile uint32_t *)&slot->size;
-    if (type == 0 || type & (uint32_t)NARU_RING_OUTSIDE || size > NARU_RING_INLINE || size > cap ||
-        size > e->max_receive)
+    const uint8_t *data = naru__ring_whole(r, &type, &size);
+    if (!data || size > cap || size > e->max_receive)
         return -EAGAIN;
-    naru__ring_copy(buf, slot->data, size);
+    if (size <= NARU_RING_INLINE)
+        naru__ring_copy(buf, data, size);
+    else
+        memcpy(buf, data, size);
+    naru__ring_expect(r, data, size, true);
     *ret_info = info_of(e, type, 0, size, ++e->received);
     r->first = ++r->seen;
     atomic_store_explicit(&e->next_seen, r->seen, memory_order_relaxed);
@@ -424,15 +426,18 @@ static ssize_t copy_out(struct shm_end *e, const struct choice *c, void *buf, si
  * without all that a wait is. True: something is there. */
 static bool spin_briefly(struct shm_end *e)
 {
-    enum { LOOKS = 500 };
+    enum { LOOKS = 4000 };
     const struct naru_handle *h = &e->channel.handle;
     const struct naru_ring_receiver *r = &e->rx;
     if (!h->can_spin || h->spin[0].credit <= 0 || r->first != r->seen || e->kept ||
         !atomic_load_explicit(&e->met, memory_order_relaxed))
         return false;
-    for (int i = 0; i < LOOKS; i++)
+    uint32_t line = 0;
+    for (int i = 0; i < LOOKS; i++) {
         if (naru__ring_ready(r))
             return true;
+        naru__ring_fetch(r, &line);
+    }
     return false;
 }
 
@@ -513,16 +518,15 @@ enum { IN_RING = 1, KEPT = 2 };
 static bool take_small(struct shm_end *e, struct naru_message *ret_message)
 {
     struct naru_ring_receiver *r = &e->rx;
+    uint32_t type, size;
     if (e->n_ready > 0 || e->kept || !naru__ring_ready(r) || r->seen - r->first > r->mask)
         return false;
-    const struct naru_ring_slot *slot = &r->slots[(r->seen - 1) & r->mask];
-    uint32_t type = *(const volatile uint32_t *)&slot->type;
-    uint32_t size = *(const volatile uint32_t *)&slot->size;
-    if (type == 0 || type & (uint32_t)NARU_RING_OUTSIDE || size > NARU_RING_INLINE ||
-        size > e->max_receive)
+    const uint8_t *data = naru__ring_whole(r, &type, &size);
+    if (!data || size > e->max_receive)
         return false;
+    naru__ring_expect(r, data, size, false);
     struct naru_ring_item *item = naru__ring_item(r, r->seen);
-    *item = (struct naru_ring_item){.data = slot->data,
+    *item = (struct naru_ring_item){.data = data,
                                     .total = size,
                                     .sequence = ++e->received,
                                     .size = size,
@@ -531,7 +535,7 @@ static bool take_small(struct shm_end *e, struct naru_message *ret_message)
     r->seen++;
     atomic_store_explicit(&e->next_seen, r->seen, memory_order_relaxed);
     *ret_message = (struct naru_message){
-        .data = (void *)(uintptr_t)slot->data,
+        .data = (void *)(uintptr_t)data,
         .size = size,
         .info = info_of(e, type, 0, size, e->received),
         .internal = {(uint64_t)(uintptr_t)item, IN_RING, (uint64_t)(uintptr_t)&e->channel, 0}};

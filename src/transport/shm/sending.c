@@ -180,11 +180,15 @@ static int send_one(struct shm_end *e, const struct naru_outgoing *out, int64_t 
         int r = deadline == NARU__AT_ONCE ? fits_at_once(e, out) : 0;
         return r < 0 ? r : send_pieces(e, out, deadline);
     }
-    wait = naru__wait_begin(&e->channel.handle, NARU_OUT, deadline);
-    if (deadline != NARU__AT_ONCE && !naru__ring_has_slot(&e->tx))
-        let_it_get_on(e);
-    int r = await_room(e, small ? 0 : out->size, &wait, &room, &at);
-    naru__shm_waited(e, &wait);
+    int r = 0;
+    room = small || !naru__ring_has_slot(&e->tx) ? NULL : naru__ring_room(&e->tx, out->size, &at);
+    if (!room) {
+        wait = naru__wait_begin(&e->channel.handle, NARU_OUT, deadline);
+        if (deadline != NARU__AT_ONCE && !naru__ring_has_slot(&e->tx))
+            let_it_get_on(e);
+        r = await_room(e, small ? 0 : out->size, &wait, &room, &at);
+        naru__shm_waited(e, &wait);
+    }
     if (r < 0)
         return r;
     if (small) {
@@ -346,8 +350,14 @@ int naru__shm_reserve(naru_channel *channel, size_t size, int64_t deadline, void
         *ret_data = e->reserved.data = e->reserved.room;
         return 0;
     }
-    struct naru_wait wait = naru__wait_begin(&channel->handle, NARU_OUT, deadline);
+    struct naru_wait wait;
     e->reserved.own = size > e->tx.area_size / 2; /* it might wait for ever for one piece of room */
+    if (!e->reserved.own && !e->reserved.small && naru__ring_has_slot(&e->tx) &&
+        (e->reserved.data = naru__ring_room(&e->tx, size, &e->reserved.at))) {
+        *ret_data = e->reserved.data;
+        return 0;
+    }
+    wait = naru__wait_begin(&channel->handle, NARU_OUT, deadline);
     if (e->reserved.own) {
         e->reserved.data = naru__alloc_raw(size);
         if (!e->reserved.data)
