@@ -23,7 +23,8 @@ enum { BENCH_BATCH_SIZE = 32, BENCH_REPETITIONS_MAX = 64, BENCH_CONTENDERS_MAX =
 struct adapter {
     const char *name;      /* "naru connection" */
     const char *url;       /* "pipe:", whose raw system calls `reference` measures; NULL: no kind */
-    const char *reference; /* name of the raw adapter of the same kind; NULL: it is one */
+    const char *reference; /* name of the raw adapter of the same kind, of a journal the queue in
+                            * shared memory; NULL: it is one */
     int (*setup)(void);
     int (*attach)(int side);
     int (*send)(const void *buf, size_t n);
