@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* shm-words.c - one side of a connection, region, queue or topic in shared memory, for a partner of
- * another word size or processor:
+/* shm-words.c - one side of a connection, region, queue or topic in shared memory, or of a journal,
+ * for a partner of another word size or processor:
  *
  *   shm-words listen URL    takes one connection, and gives back each message as it came
  *   shm-words connect URL   sends messages of every kind of size up to 256 MiB, and compares
@@ -12,6 +12,7 @@
  *   shm-words die KIND URL [FROM TO]     sends them, and is killed
  *   shm-words recv KIND URL [FROM TO]    receives and compares them
  *   shm-words remove KIND URL
+ *   shm-words kept URL                   is it what tests/kept/make has made?
  *
  * The exit status is 0 if all was as it should be. tests/words runs such pairs. */
 #include <errno.h>
@@ -208,6 +209,51 @@ static int recv_named(const char *kind, const char *url, unsigned from, unsigned
     return 0;
 }
 
+/* ---- the kept journal ---- */
+
+enum { KEPT = 2100, KEPT_SYNCED = 2000, KEPT_RECEIVED = 100 };
+
+static int is_kept(const struct naru_message *m, unsigned i)
+{
+    char text[64];
+    int n = snprintf(text, sizeof text, "message %u of the kept journal", i);
+    return m->size == (size_t)n && memcmp(m->data, text, m->size) == 0 && m->info.sequence == i &&
+           m->info.type == (i <= KEPT_SYNCED ? 7 : 8) && m->info.time != 0;
+}
+
+static int kept(const char *url)
+{
+    struct naru_journal_report report = {.size = sizeof report};
+    struct naru_journal_options j = {.size = sizeof j, .from = NARU_FROM_OLDEST};
+    struct naru_topic_options t = {.size = sizeof t, .journal = &j};
+    struct naru_queue_options q = {.size = sizeof q, .journal = &j};
+    struct naru_message m;
+    naru_channel *c;
+    int r = naru_topic_open(url, NARU_RECV, &t, &c);
+    for (unsigned i = 1; r == 0 && i <= KEPT; i++) {
+        r = naru_channel_take(c, 0, NARU_NOWAIT, &m);
+        if (r == 0 && !is_kept(&m, i))
+            return failed("a kept message", i);
+        if (r == 0)
+            naru_channel_release(c, &m, 1);
+    }
+    if (r < 0 || naru_channel_take(c, 0, NARU_NOWAIT, &m) != -EAGAIN)
+        return failed("take", r);
+    naru_channel_close(c);
+    j.cursor = "billing";
+    if ((r = naru_queue_open(url, NARU_SEND | NARU_RECV, &q, &c)) < 0 ||
+        (r = naru_channel_take(c, 0, NARU_NOWAIT, &m)) < 0 || !is_kept(&m, KEPT_RECEIVED + 1))
+        return failed("the kept cursor", r);
+    naru_channel_release(c, &m, 1);
+    if ((r = naru_channel_send(c, 9, "more", 4, soon)) < 0)
+        return failed("send", r);
+    naru_channel_close(c);
+    r = naru_journal_verify(url, &report, NULL, NULL);
+    return r == 0 && report.records == KEPT + 1 && report.segments == 3 && report.torn == 0
+               ? 0
+               : failed("verify", r);
+}
+
 static int named(char **a, int n)
 {
     unsigned from = n == 5 ? (unsigned)atoi(a[3]) : 0, to = n == 5 ? (unsigned)atoi(a[4]) : ALL;
@@ -296,6 +342,8 @@ static int find(const char *url)
 
 int main(int argc, char **argv)
 {
+    if (argc == 3 && strcmp(argv[1], "kept") == 0)
+        return kept(argv[2]);
     if (argc == 3 && strcmp(argv[1], "make") == 0)
         return make(argv[2]);
     if (argc == 3 && strcmp(argv[1], "find") == 0)
@@ -306,7 +354,7 @@ int main(int argc, char **argv)
         return connect_to(argv[2]);
     if (argc == 4 || argc == 6)
         return named(argv + 1, argc - 1);
-    fprintf(stderr, "shm-words listen|connect|make|find URL, "
+    fprintf(stderr, "shm-words listen|connect|make|find|kept URL, "
                     "make|send|die|recv|remove KIND URL [FROM TO]\n");
     return 2;
 }
