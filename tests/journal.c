@@ -396,6 +396,46 @@ static void flipped(void)
     expect_ok(naru_remove(here()));
 }
 
+/* A segment whose header is damaged, or which has gone, in the middle: what is before it and behind
+ * it is found and read. */
+static void gaps(void)
+{
+    enum { N = 3000 };
+    char third[300];
+    struct naru_info info;
+    naru_channel *c = queue(NARU_SEND, NULL, 0);
+    send_n(c, 0, N, 100);
+    naru_channel_close(c);
+    snprintf(third, sizeof third, "%s/j/segment-0000000003", test_directory);
+    for (int gone = 0; gone < 2; gone++) {
+        int fd = open(third, O_RDWR);
+        expect(fd >= 0 && pwrite(fd, "?", 1, 9) == 1 && close(fd) == 0);
+        expect(!gone || unlink(third) == 0);
+        struct naru_journal_report r = verify(1);
+        expect(r.damaged >= 1 && r.bad_segment == 3 && r.records > N / 2 && r.readable > N / 4);
+        for (int skip = 0; skip < 2; skip++) {
+            struct naru_journal_options j = {
+                .size = sizeof j, .from = NARU_FROM_OLDEST, .skip = (unsigned)skip};
+            uint64_t got = 0, missed = 0;
+            char buf[128];
+            long n;
+            c = topic(&j);
+            while ((n = naru_channel_recv(c, 0, buf, sizeof buf, &info, NARU_NOWAIT)) >= 0) {
+                missed += info.missed;
+                expect(info.sequence == ++got + missed);
+            }
+            expect_code(gone || skip ? -EAGAIN : -EPROTO, n);
+            expect(got + missed == (gone || skip ? N : r.bad_sequence - 1));
+            naru_channel_close(c);
+        }
+        struct naru_journal_options late = {.size = sizeof late, .from = N - 10};
+        c = topic(&late);
+        expect(recv_1(c, &info) == N - 11);
+        naru_channel_close(c);
+    }
+    expect_ok(naru_remove(here()));
+}
+
 /* ---- killed at random ---- */
 
 enum { SENDERS = 3, RECEIVERS = 3, EACH = 20000 };
@@ -616,8 +656,8 @@ int main(int argc, char **argv)
         {"selecting", selecting},       {"trimming and retention", trimming},
         {"sync every N ms", interval},  {"torn at every length", torn},
         {"bits flipped", flipped},      {"killed at random", killed},
-        {"refusals", refusals},         {"messages of all sizes", sizes},
-        {"half written", half_written},
+        {"refusals", refusals},         {"a segment in the middle", gaps},
+        {"messages of all sizes", sizes}, {"half written", half_written},
     };
     return run_cases(cases, sizeof cases / sizeof *cases, argc, argv);
 }
