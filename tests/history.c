@@ -36,7 +36,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SEATS_MAX = 8, STREAMS = 8192, EACH = 8192, LARGEST = 300000, EMPTY_TYPE = 7 };
+enum { SEATS_MAX = 8, STREAMS = 16384, EACH = 8192, LARGEST = 300000, EMPTY_TYPE = 7 };
 enum { STARTED = 1, ACKNOWLEDGED = 2, GOT = 4, AGAIN = 8 };
 enum flaw { SOUND, LOSES, DOUBLES, SWAPS, FLAWS };
 
@@ -315,12 +315,12 @@ static int recv_some(struct view *v, struct seat *me, naru_channel *c, uint8_t *
     ssize_t n = naru_channel_recv(c, select, p, LARGEST, &info, timeout);
     /* what is selected has an order of its own */
     if (n >= 0 && select)
-        for (size_t i = 0; i < STREAMS; i++)
+        for (size_t i = 0; i < all->streams && i < STREAMS; i++)
             v->last[i] = 0;
     if (n >= 0)
         got(v, p, (size_t)n, &info);
     if (n >= 0 && select)
-        for (size_t i = 0; i < STREAMS; i++)
+        for (size_t i = 0; i < all->streams && i < STREAMS; i++)
             v->last[i] = 0;
     me->unsure = 0;
     return n < 0 ? (int)n : 0;
@@ -537,42 +537,71 @@ static bool run(double seconds)
 
 /* ---- one mapping for all threads ---- */
 
-/* The race detector sees addresses: so a file's memory has one in this process. Those that only
- * read would get a mapping that can be written, too; it is never unmapped. */
+/* The race detector sees addresses: so a file's memory has one in this process, as long as any
+ * handle uses it. Those that only read get a mapping that can be written, too. */
 static struct {
-    dev_t device;
+    dev_t device; /* of the file, whose number is not used again while it is mapped */
     ino_t inode;
     uint64_t at, size;
     void *memory;
+    unsigned users; /* 0: nothing is here */
 } mapped[4096];
-static size_t n_mapped;
 static pthread_mutex_t mapping = PTHREAD_MUTEX_INITIALIZER;
+
+static void *map_new(int fd, uint64_t at, uint64_t size)
+{
+    char path[40];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int again = open(path, O_RDWR | O_CLOEXEC);
+    void *memory =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, again, (off_t)at);
+    close(again);
+    return memory == MAP_FAILED ? NULL : memory;
+}
 
 static void *same_memory(int fd, uint64_t at, uint64_t size)
 {
+    enum { NONE = sizeof mapped / sizeof *mapped };
     struct stat st;
-    void *memory = NULL;
-    char path[40];
+    size_t i, is = NONE, room = NONE;
     pthread_mutex_lock(&mapping);
-    if (fstat(fd, &st) == 0)
-        for (size_t i = 0; i < n_mapped && !memory; i++)
-            if (mapped[i].inode == st.st_ino && mapped[i].device == st.st_dev &&
-                mapped[i].at == at && mapped[i].size >= size)
-                memory = mapped[i].memory;
-    if (!memory && n_mapped < sizeof mapped / sizeof *mapped) {
-        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-        int again = open(path, O_RDWR | O_CLOEXEC);
-        memory =
-            mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, again, (off_t)at);
-        /* `again` stays open: so its inode's number is not used for another file */
-        mapped[n_mapped].device = st.st_dev;
-        mapped[n_mapped].inode = st.st_ino;
-        mapped[n_mapped].at = at;
-        mapped[n_mapped].size = size;
-        mapped[n_mapped++].memory = memory;
+    if (fstat(fd, &st) < 0)
+        abort();
+    for (i = 0; i < NONE && is == NONE; i++)
+        if (mapped[i].users == 0)
+            room = i < room ? i : room;
+        else if (mapped[i].inode == st.st_ino && mapped[i].device == st.st_dev &&
+                 mapped[i].at == at && mapped[i].size >= size)
+            is = i;
+    if (is == NONE && room != NONE) {
+        void *memory = map_new(fd, at, size);
+        if (memory) {
+            is = room;
+            mapped[is].device = st.st_dev;
+            mapped[is].inode = st.st_ino;
+            mapped[is].at = at;
+            mapped[is].size = size;
+            mapped[is].memory = memory;
+        }
     }
+    void *memory = is == NONE ? NULL : mapped[is].memory;
+    if (memory)
+        mapped[is].users++;
     pthread_mutex_unlock(&mapping);
     return memory;
+}
+
+static bool no_more_use(const void *memory)
+{
+    bool found = false;
+    pthread_mutex_lock(&mapping);
+    for (size_t i = 0; i < sizeof mapped / sizeof *mapped && !found; i++) {
+        found = mapped[i].users > 0 && mapped[i].memory == memory;
+        if (found && --mapped[i].users == 0)
+            munmap(mapped[i].memory, mapped[i].size);
+    }
+    pthread_mutex_unlock(&mapping);
+    return found;
 }
 
 /* ---- */
@@ -632,8 +661,10 @@ int main(int argc, char **argv)
         else
             return 2;
     }
-    if (threads)
+    if (threads) {
         naru__map_at = same_memory;
+        naru__unmap_at = no_more_use;
+    }
     if (json)
         fprintf(json, "{\n  \"commit\": \"%s\",\n  \"seed\": %llu",
                 getenv("COMMIT") ? getenv("COMMIT") : "", (unsigned long long)seed),

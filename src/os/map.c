@@ -70,6 +70,7 @@ int naru__os_seals(int fd)
 }
 
 void *(*naru__map_at)(int fd, uint64_t at, uint64_t size);
+bool (*naru__unmap_at)(const void *memory);
 
 /* share: MAP_SHARED or MAP_PRIVATE. to: NULL, or address space that the mapping replaces. */
 static int map(int fd, uint64_t at, uint64_t size, bool writable, int share, void *to,
@@ -167,7 +168,7 @@ int naru__os_map_copy(int fd, uint64_t size, void **ret_memory)
 
 void naru__os_unmap(const void *memory, uint64_t size)
 {
-    if (memory && !naru__map_at)
+    if (memory && !(naru__unmap_at && naru__unmap_at(memory)))
         munmap((void *)(uintptr_t)memory, (size_t)size);
 }
 

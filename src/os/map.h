@@ -41,8 +41,10 @@ int naru__os_map_nothing(uint64_t size, uint64_t align, void **ret_memory);
 int naru__os_map_copy(int fd, uint64_t size, void **ret_memory);
 void naru__os_unmap(const void *memory, uint64_t size);
 /* A test's, NULL in production: the memory of a shared mapping, the same for all of a file's, so
- * that a race detector, which goes by addresses, sees them. It is never unmapped then. */
+ * that a race detector, which goes by addresses, sees them. naru__unmap_at: one of them has no more
+ * use for it; false: it is no such memory. */
 extern void *(*naru__map_at)(int fd, uint64_t at, uint64_t size);
+extern bool (*naru__unmap_at)(const void *memory);
 int naru__os_advise(void *memory, uint64_t size, int advice); /* MADV_... */
 int naru__os_lock_memory(void *memory, uint64_t size);
 int naru__os_sync_memory(void *memory, uint64_t size); /* msync: a shared mapping's to the medium */
