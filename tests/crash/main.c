@@ -28,14 +28,12 @@ enum { N_SCENARIOS = sizeof scenarios / sizeof *scenarios, JOBS_MAX = 1024 };
 
 static struct options {
     const char *scenario, *mode, *replay, *json, *flaw;
-    unsigned long points; /* in all, of each mode; 0: its default, or with --all all */
+    unsigned long ask[MODES]; /* points in all */
     unsigned long budget; /* seconds */
     uint64_t seed;
     bool self_test, all, first; /* first: one failure is enough */
     unsigned modes; /* the self-test's */
-} options = {.budget = 60};
-
-static const unsigned long usual[MODES] = {300000, 3000, 1000, 300};
+} options = {.budget = 60, .ask = {300000, 3000, 1000, 300}};
 
 static struct jobs {
     unsigned n;
@@ -59,18 +57,21 @@ static bool wanted(enum mode mode, const struct scenario *s)
 
 /* ---- one job ---- */
 
-static uint64_t quota(enum mode mode)
+/* How many are still to be made for what is asked. */
+static uint64_t left(enum mode mode)
 {
-    if (options.all)
-        return UINT64_MAX;
-    unsigned long all = options.points ? options.points : usual[mode];
-    unsigned with = 0; /* jobs that have this mode share it */
+    uint64_t done = 0;
+    for (unsigned i = 0; i < jobs->n; i++)
+        done += jobs->job[i].tally.total[mode] - jobs->job[i].tally.missed[mode];
+    return options.ask[mode] > done ? options.ask[mode] - done : 0;
+}
+
+/* The share of each job that has this mode. */
+static uint64_t quota(enum mode mode, uint64_t all)
+{
+    unsigned with = 0;
     for (unsigned i = 0; i < jobs->n; i++)
         with += wanted(mode, jobs->job[i].scenario);
-    if (mode == CLEANER && all > usual[mode])
-        all = usual[mode];
-    if (options.self_test && mode == CLEANER)
-        all = 12 * jobs->n;
     return with ? (all + with - 1) / with : 0;
 }
 
@@ -102,19 +103,21 @@ static struct points shuffled(const struct points *points, const struct points *
     return list;
 }
 
-/* All of the list in turn; then once more with the next variant, till the quota. */
-static void each_point(struct world *w, struct job *job, enum mode mode,
+/* Up to so many more of the list in turn, from where it stopped the last time; after the last once
+ * more with the next variant. */
+static void each_point(struct world *w, struct job *job, enum mode mode, uint64_t most,
                        bool (*run)(struct world *, struct job *, struct point))
 {
     struct points list = shuffled(&job->points, mode == KILLS ? &job->calls : NULL);
-    uint64_t most = options.all ? list.n * (mode == KILLS ? 8 : 2) : quota(mode);
-    /* what was missed, for it did not run this time, does not count; but some are always missed */
-    for (uint64_t i = 0; list.n && i < 2 * most && job->tally.total[mode] < most &&
-                         !stopped(job, mode);
-         i++) {
-        w->seed = options.seed * 8 + (i % 8 ^ i / list.n % 8);
-        run(w, job, list.list[i % list.n]);
-        if (i < list.n)
+    uint64_t *i = &job->next[mode], variants = mode == KILLS ? 8 : 2;
+    most += job->tally.total[mode] - job->tally.missed[mode];
+    for (uint64_t tries = 0;
+         list.n && job->tally.total[mode] - job->tally.missed[mode] < most &&
+         (options.all ? *i < variants * list.n : tries < 2 * most) && !stopped(job, mode);
+         tries++, ++*i) {
+        w->seed = options.seed * 8 + (*i % 8 ^ *i / list.n % 8);
+        run(w, job, list.list[*i % list.n]);
+        if (*i < list.n)
             job->tally.distinct[mode]++;
     }
     free(list.list);
@@ -126,7 +129,9 @@ enum { CLEANER_S = 15 }; /* at most, of one that is stepped */
 static void each_cleaner(struct world *w, struct job *job)
 {
     struct points list = shuffled(&job->changes, NULL);
-    uint64_t most = options.all ? list.n : quota(CLEANER);
+    uint64_t most = options.all         ? list.n
+                    : options.self_test ? 12
+                                        : quota(CLEANER, options.ask[CLEANER]);
     for (uint64_t i = 0; i < list.n && i < most && !stopped(job, CLEANER); i++) {
         struct points second = {0};
         w->seed = options.seed * 8 + i % 8;
@@ -161,8 +166,7 @@ static bool is_repeated(const struct scenario *s)
 
 static uint64_t images_left(void)
 {
-    unsigned long all = options.points ? options.points : usual[IMAGES];
-    uint64_t once = 0;
+    uint64_t all = options.ask[IMAGES], once = 0;
     unsigned with = 0;
     for (unsigned i = 0; i < jobs->n; i++) {
         if (is_repeated(jobs->job[i].scenario))
@@ -187,9 +191,16 @@ static void more_images(struct world *w, struct job *job)
     }
 }
 
-static void run_phase(struct world *w, struct job *job, int phase)
+static void run_mode(struct world *w, struct job *job, enum mode mode, uint64_t most)
 {
-    enum mode mode = phase == MODES ? IMAGES : (enum mode)phase;
+    if (mode == KILLS && (job->calls.n || record_calls(w, job)))
+        each_point(w, job, KILLS, most, run_kill);
+    else if (mode == PAUSES)
+        each_point(w, job, PAUSES, most, run_pause);
+}
+
+static void run_phase(struct world *w, struct job *job, enum mode mode, bool again)
+{
     w->scenario = job->scenario;
     w->operation = job->operation;
     w->state = job->state;
@@ -197,18 +208,19 @@ static void run_phase(struct world *w, struct job *job, int phase)
     code_choose(job->scenario->rooms);
     if (options.first && stopped(job, mode))
         return;
-    if (phase == IMAGES)
+    if (mode == IMAGES && !again)
         images(w, job);
     else if (!wanted(mode, job->scenario))
         return;
-    else if (phase == MODES)
+    else if (mode == IMAGES)
         more_images(w, job);
-    else if (mode == KILLS && record_calls(w, job))
-        each_point(w, job, KILLS, run_kill);
-    else if (mode == PAUSES)
-        each_point(w, job, PAUSES, run_pause);
     else if (mode == CLEANER)
         each_cleaner(w, job);
+    else
+        run_mode(w, job, mode,
+                 again         ? quota(mode, left(mode))
+                 : options.all ? UINT64_MAX / 4
+                               : quota(mode, options.ask[mode]));
 }
 
 /* ---- drivers ---- */
@@ -221,9 +233,18 @@ static void pin(long core)
     sched_setaffinity(0, sizeof set, &set);
 }
 
-/* A phase is a mode, and in the end the images that are made again. What part of the budget is used
- * up when a phase ends; one that took longer takes of all that follow. */
-static const double share[MODES + 2] = {0, 0.25, 0.5, 0.65, 0.8, 1};
+/* What part of the budget is used up when a phase ends; one that took longer takes of all that
+ * follow, and leaves them what it did not need. Again: images with other seeds, then what those
+ * jobs for which the time was short are behind with, until as many as asked for are made. */
+static const struct {
+    enum mode mode;
+    bool again;
+    double until;
+} phases[] = {
+    {IMAGES, false, 0.25}, {KILLS, false, 0.5}, {PAUSES, false, 0.65}, {CLEANER, false, 0.75},
+    {IMAGES, true, 0.85},  {PAUSES, true, 0.9}, {KILLS, true, 1},
+};
+enum { PHASES = sizeof phases / sizeof *phases };
 
 static void drive(long core, long cores)
 {
@@ -231,14 +252,22 @@ static void drive(long core, long cores)
     shm_own();
     struct world *w = world_new();
     int64_t end = deadline;
-    for (int phase = 0; phase <= MODES; phase++) {
+    double used = 0;
+    for (int p = 0; p < PHASES; used = phases[p++].until) {
         int64_t begin = clock_now();
-        double time =
-            (double)(end - begin) * (share[phase + 1] - share[phase]) / (1 - share[phase]);
-        for (unsigned i = (unsigned)core; i < jobs->n; i += (unsigned)cores) {
-            deadline = begin + (int64_t)(time * (i + 1.0) / jobs->n);
-            run_phase(w, &jobs->job[i], phase);
-        }
+        enum mode mode = phases[p].mode;
+        bool fills = phases[p].again && mode != IMAGES;
+        double time = (double)(end - begin) * (phases[p].until - used) / (1 - used);
+        uint64_t before = UINT64_MAX;
+        do { /* as long as that brings any */
+            if (fills && (options.self_test || left(mode) == 0 || left(mode) == before))
+                break;
+            before = left(mode);
+            for (unsigned i = (unsigned)core; i < jobs->n; i += (unsigned)cores) {
+                deadline = begin + (int64_t)(fills ? time : time * (i + 1.0) / jobs->n);
+                run_phase(w, &jobs->job[i], mode, phases[p].again);
+            }
+        } while (fills && clock_now() < deadline);
     }
     fflush(stdout);
     _exit(0);
@@ -435,7 +464,8 @@ static bool finds(const struct scenario *s, const struct flaw *flaw)
     options.scenario = s->name;
     options.flaw = flaw->name;
     options.modes = flaw->name ? flaw->by : (1 << MODES) - 1;
-    options.points = 1200;
+    for (int m = 0; m < MODES; m++)
+        options.ask[m] = 1200;
     make_jobs();
     deadline = clock_now() + 20 * INT64_C(1000000000);
     bool good = run_jobs();
@@ -531,15 +561,16 @@ static int usage(void)
 {
     fprintf(stderr,
             "crash [--scenario NAME[.OPERATION],...] [--mode images|kills|pauses|cleaner] [--all]\n"
-            "      [--points N] [--budget SECONDS] [--seed N] [--json FILE] [--flaw NAME]\n"
-            "      [--replay SCENARIO.OPERATION:STATE:MODE:POINT:SEED] [--self-test] [--first]\n");
+            "      [--ask IMAGES,KILLS,PAUSES] [--budget SECONDS] [--seed N] [--json FILE]\n"
+            "      [--flaw NAME] [--replay SCENARIO.OPERATION:STATE:MODE:POINT:SEED]\n"
+            "      [--self-test] [--first]\n");
     return 2;
 }
 
 static bool parse(int argc, char **argv)
 {
     static const struct option known[] = {
-        {"scenario", 1, NULL, 's'}, {"mode", 1, NULL, 'm'},  {"points", 1, NULL, 'p'},
+        {"scenario", 1, NULL, 's'}, {"mode", 1, NULL, 'm'},  {"ask", 1, NULL, 'p'},
         {"budget", 1, NULL, 'b'},   {"seed", 1, NULL, 'S'},  {"json", 1, NULL, 'j'},
         {"replay", 1, NULL, 'r'},   {"flaw", 1, NULL, 'f'},  {"self-test", 0, NULL, 't'},
         {"all", 0, NULL, 'a'},      {"first", 0, NULL, 'F'}, {NULL, 0, NULL, 0},
@@ -554,7 +585,9 @@ static bool parse(int argc, char **argv)
             options.mode = optarg;
             break;
         case 'p':
-            options.points = strtoul(optarg, NULL, 10);
+            if (sscanf(optarg, "%lu,%lu,%lu", &options.ask[IMAGES], &options.ask[KILLS],
+                       &options.ask[PAUSES]) != 3)
+                return false;
             break;
         case 'b':
             options.budget = strtoul(optarg, NULL, 10);

@@ -241,6 +241,7 @@ struct job {
     int operation, state;
     struct points points, calls; /* of the recorded trace */
     struct points changes;       /* the points at which memory, or the log, had changed */
+    uint64_t next[MODES];        /* of the shuffled list */
     struct tally tally;
 };
 
