@@ -2,7 +2,7 @@
 /* mutex.c - mutexes and rwlocks: what they promise to the living, and what a death leaves. What is
  * had by one alone is tried with each kind of it, by a name and in a region. */
 #include "harness.h"
-#include "shm/lock.h"
+#include "lock/lock.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -209,6 +209,22 @@ static void had_by_one(void)
     close_lock(b); /* unlocks */
     expect_code(0, lock(a, NARU_NOWAIT));
     expect_code(0, unlock(a));
+    close_lock(a);
+    end(url);
+}
+
+/* Whoever changes the word of a new one leaves its name there, as whoever comes later: else a death
+ * at once would leave a record of which nobody could say whether it counts. */
+static void first_owner(void)
+{
+    union lock a;
+    const char *url = make(&a);
+    const struct naru_permits *p = &((const struct naru_lock *)a.any)->permits;
+    expect(naru__permits_member(atomic_load(&p->state->word)) == NARU_LOCK_NOBODY);
+    expect_code(0, lock(a, NARU_NOWAIT));
+    expect(naru__permits_member(atomic_load(&p->state->word)) == p->me);
+    expect_code(0, unlock(a));
+    expect(naru__permits_member(atomic_load(&p->state->word)) == p->me);
     close_lock(a);
     end(url);
 }
@@ -1198,6 +1214,7 @@ int main(int argc, char **argv)
     } every[] = {
         {"had by one", had_by_one},
         {"options", options},
+        {"the first owner is somebody", first_owner},
         {"processes and threads count", counts},
         {"cancelled", cancelled},
         {"removed while open", removed},
