@@ -4,10 +4,12 @@
  *
  * Waiting: whoever finds too few permits looks again for as long as a wake-up takes, then queues
  * up: a number and how many it wants into its record, WAITED into the word, one more look, and
- * sleep on its bell. Whoever gives back and sees WAITED rings for the first in the queue, who
- * passes it on if more is left. With QUEUED only the first may take: always under NARU_FAIR, else
- * as soon as the first was overtaken twice or wants several. So nobody starves, and a lock that is
- * hardly contended is handed to whoever is awake.
+ * sleep on its bell. Whoever gives back and sees WAITED takes that away and rings for the first in
+ * the queue, who says WAITED again as soon as it runs, and passes it on if more is left: so one
+ * wake-up is under way at a time, and till then giving back costs what it does without waiters.
+ * With QUEUED only the first may take: always under NARU_FAIR, else when some are free, but one in
+ * the queue wants several, or was overtaken for OVERDUE since it was woken. So nobody starves, and
+ * else a lock is handed to whoever is awake.
  *
  * Death: a lock of the kernel's that falls free wakes nobody, so those who sleep look every 50 ms
  * whether somebody has died (one of all does). What the dead owned is settled, see shm/lock.h. A
@@ -36,7 +38,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { TICK_MS = 50 };
+enum { TICK_MS = 50, OVERDUE = 1000000 /* ns */ };
 static const uint64_t number_mask = (UINT64_C(1) << 43) - 1;
 
 /* ---- one thread at a time ---- */
@@ -167,7 +169,7 @@ struct turn {
     uint64_t number; /* 0: nobody waits */
     uint64_t want;
     uint32_t member;
-    bool several; /* somebody in the queue wants more than one */
+    uint64_t most; /* that anybody in the queue wants */
 };
 
 static uint64_t number_of(uint64_t want)
@@ -189,9 +191,9 @@ static struct turn first_in(const struct naru_permits *p, uint64_t but)
             uint64_t number = number_of(want);
             if (number == 0 || number == but)
                 continue;
-            first.several |= (want & 0xfffff) > 1;
+            first.most = (want & 0xfffff) > first.most ? want & 0xfffff : first.most;
             if (first.number == 0 || number < first.number)
-                first = (struct turn){number, want, m, first.several};
+                first = (struct turn){number, want, m, first.most};
         }
     }
     return first;
@@ -222,11 +224,19 @@ static void see_records(struct naru_lock *l)
     l->permits.records = naru__object_members(&l->object);
 }
 
+/* Could those who want less overtake who wants so many time and again? Not while none is free: then
+ * the next who gives back wakes, and who is woken looks. */
+static bool overtakable(const struct naru_permits *p, uint64_t word, uint64_t n)
+{
+    return n > 1 && naru__permits_count(p, word) > 0;
+}
+
 /* What the word has to say of those who wait. */
 static uint64_t queue_says(struct naru_lock *l)
 {
     struct turn next = first_in(&l->permits, 0);
-    bool closed = next.number && (l->fair || next.several);
+    uint64_t word = atomic_load(&l->permits.state->word);
+    bool closed = next.number && (l->fair || overtakable(&l->permits, word, next.most));
     bool waited = next.number || any_bit(l->permits.state->watching);
     return (closed ? NARU_LOCK_QUEUED : 0u) | (waited ? NARU_LOCK_WAITED : 0u);
 }
@@ -248,9 +258,17 @@ void naru__lock_wake(struct naru_lock *l)
     see_records(l);
     struct turn first = first_in(p, 0);
     /* after the bits, which were set before their owners' last look at the count */
-    uint64_t count = naru__permits_count(p, atomic_load(&p->state->word));
-    if (first.number && (first.want & 0xfffff) <= count && first.want & NARU_LOCK_ASLEEP)
-        naru__lock_ring(p, first.member);
+    uint64_t word = atomic_load(&p->state->word), count = naru__permits_count(p, word), was;
+    /* for whom there are too few, it closes the queue */
+    bool looks = (first.want & 0xfffff) <= count || (count > 0 && !(word & NARU_LOCK_QUEUED));
+    if (first.number && looks && first.want & NARU_LOCK_ASLEEP) {
+        naru__permits_flag(p, 0, NARU_LOCK_WAITED, &was);
+        /* whoever is first now: it sleeps, and so may not have seen that WAITED is gone; or it is
+         * still to look at the word before it does */
+        first = first_in(p, 0);
+        if (first.number && first.want & NARU_LOCK_ASLEEP)
+            naru__lock_ring(p, first.member);
+    }
     if (count > 0)
         naru__lock_tell_watchers(l);
 }
@@ -403,15 +421,14 @@ static int resettle(struct naru_lock *l)
     return r;
 }
 
-/* 0, NARU_PERMITS_FEW, or negative. */
-static int try_take(struct naru_lock *l, uint64_t n, bool first)
+/* 0, NARU_PERMITS_FEW, or negative. ret_word: what the word was then. */
+static int try_take(struct naru_lock *l, uint64_t n, bool first, uint64_t *ret_word)
 {
-    uint64_t word;
     enum { SETTLED_IN_A_ROW = 100 };
     bool plain = l->permits.plain;
     for (int tries = 0;; tries++) {
         bool mutex = !plain && naru__lock_enter(l);
-        int r = naru__permits_take(&l->permits, n, first, &word);
+        int r = naru__permits_take(&l->permits, n, first, ret_word);
         if (!plain)
             naru__lock_leave(l, mutex);
         if (r == 0 || r == NARU_PERMITS_FEW)
@@ -463,8 +480,8 @@ static void turn_over(struct naru_lock *l)
 
 struct waiting {
     uint64_t n, number;
-    bool impatient; /* QUEUED, so that it is not overtaken again */
-    int woken;
+    int64_t woken;    /* when it was first */
+    bool overdue;     /* it is not overtaken again */
     uint64_t passed;  /* one who was first and has not taken what is there: it is passed over */
     uint64_t suspect; /* ... it was so at the last tick */
 };
@@ -485,7 +502,15 @@ static void suspect(struct naru_lock *l, struct waiting *q)
     }
 }
 
-static int sleep_once(struct naru_lock *l, struct naru_wait *w, struct waiting *q)
+/* What the word says of this one where it sleeps. */
+static uint64_t waits(const struct naru_lock *l, const struct waiting *q, uint64_t word)
+{
+    bool closes = l->fair || q->overdue || overtakable(&l->permits, word, q->n);
+    return NARU_LOCK_WAITED | (closes ? NARU_LOCK_QUEUED : 0u);
+}
+
+static int sleep_once(struct naru_lock *l, struct naru_wait *w, struct waiting *q,
+                      uint64_t *ret_word)
 {
     _Atomic uint64_t *want = &l->permits.members[l->permits.me].kind[NARU_LOCK_WANT];
     _Atomic uint32_t *bell = &l->permits.members[l->permits.me].bell[0];
@@ -493,13 +518,17 @@ static int sleep_once(struct naru_lock *l, struct naru_wait *w, struct waiting *
     int64_t now = naru__now(), until = naru__lock_tick(l);
     /* seq_cst: before the last look, as others change the word before they look at it */
     atomic_store(want, atomic_load(want) | NARU_LOCK_ASLEEP);
-    int r = try_take(l, q->n, first_in(&l->permits, q->passed).number == q->number);
-    if (r == NARU_PERMITS_FEW && !naru__object_removed(&l->object)) {
+    int r = try_take(l, q->n, first_in(&l->permits, q->passed).number == q->number, ret_word);
+    /* whoever takes WAITED away after that look rings after it */
+    if (r == NARU_PERMITS_FEW && !(waits(l, q, *ret_word) & ~*ret_word) &&
+        !naru__object_removed(&l->object)) {
         int slept = naru__wait_futex(w, bell, value, until);
-        q->woken++;
+        int64_t then = naru__now();
+        q->woken = q->woken ? q->woken : then;
+        q->overdue |= then - q->woken >= OVERDUE;
         if (slept < 0)
             r = slept;
-        else if (naru__now() - now >= (TICK_MS - 10) * NARU_MS) {
+        else if (then - now >= (TICK_MS - 10) * NARU_MS) {
             slept = naru__lock_look_for_dead(l);
             suspect(l, q);
             note_owners(l);
@@ -524,8 +553,8 @@ static int queue_up(struct naru_lock *l, struct naru_wait *w, uint64_t n)
 {
     enum { LOOKS = 50 };
     struct naru_permits *p = &l->permits;
-    struct waiting q = {.n = n, .impatient = l->fair || n > 1};
-    uint64_t word;
+    struct waiting q = {.n = n};
+    uint64_t word = atomic_load(&p->state->word), was;
     do
         q.number = (atomic_fetch_add(&p->state->queue, 1) + 1) & number_mask;
     while (q.number == 0);
@@ -534,9 +563,9 @@ static int queue_up(struct naru_lock *l, struct naru_wait *w, uint64_t n)
     naru__lock_set_bit(p->state->waiting, p->me);
     int r;
     for (;;) {
-        naru__permits_flag(p, NARU_LOCK_WAITED | (q.impatient ? NARU_LOCK_QUEUED : 0u), 0, &word);
+        naru__permits_flag(p, waits(l, &q, word), 0, &was);
         see_records(l);
-        r = try_take(l, n, first_in(p, q.passed).number == q.number);
+        r = try_take(l, n, first_in(p, q.passed).number == q.number, &word);
         if (r != NARU_PERMITS_FEW)
             break;
         r = naru__lock_check(l);
@@ -547,10 +576,9 @@ static int queue_up(struct naru_lock *l, struct naru_wait *w, uint64_t n)
         for (int i = 0; r == 1 && i < LOOKS && !possible(l, n); i++)
             naru__relax();
         if (r == 0) {
-            r = sleep_once(l, w, &q);
+            r = sleep_once(l, w, &q, &word);
             if (r != NARU_PERMITS_FEW)
                 break;
-            q.impatient |= q.woken >= 2;
         }
     }
     leave_queue(l);
@@ -562,12 +590,13 @@ int naru__lock_take_slow(struct naru_lock *l, uint64_t n, int64_t timeout)
     enum { LOOKS = 50 };
     struct naru_wait w = naru__wait_begin(&l->handle, NARU_IN, naru__deadline(timeout));
     bool looked = false;
+    uint64_t word;
     w.looks = true;
     int r;
     for (;;) {
         r = naru__lock_check(l);
         if (r == 0)
-            r = try_take(l, n, false);
+            r = try_take(l, n, false, &word);
         if (r != NARU_PERMITS_FEW)
             return r;
         if (timeout == NARU_NOWAIT && !looked) { /* what the dead owned may be there now */

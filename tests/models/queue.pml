@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* queue.pml - the queue in which locks are waited for (lock/lock.c): two waiters, one permit each,
  * and one who gives two, one after the other. Each waiter may stop waiting, and one of all may die,
- * or stop for good without dying, between any two steps. While all run, no clock is needed; after a
- * death or a stop whoever sleeps looks again up to three times.
+ * or stop for good without dying, or wake up though nobody rang, between any two steps. While all
+ * run, no clock is needed; after a death or a stop whoever sleeps looks again up to twice.
  *
  * Nobody sleeps while there is a permit for it. With -D one of the mutants the model must fail.
  *   NO_SECOND_LOOK   asleep without another look
@@ -10,9 +10,12 @@
  *   NO_FLAG_AGAIN    the last one in the queue clears WAITED and does not look again
  *   NOT_PASSED_ON    who leaves the queue wakes nobody
  *   NO_TICK          nobody looks for the dead, or again
- *   NOT_PASSED_OVER  the first one, which does not run, is waited for */
+ *   NOT_PASSED_OVER  the first one, which does not run, is waited for
+ *   RUNG_BEFORE      who gives rings, and takes WAITED away after that
+ *   WHO_WAS_FIRST    ... and rings for who was first before it took that away
+ *   NOT_SEEN_GONE    asleep though WAITED has gone */
 #define WAITERS 2
-#define TICKS 3
+#define TICKS 2
 
 byte count; /* the word: free permits, and flags */
 bool waited, queued;
@@ -21,9 +24,16 @@ byte want[WAITERS]; /* its number in the queue */
 bool marked[WAITERS], asleep[WAITERS], sleeps[WAITERS];
 byte bell[WAITERS];
 bool hurt, dead[WAITERS], stopped[WAITERS]; /* one dies or stops */
+bool signal; /* ... or wakes up though nobody rang */
+#define UNHURT (!hurt && !signal)
 
 /* first_in. NONE: nobody */
 #define NONE 9
+#ifdef WHO_WAS_FIRST
+#define WAS_FIRST true
+#else
+#define WAS_FIRST false
+#endif
 #define WAITS(i, but) (marked[i] && want[i] != 0 && want[i] != but)
 inline first_in(but)
 {
@@ -41,7 +51,20 @@ inline wake()
 {
     first_in(0);
     if
-    :: first != NONE && count > 0 && asleep[first] -> bell[first]++
+    :: first != NONE && count > 0 && asleep[first] ->
+#ifdef RUNG_BEFORE
+        bell[first]++;
+#endif
+        waited = false;
+#ifndef RUNG_BEFORE
+        atomic {
+#ifndef WHO_WAS_FIRST
+        first_in(0);
+#endif
+        number = (first == NONE -> 0 : first);
+        bell[number] = bell[number] + (first == NONE -> 0 : asleep[number] || WAS_FIRST)
+        }
+#endif
     :: else -> skip
     fi;
     d_step { first = 0; number = 0 }
@@ -51,25 +74,21 @@ inline wake()
 inline flags()
 {
     first_in(0);
-    if
-    :: first == NONE ->
-        d_step { waited = false; queued = false };
+    d_step { waited = waited && first != NONE; queued = false };
 #ifndef NO_FLAG_AGAIN
-        if
-        :: marked[0] || marked[1] -> waited = true
-        :: else -> skip
-        fi
-#else
-        skip
-#endif
-    :: first != NONE -> queued = false
+    if
+    :: marked[0] || marked[1] -> waited = true
+    :: else -> skip
     fi
+#else
+    skip
+#endif
 }
 
 #define HURT                                                                                       \
     if                                                                                             \
-    :: atomic { !hurt && me == 0 -> hurt = true; dead[me] = true }; goto gone                      \
-    :: atomic { !hurt && me == 0 -> hurt = true; stopped[me] = true }; goto gone                   \
+    :: atomic { UNHURT && me == 0 -> hurt = true; dead[me] = true }; goto gone                      \
+    :: atomic { UNHURT && me == 0 -> hurt = true; stopped[me] = true }; goto gone                   \
     :: true -> skip                                                                                \
     fi
 
@@ -82,7 +101,8 @@ active proctype giver()
     :: n < 2 ->
         atomic { count++; was = waited };
         if
-        :: atomic { !hurt -> hurt = true }; goto gone /* dead or stopped: it owns nothing */
+        :: atomic { UNHURT -> hurt = true }; goto gone /* dead or stopped: it owns nothing */
+        :: atomic { UNHURT && was -> hurt = true; waited = false }; goto gone /* before it rings */
         :: true -> skip
         fi;
         if
@@ -95,13 +115,20 @@ gone:
     skip
 }
 
-/* try_take */
+/* try_take. `open`: the word does not say that this one waits */
 #define TAKE(mine) atomic { count > 0 && (!queued || mine) -> count--; got = true }
+#define LOOK(mine)                                                                                 \
+    atomic {                                                                                       \
+        if                                                                                         \
+        :: count > 0 && (!queued || mine) -> count--; got = true                                   \
+        :: else -> open = !waited || (impatient && !queued)                                        \
+        fi                                                                                         \
+    }
 
 proctype waiter(byte me; bool impatient)
 {
-    byte first, number, mine, value, woken, ticks, passed, suspect, other;
-    bool got, late;
+    byte first, number, mine, value, ticks, passed, suspect, other;
+    bool got, open, late;
     other = 1 - me;
     if
     :: TAKE(false); goto done
@@ -112,6 +139,7 @@ proctype waiter(byte me; bool impatient)
     HURT;
     marked[me] = true; /* naru__lock_set_bit */
     HURT;
+again:
     do
     :: d_step { waited = true; queued = queued || impatient }; /* naru__permits_flag */
         HURT;
@@ -126,17 +154,17 @@ proctype waiter(byte me; bool impatient)
 #endif
 #ifndef NO_SECOND_LOOK
         first_in(passed);
-        if
-        :: TAKE(number == mine)
-        :: else -> skip
-        fi;
+        LOOK(number == mine);
 #endif
 #ifdef ASLEEP_LATE
         asleep[me] = true;
 #endif
         if
         :: got -> break
-        :: !got -> skip
+#ifndef NOT_SEEN_GONE
+        :: !got && open -> open = false; asleep[me] = false; goto again
+#endif
+        :: else -> skip
         fi;
         HURT;
         sleeps[me] = true;
@@ -144,6 +172,7 @@ end:
         if /* naru__wait_futex */
         :: bell[me] != value -> sleeps[me] = false
         :: me == 0 -> sleeps[me] = false; late = true /* its time has passed */
+        :: atomic { me == 0 && UNHURT -> sleeps[me] = false; signal = true }
 #ifndef NO_TICK
         :: hurt && count > 0 && ticks < TICKS -> /* before that a look changes nothing */
             sleeps[me] = false;
@@ -171,8 +200,7 @@ end:
         fi;
         HURT;
         asleep[me] = false;
-        woken++;
-        impatient = impatient || woken >= 2;
+        impatient = true; /* overdue */
         if
         :: late -> break
         :: !late -> skip
