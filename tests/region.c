@@ -568,7 +568,7 @@ static void cuts(void *arg)
 {
     int fd = shm_open(arg, O_RDWR, 0);
     expect(fd >= 0);
-    for (int i = 0; fd >= 0; i++) /* until it is killed */
+    for (int i = 0;; i++) /* until it is killed */
         expect(ftruncate(fd, i % 2 ? 0 : 8 * PAGE) == 0);
 }
 
