@@ -267,7 +267,8 @@ static void commits(double seconds, int rounds)
         size_t size;
         bool sync;
     } points[] = {{1, 64, true},  {2, 64, true},  {4, 64, true},   {8, 64, true},
-                  {1, 64, false}, {8, 64, false}, {1, 4096, true}, {8, 4096, true}};
+                  {1, 64, false}, {8, 64, false}, {1, 4096, true}, {8, 4096, true},
+                  {1, 65536, false}};
     enum { POINTS = sizeof points / sizeof *points };
     static double rate[POINTS][WAYS][ROUNDS_MAX], a_flush[POINTS][WAYS][ROUNDS_MAX];
     for (int k = 0; k < rounds; k++)
