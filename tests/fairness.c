@@ -7,8 +7,8 @@
  * does not run for two ticks (lock.c: suspect()) is passed over, so where a turn took that long the
  * order says nothing, and the case begins anew.
  *
- * --measure prints how long waits take, from the call to the return, fair and not, and how many
- * others had it while one slept in the queue. */
+ * --measure prints how long those who had to queue up waited, from the call to the return, fair and
+ * not, and how many others had it while one slept in the queue. */
 #include "harness.h"
 
 #include "lock/lock.h"
@@ -82,7 +82,7 @@ static struct shared {
     _Atomic uint64_t passed[NARU_LOCK_MEMBERS_MAX]; /* the participant's wait that is on */
     struct {
         int64_t longest, total;
-        uint64_t rounds, most, passed, cpu;
+        uint64_t rounds, waits, most, passed, cpu;
     } of[MOST];
 } * all;
 
@@ -217,6 +217,7 @@ static void measured(void *context)
     void *handle = open_it(all->url);
     const struct naru_lock *l = handle;
     uint32_t me = l->permits.me;
+    const _Atomic uint64_t *since = &l->permits.members[me].kind[NARU_LOCK_SINCE];
     atomic_fetch_add(&all->ready, 1);
     await(&all->begun, 1);
     while (!atomic_load(&all->stop)) {
@@ -231,9 +232,13 @@ static void measured(void *context)
         expect_ok(give(handle));
         all->of[c->i].longest = took > all->of[c->i].longest ? took : all->of[c->i].longest;
         all->of[c->i].most = passed > all->of[c->i].most ? passed : all->of[c->i].most;
-        all->of[c->i].total += took;
-        all->of[c->i].passed += passed;
         all->of[c->i].rounds++;
+        /* relaxed: this one's own. It queued up, so it is a wait */
+        if (atomic_load_explicit(since, memory_order_relaxed) >= (uint64_t)begin) {
+            all->of[c->i].waits++;
+            all->of[c->i].total += took;
+            all->of[c->i].passed += passed;
+        }
     }
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);
@@ -260,7 +265,7 @@ static void measure(void)
     usleep((useconds_t)(seconds * 1e6));
     atomic_store(&all->stop, 1);
     int64_t longest = 0, total = 0;
-    uint64_t rounds = 0, most = 0, passed = 0, cpu = 0;
+    uint64_t rounds = 0, waits = 0, most = 0, passed = 0, cpu = 0;
     for (int i = 0; i < contenders; i++) {
         end_child(child[i]);
         longest = all->of[i].longest > longest ? all->of[i].longest : longest;
@@ -268,15 +273,17 @@ static void measure(void)
         total += all->of[i].total;
         passed += all->of[i].passed;
         rounds += all->of[i].rounds;
+        waits += all->of[i].waits;
         cpu += all->of[i].cpu;
     }
-    double n = (double)rounds;
-    printf("# %-9s %-4s %2d contenders: %9.0f a second, wait mean %9.1f us, max %9.1f us "
+    double n = waits ? (double)waits : 1;
+    printf("# %-9s %-4s %2d contenders: %9.0f a second, %7.0f waits, mean %8.1f us, max %9.1f us "
            "(%7.1f x), passed mean %6.1f, max %llu (%5.1f x), cpu %5.2f us\n",
-           kinds[kind], flags ? "fair" : "fast", contenders, n / seconds, (double)total / n / 1e3,
-           (double)longest / 1e3, (double)longest * n / (double)total, (double)passed / n,
+           kinds[kind], flags ? "fair" : "fast", contenders, (double)rounds / seconds, n / seconds,
+           (double)total / n / 1e3, (double)longest / 1e3,
+           total ? (double)longest * n / (double)total : 0.0, (double)passed / n,
            (unsigned long long)most, passed ? (double)most * n / (double)passed : 0.0,
-           (double)cpu / n);
+           (double)cpu / (double)rounds);
     fflush(stdout);
     close_it(l);
     expect_ok(naru_remove(all->url));
