@@ -50,10 +50,11 @@ static enum naru_claim claim_of(struct naru_cursor_file *c, uint64_t sequence)
 
 static void advance(struct naru_cursor_file *c)
 {
-    uint64_t base = atomic_load(&c->base), next = atomic_load(&c->next);
+    uint64_t was = atomic_load(&c->base), base = was, next = atomic_load(&c->next);
     while (base < next && claim_of(c, base) == NARU_CLAIM_DONE)
         base++;
-    atomic_store(&c->base, base);
+    if (base != was)
+        atomic_store(&c->base, base);
 }
 
 /* On to that sequence. Whoever dies at it leaves none or the right place. */
