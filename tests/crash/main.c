@@ -29,10 +29,10 @@ enum { N_SCENARIOS = sizeof scenarios / sizeof *scenarios, JOBS_MAX = 1024 };
 static struct options {
     const char *scenario, *mode, *replay, *json, *flaw;
     unsigned long ask[MODES]; /* points in all */
-    unsigned long budget; /* seconds */
+    unsigned long budget;     /* seconds */
     uint64_t seed;
     bool self_test, all, first; /* first: one failure is enough */
-    unsigned modes; /* the self-test's */
+    unsigned modes;             /* the self-test's */
 } options = {.budget = 60, .ask = {300000, 3000, 1000, 300}};
 
 static struct jobs {
@@ -241,8 +241,8 @@ static const struct {
     bool again;
     double until;
 } phases[] = {
-    {IMAGES, false, 0.25}, {KILLS, false, 0.5}, {PAUSES, false, 0.65}, {CLEANER, false, 0.75},
-    {IMAGES, true, 0.85},  {PAUSES, true, 0.9}, {KILLS, true, 1},
+    {IMAGES, false, 0.25}, {KILLS, false, 0.6},  {PAUSES, false, 0.75}, {CLEANER, false, 0.85},
+    {IMAGES, true, 0.9},   {PAUSES, true, 0.92}, {KILLS, true, 1},
 };
 enum { PHASES = sizeof phases / sizeof *phases };
 
