@@ -213,7 +213,12 @@ static int append(struct map_journal *e, const struct naru_outgoing *out, size_t
         return r;
     uint64_t at = naru__place_offset(tail), first = naru__record_room(out[0].size);
     const uint64_t end_mark = sizeof(struct naru_record);
-    if (at > e->out.size || e->out.size - at < first + end_mark) {
+    if (at % 8 || at < NARU_SEGMENT_RECORDS_AT || at > e->out.size || e->out.size - at < end_mark)
+        return naru__fail(-EPROTO,
+                          "%s: its next message would come to byte %" PRIu64 " of segment %" PRIu64
+                          ", where none can be: its meta is damaged",
+                          journal_name(e), at, e->out.number);
+    if (e->out.size - at < first + end_mark) {
         r = roll(e, tail, first);
         if (r < 0)
             return r;
@@ -328,8 +333,14 @@ static int sync_all(struct map_journal *e)
     /* read after `committed`: what counts lies in segments up to there */
     uint64_t to = naru__place_segment(atomic_load(&s->tail));
     bool first = atomic_load(&s->durable) == 0;
+    uint64_t oldest, last;
     int64_t began = naru__now();
     int r = 0;
+    if (to - from > 1) { /* of what is there alone, whatever the memory says */
+        r = naru__segment_range(e->object.directory, &oldest, &last);
+        from = r == 0 && from < oldest ? oldest : from;
+        to = r == 0 && to > last ? last : to;
+    }
     for (uint64_t n = from; n <= to && r == 0; n++)
         r = sync_segment(e, n);
     if (r == 0 && (to > from || first))

@@ -245,7 +245,8 @@ static void repair_append(const struct naru_object *o)
     }
     if (naru__segment_open(o, naru__place_segment(tail), true, &segment) < 0)
         return; /* whoever sends next meets it and says so */
-    if (end <= segment.size && at < end) {
+    if (end <= segment.size && at < end && at % 8 == 0 && at >= NARU_SEGMENT_RECORDS_AT &&
+        end - at >= sizeof(struct naru_record)) {
         const struct naru_record *r = (const void *)(segment.memory + at);
         uint64_t sequence = r->sequence;
         if (sequence <= atomic_load(&s->committed) &&

@@ -50,9 +50,20 @@ static enum naru_claim claim_of(struct naru_cursor_file *c, uint64_t sequence)
 
 static void advance(struct naru_cursor_file *c)
 {
-    uint64_t was = atomic_load(&c->base), base = was, next = atomic_load(&c->next);
-    while (base < next && claim_of(c, base) == NARU_CLAIM_DONE)
-        base++;
+    uint64_t was = atomic_load(&c->base), base = was;
+    uint64_t next = atomic_load(&c->next), lowest = next;
+    if (next - base > NARU_CURSOR_WINDOW) { /* it went far: only what entries tell is left */
+        for (uint32_t i = 0; i < NARU_CURSOR_WINDOW; i++) {
+            uint64_t word = atomic_load(&c->entry[i].word), s = word >> 16;
+            if (s >= base && s < lowest && (word & 15) != NARU_CLAIM_DONE &&
+                entry_of(c, s) == &c->entry[i])
+                lowest = s;
+        }
+        base = lowest;
+    } else {
+        while (base < next && claim_of(c, base) == NARU_CLAIM_DONE)
+            base++;
+    }
     if (base != was)
         atomic_store(&c->base, base);
 }
@@ -411,6 +422,7 @@ struct found {
     struct map_segment *segment;
     const struct naru_record *record;
     uint64_t place;
+    uint32_t size, type; /* read once: what the record says may change under hostile hands */
 };
 
 static int damaged(const struct map_journal *e, uint64_t sequence, uint64_t place)
@@ -435,8 +447,12 @@ static int see_record(struct map_journal *e, uint64_t sequence, uint64_t place,
         if (!naru__record_check(s->memory, s->size, at, s->seed, sequence))
             return damaged(e, sequence, place);
         const struct naru_record *record = (const void *)(s->memory + at);
-        if (record->type != 0) {
-            *ret_found = (struct found){s, record, place};
+        struct found f = {s, record, place, __atomic_load_n(&record->size, __ATOMIC_RELAXED),
+                          __atomic_load_n(&record->type, __ATOMIC_RELAXED)};
+        if (f.type > INT32_MAX || f.size > s->size - at - sizeof *record)
+            return damaged(e, sequence, place);
+        if (f.type != 0) {
+            *ret_found = f;
             return 0;
         }
         place = naru__place(s->number + 1, NARU_SEGMENT_RECORDS_AT);
@@ -453,7 +469,7 @@ static int place_of_next(struct map_journal *e, uint64_t next, uint64_t *ret_pla
     if (*ret_place)
         return 0;
     if (told && see_record(e, next - 1, atomic_load(&before->place), &f) == 0) {
-        *ret_place = f.place + naru__record_room(f.record->size);
+        *ret_place = f.place + naru__record_room(f.size);
         return 0;
     }
     int r = naru__journal_find(&e->object, next, ret_place, &sequence); /* trimmed, damaged since */
@@ -487,7 +503,8 @@ static int pass_over(struct map_journal *e, uint64_t next, uint64_t place)
     e->missed += sequence - next;
     atomic_fetch_add(&e->cursor->missed, sequence - next);
     seek(e->cursor, sequence, to); /* what is before it may still be with receivers */
-    e->hint_next = 0;
+    e->hint_next = sequence;       /* though the entry before it leads elsewhere */
+    e->hint_place = to;
     return 0;
 }
 
@@ -507,7 +524,8 @@ static int go_on(struct map_journal *e, uint64_t next, uint64_t tried)
         atomic_fetch_add(&e->cursor->missed, sequence - next);
     }
     begin_at(e->cursor, sequence, place);
-    e->hint_next = 0;
+    e->hint_next = sequence;
+    e->hint_place = place;
     return 0;
 }
 
@@ -527,7 +545,8 @@ static int find_open(struct map_journal *e, int64_t select, uint64_t *ret_sequen
     struct naru_cursor_file *c = e->cursor;
     uint64_t base = atomic_load(&c->base), next = atomic_load(&c->next);
     bool any = false;
-    for (uint64_t s = base; atomic_load(&c->open) && s < next; s++) {
+    for (uint64_t s = base; atomic_load(&c->open) && s < next && s - base < NARU_CURSOR_WINDOW;
+         s++) {
         enum naru_claim claim = claim_of(c, s);
         struct found f;
         if (claim != NARU_CLAIM_FREE && claim != NARU_CLAIM_RETURNED)
@@ -541,8 +560,7 @@ static int find_open(struct map_journal *e, int64_t select, uint64_t *ret_sequen
         }
         if (r < 0)
             return r;
-        if (!naru__select_wants(select, f.record->type) ||
-            (any && f.record->type >= ret_found->record->type))
+        if (!naru__select_wants(select, f.type) || (any && f.type >= ret_found->type))
             continue;
         *ret_sequence = s;
         *ret_found = f;
@@ -579,8 +597,7 @@ static int find_next(struct map_journal *e, int64_t select, uint64_t *ret_sequen
         else if (r == -EPROTO && e->skip)
             r = pass_over(e, next, place);
         else if (r == 0) {
-            bool wanted =
-                naru__select_wants(select, f.record->type) && (select >= 0 || f.record->type == 1);
+            bool wanted = naru__select_wants(select, f.type) && (select >= 0 || f.type == 1);
             struct naru_cursor_entry *entry = entry_of(c, next);
             if (!wanted)
                 atomic_fetch_add(&c->open, 1);
@@ -592,7 +609,7 @@ static int find_next(struct map_journal *e, int64_t select, uint64_t *ret_sequen
                                   memory_order_release);
             atomic_store_explicit(&c->next, next + 1, memory_order_release);
             e->hint_next = next + 1;
-            e->hint_place = f.place + naru__record_room(f.record->size);
+            e->hint_place = f.place + naru__record_room(f.size);
             if (wanted) {
                 *ret_sequence = next;
                 *ret_found = f;
@@ -615,7 +632,7 @@ static int claim(struct map_journal *e, int64_t select, uint64_t *ret_sequence,
     e->seen.base = atomic_load(&c->base);
     *ret_again = false;
     int r = find_open(e, select, ret_sequence, ret_found);
-    if (r == -EAGAIN || (r == 0 && select < 0 && ret_found->record->type > 1)) {
+    if (r == -EAGAIN || (r == 0 && select < 0 && ret_found->type > 1)) {
         int r2 = find_next(e, select, ret_sequence, ret_found);
         if (r2 != -EAGAIN)
             return r2;
@@ -666,10 +683,10 @@ static void hand_out(struct map_journal *e, uint64_t sequence, const struct foun
     f->segment->users++;
     *ret_message =
         (struct naru_message){.data = (void *)(uintptr_t)record->data,
-                              .size = record->size,
-                              .info = {.type = record->type,
+                              .size = f->size,
+                              .info = {.type = f->type,
                                        .flags = again ? NARU_REDELIVERED : 0,
-                                       .size = record->size,
+                                       .size = f->size,
                                        .sequence = record->sequence,
                                        .sender = record->sender,
                                        .missed = e->missed,
@@ -680,7 +697,7 @@ static void hand_out(struct map_journal *e, uint64_t sequence, const struct foun
     if (again)
         atomic_fetch_add(&e->cursor->redelivered, 1);
     naru__count(&e->channel.handle.counts.received, 1);
-    naru__count(&e->channel.handle.counts.bytes_received, record->size);
+    naru__count(&e->channel.handle.counts.bytes_received, f->size);
 }
 
 static int take_once(struct map_journal *e, int64_t select, struct naru_wait *w,
