@@ -235,14 +235,15 @@ static void pin(long core)
 
 /* What part of the budget is used up when a phase ends; one that took longer takes of all that
  * follow, and leaves them what it did not need. Again: images with other seeds, then what those
- * jobs for which the time was short are behind with, until as many as asked for are made. */
+ * jobs for which the time was short are behind with, until as many as asked for are made. What is
+ * left is the cleaner's. */
 static const struct {
     enum mode mode;
     bool again;
     double until;
 } phases[] = {
-    {IMAGES, false, 0.25}, {KILLS, false, 0.6},  {PAUSES, false, 0.75}, {CLEANER, false, 0.85},
-    {IMAGES, true, 0.9},   {PAUSES, true, 0.92}, {KILLS, true, 1},
+    {IMAGES, false, 0.25}, {KILLS, false, 0.55}, {PAUSES, false, 0.68}, {IMAGES, true, 0.82},
+    {PAUSES, true, 0.84},  {KILLS, true, 0.9},   {CLEANER, false, 1},
 };
 enum { PHASES = sizeof phases / sizeof *phases };
 
