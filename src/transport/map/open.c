@@ -391,6 +391,20 @@ static void drop_stale(struct map_journal *e)
     }
 }
 
+/* Of a process that dies the kernel frees the member's lock first, and this one a moment later. */
+static int take_part(struct map_journal *e, struct naru_wait *w)
+{
+    int r;
+    do
+        r = naru__object_hold(&e->object, NARU_JOURNAL_KNOWS_LOCKS + e->object.member, &e->knows);
+    while (r == -EAGAIN && (r = naru__wait_tick(w)) == 0);
+    if (r == -ENOENT)
+        return naru__object_removed_fail(&e->object);
+    return r < 0 ? naru__fail(r, "%s: taking part failed: %s%s", journal_name(e),
+                              naru__errno_text(r), naru__limit_of_files(r).text)
+                 : 0;
+}
+
 static int settle(struct map_journal *e)
 {
     enum { PATIENCE = 10 };
@@ -406,14 +420,8 @@ static int settle(struct map_journal *e)
         if (r == 0)
             atomic_store(&e->state->world, naru__os_world(e->object.file));
     }
-    if (r == 0) {
-        r = naru__object_hold(&e->object, NARU_JOURNAL_KNOWS_LOCKS + e->object.member, &e->knows);
-        if (r == -ENOENT)
-            r = naru__object_removed_fail(&e->object);
-        else if (r < 0)
-            naru__fail(r, "%s: taking part failed: %s%s", journal_name(e), naru__errno_text(r),
-                       naru__limit_of_files(r).text);
-    }
+    if (r == 0)
+        r = take_part(e, &w);
     naru__journal_unlock(e, &e->state->append, NARU_SLEEP_APPEND);
     return r;
 }
@@ -517,9 +525,10 @@ static void journal_free(struct map_journal *e)
             atomic_fetch_and(&e->state->by_socket[me / 64], ~bit(me));
             naru__object_no_doorbell(&e->object, me);
         }
-        naru__object_leave(&e->object);
     }
-    naru__os_life_drop(&e->knows);
+    naru__os_life_drop(&e->knows); /* first: who comes next as this member takes both */
+    if (owner)
+        naru__object_leave(&e->object);
     naru__os_close(e->doorbell);
     naru__os_close(e->deaths);
     naru__object_close(&e->object);
