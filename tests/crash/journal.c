@@ -156,16 +156,27 @@ static void got(struct world *w, const void *data, size_t size, const struct nar
     log_got(w, id, info->flags & NARU_REDELIVERED);
 }
 
+/* n that this call may consume; 0: it is over. Counted of those that may be killed at it; what the
+ * others are at comes. */
+static void consuming(struct world *w, int n)
+{
+    static int counted;
+    bool may_die = w->who == 0 || w->control->seat[w->who].gated;
+    w->log->consuming -= counted;
+    counted = may_die ? n : 0;
+    w->log->consuming += counted;
+}
+
 static int recv_logged(struct world *w, naru_channel *c, int64_t select, int64_t timeout)
 {
     struct naru_info info;
-    w->log->consuming++;
+    consuming(w, 1);
     ssize_t n = naru_channel_recv(c, select, buffer, sizeof buffer, &info, timeout);
     if (n >= 0) {
         got(w, buffer, (size_t)n, &info);
         w->log->by[BY_QUEUE][message_id(buffer, (size_t)n)] = 1;
     }
-    w->log->consuming--;
+    consuming(w, 0);
     return n < 0 ? (int)n : 0;
 }
 
@@ -411,11 +422,11 @@ static void take(struct world *w, naru_channel *c, bool back)
     if (n > 0 && back) {
         naru_channel_return(c, list, (size_t)n);
     } else if (n > 0) {
-        w->log->consuming += (int)n;
+        consuming(w, (int)n);
         for (ssize_t i = 0; i < n; i++)
             got(w, list[i].data, list[i].size, &list[i].info);
         release(w, c, list, (size_t)n);
-        w->log->consuming -= (int)n;
+        consuming(w, 0);
     }
 }
 
