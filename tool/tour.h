@@ -129,6 +129,8 @@ enum { SMALL = 64 };
 /* Half of the median round trip of SMALL bytes. One of the two is NULL. */
 bool ping(struct part *, naru_stream *, naru_channel *);
 bool pong(struct part *, naru_stream *, naru_channel *);
+bool may_lose(const struct part *); /* what it carries: then losses are counted */
+enum { EMPTY_US = 200000 };         /* in which a receiver's buffer runs empty */
 /* One way, by the clock that both processes share: the sender pauses before each. */
 bool stamps_send(struct part *, naru_stream *, naru_channel *);
 bool stamps_recv(struct part *, naru_stream *, naru_channel *);
