@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* journal.c - a queue that survives a restart: each message is on the medium when its send returns,
  * and a receiver goes on where its cursor is. */
+/* snippet */
 #include <naru/naru.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -28,3 +29,4 @@ int main(void)
     }
     return naru_remove(url) < 0 || n != 6;
 }
+/* end */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* permit.c - a permit comes back by itself when its owner is killed. */
+/* snippet */
 #include <naru/naru.h>
 #include <signal.h>
 #include <stdio.h>
@@ -27,3 +28,4 @@ int main(void)
     naru_semaphore_close(berth);
     return naru_remove(url) < 0 || r < 0;
 }
+/* end */
