@@ -206,14 +206,18 @@ static void child_drops(void)
 /* ---- forks of another thread, just now ---- */
 
 static _Atomic bool forking;
+static _Atomic int turns; /* of the other thread, meanwhile */
 
 static void *fork_on(void *unused)
 {
     enum { CHILDREN = 150 };
     pid_t child[CHILDREN];
-    for (int i = 0; i < CHILDREN; i++)
+    for (int i = 0; i < CHILDREN; i++) {
+        while (turns < i / 5)
+            usleep(10);
         if ((child[i] = fork()) == 0)
             sleep_for_ever();
+    }
     forking = false;
     while (held()) /* by this process's other thread, now and then */
         usleep(10);
@@ -228,16 +232,15 @@ static void fork_meanwhile(void)
     make_file(false);
     forking = true;
     expect(pthread_create(&thread, NULL, fork_on, NULL) == 0);
-    int n = 0;
-    for (; forking; n++) {
+    for (; forking; turns++) {
         hold();
         naru__os_life_drop(&life);
         if (held())
             test_failed(__FILE__, __LINE__, "a child has kept the lock that was taken as the %d.",
-                        n + 1);
+                        turns + 1);
     }
     pthread_join(thread, NULL);
-    expect(n > 20);
+    expect(turns > 20);
     close_file();
 }
 

@@ -72,6 +72,8 @@ static naru_channel *be_other(naru_channel *theirs)
 }
 
 /* Starts `play` with the other end in a process made by `start`; the case has `mine` then. */
+static bool all_there; /* what comes is, when this end looks for the first time: `word` tells */
+
 static pid_t begin_by(pid_t (*start)(void), void (*play)(naru_channel *))
 {
     naru_channel *theirs = NULL;
@@ -97,6 +99,8 @@ static pid_t begin_by(pid_t (*start)(void), void (*play)(naru_channel *))
         naru_channel_close(theirs);
     else
         expect_ok(naru_channel_connect(url, NULL, SOON, &mine));
+    if (all_there)
+        expect(poll(&(struct pollfd){.fd = word[0], .events = POLLIN}, 1, -1) == 1);
     expect_code(4, naru_channel_recv(mine, 0, text, sizeof text, NULL, SOON));
     return pid;
 }
@@ -677,6 +681,7 @@ static void take_number(pid_t number)
  * end looked: in a pid namespace, where nobody else takes one. */
 static void reused_inside(void)
 {
+    all_there = true;
     pid_t pid = begin(stay_with_clone), child = heard(); /* a forked one would close the socket */
     end(pid);
     take_number(pid);
