@@ -4,6 +4,7 @@
 #include "harness.h"
 
 #include "base/crc32c.h"
+#include "base/fault.h"
 #include "transport/map/map.h"
 
 #include <dirent.h>
@@ -648,10 +649,45 @@ static void refusals(void)
     expect_code(-EINVAL, naru_journal_verify("shm:x", &r, NULL, NULL));
 }
 
+/* Whoever waits for a subscriber sends what it has to see, so it is there only with its place. */
+static naru_channel *publisher;
+static unsigned looks;
+static int nobody_is_there(const char *call)
+{
+    int (*hook)(const char *) = naru__fault;
+    (void)call;
+    naru__fault = NULL;
+    expect_code(-EAGAIN, naru_channel_wait_peers(publisher, 1, NARU_NOWAIT));
+    naru__fault = hook;
+    looks++;
+    return 0;
+}
+
+static void opening(void)
+{
+    static const char *const cursors[] = {NULL, "new", "new"};
+    for (int k = 0; k < 3; k++) {
+        struct naru_journal_options j = {.size = sizeof j, .cursor = cursors[k]};
+        struct naru_topic_options o = {.size = sizeof o, .journal = &j};
+        naru_channel *c;
+        expect_ok(naru_topic_open(here(), NARU_SEND, NULL, &publisher));
+        naru__fault = nobody_is_there;
+        int r = naru_topic_open(here(), NARU_RECV, &o, &c);
+        naru__fault = NULL;
+        expect_ok(r);
+        expect_ok(naru_channel_wait_peers(publisher, 1, NARU_NOWAIT));
+        naru_channel_close(c);
+        naru_channel_close(publisher);
+    }
+    expect(looks > 10);
+    expect_ok(naru_remove(here()));
+}
+
 int main(int argc, char **argv)
 {
     static const struct test_case cases[] = {
         {"check sums", check_sums},     {"restart", restart},
+        {"opening", opening},
         {"cursors", cursors},           {"redelivery", redelivery},
         {"selecting", selecting},       {"trimming and retention", trimming},
         {"sync every N ms", interval},  {"torn at every length", torn},

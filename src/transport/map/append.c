@@ -434,8 +434,8 @@ static bool all_passed(const struct map_journal *e, uint64_t sequence)
         const struct naru_object_member *m = &e->object.members[i];
         /* acquire: pairs with the release in advance() */
         uint64_t base = atomic_load_explicit(&m->kind[MAP_TOLD_BASE], memory_order_acquire);
-        if (naru__member_role(atomic_load(&m->who)) & MAP_RECV && base && base < lowest &&
-            !naru__object_died(&e->object, i))
+        if (naru__member_role(atomic_load(&m->who)) & (MAP_RECV | MAP_OPENING) && base &&
+            base < lowest && !naru__object_died(&e->object, i))
             lowest = base;
     }
     return lowest > sequence;

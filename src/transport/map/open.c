@@ -635,10 +635,11 @@ static int join(struct map_journal *e, const struct options *o)
         if (o->role & NARU_SEND) /* relaxed: it is for looking at alone */
             atomic_store_explicit(&e->object.members[e->object.member].kind[MAP_TOLD_SYNC],
                                   (uint64_t)e->sync, memory_order_relaxed);
-        naru__object_appear(&e->object, role);
         if (o->role & NARU_RECV)
             r = naru__cursor_open(e, o->journal);
     }
+    if (r == 0) /* now: who waits for a receiver sends what this one has to see */
+        naru__object_appear(&e->object, role);
     if (r == 0 && naru__object_removed(&e->object))
         r = -EAGAIN; /* between finding it and joining it: find the next */
     if (r == 0)      /* whoever sleeps alone is alone no more */
