@@ -387,7 +387,9 @@ static int flush_to(struct map_journal *e, uint64_t sequence, int64_t deadline)
         int r = naru__journal_check(e);
         if (r < 0)
             return r;
-        if (atomic_compare_exchange_strong(&s->flush, &owner, e->object.member + 1)) {
+        if (atomic_compare_exchange_strong(&s->flush, &owner, e->object.member + 1) ||
+            (owner != e->object.member + 1 && /* this handle's other thread is at it */
+             naru__journal_take_from_nobody(e, &s->flush, owner))) {
             if (atomic_load(&s->durable) < sequence) {
                 let_others_come(e, waited);
                 r = sync_all(e);

@@ -103,7 +103,11 @@ int naru__journal_verify(const struct naru_object *, struct naru_journal_report 
 
 int naru__journal_lock(struct map_journal *, naru_journal_lock *, enum naru_journal_sleep,
                        struct naru_wait *);
+/* ... which has that owner, if it is no member. */
+bool naru__journal_take_from_nobody(struct map_journal *, naru_journal_lock *, uint32_t owner);
 void naru__journal_unlock(struct map_journal *, naru_journal_lock *, enum naru_journal_sleep);
+/* The process of a lock's owner, by its number; 0: it names no record. */
+uint32_t naru__journal_pid(const struct map_journal *, uint32_t owner);
 void naru__journal_wake(const struct naru_object *, enum naru_journal_sleep, bool all);
 /* Is that member neither dead nor being cleaned up after? */
 bool naru__journal_takes_part(const struct map_journal *, uint32_t member);

@@ -113,13 +113,8 @@ static bool is_right(const struct naru_object *o)
 static int clean(struct naru_object *o, uint32_t member)
 {
     struct naru_journal_state *s = state_of(o);
-    if (!is_right(o)) {
-        /* what it says of tail and cursors is not so any more: recover() comes. But who died in
-         * that is in the way of the next */
-        uint32_t owner = member + 1;
-        (void)atomic_compare_exchange_strong(&s->append, &owner, 0);
-        return 0;
-    }
+    if (!is_right(o))
+        return 0; /* what it says of tail and cursors is not so any more: recover() comes */
     int r = naru__cursors_clean(o, member);
     if (r < 0)
         return r;
@@ -203,21 +198,47 @@ static bool is_free(struct map_journal *e, uint64_t lock)
     return atomic_load((naru_journal_lock *)(uintptr_t)lock) == 0;
 }
 
+uint32_t naru__journal_pid(const struct map_journal *e, uint32_t owner)
+{
+    return owner > 0 && owner <= naru__object_members(&e->object)
+               ? atomic_load(&e->object.members[owner - 1].pid)
+               : 0;
+}
+
+/* Damage leaves that, and who dies in a recovery. Else who takes part has a role, and whoever
+ * cleans up after a dead one frees its locks first. */
+bool naru__journal_take_from_nobody(struct map_journal *e, naru_journal_lock *lock, uint32_t owner)
+{
+    struct naru_object *o = &e->object;
+    struct naru_life life = {0};
+    uint32_t me = o->member + 1;
+    bool record = owner <= naru__object_members(o);
+    if (owner == 0 ||
+        (record && owner != me && naru__member_role(atomic_load(&o->members[owner - 1].who))))
+        return false;
+    /* its own number: it has not taken it yet. Another's: while nobody can be that member */
+    if (owner != me && owner <= o->meta.members_max && naru__object_hold(o, owner - 1, &life) < 0)
+        return false;
+    bool taken = atomic_compare_exchange_strong(lock, &owner, me);
+    naru__os_life_drop(&life);
+    if (taken && lock == &e->state->append && is_right(o))
+        repair_append(o);
+    return taken;
+}
+
 int naru__journal_lock(struct map_journal *e, naru_journal_lock *lock, enum naru_journal_sleep set,
                        struct naru_wait *w)
 {
     for (;;) {
         uint32_t owner = 0;
-        if (atomic_compare_exchange_strong(lock, &owner, e->object.member + 1))
+        if (atomic_compare_exchange_strong(lock, &owner, e->object.member + 1) ||
+            naru__journal_take_from_nobody(e, lock, owner))
             return 0;
         int r = naru__journal_wait(e, w, set, is_free, (uint64_t)(uintptr_t)lock);
         if (r < 0) {
             if (r == -ETIMEDOUT)
                 naru__fail(r, "%s: the time given passed; process %" PRIu32 " is in the way",
-                           journal_name(e),
-                           owner <= NARU_JOURNAL_MEMBERS && owner > 0
-                               ? atomic_load(&e->object.members[owner - 1].pid)
-                               : 0);
+                           journal_name(e), naru__journal_pid(e, owner));
             return r;
         }
     }
@@ -375,22 +396,6 @@ static int recover(struct map_journal *e)
     return naru__cursors_recover(&e->object, committed);
 }
 
-/* The owner that the lock has from another world is no member any more. */
-static void drop_stale(struct map_journal *e)
-{
-    naru_journal_lock *lock = &e->state->append;
-    struct naru_life life = {0};
-    uint32_t owner = atomic_load(lock);
-    if (owner == 0 || owner > e->object.meta.members_max)
-        atomic_compare_exchange_strong(lock, &owner, 0);
-    else if (owner - 1 == e->object.member)
-        atomic_store(lock, 0); /* this one has not taken it yet */
-    else if (naru__object_hold(&e->object, owner - 1, &life) == 0) {
-        atomic_compare_exchange_strong(lock, &owner, 0); /* while nobody can be that member */
-        naru__os_life_drop(&life);
-    }
-}
-
 /* Of a process that dies the kernel frees the member's lock first, and this one a moment later. */
 static int take_part(struct map_journal *e, struct naru_wait *w)
 {
@@ -410,8 +415,6 @@ static int settle(struct map_journal *e)
     enum { PATIENCE = 10 };
     struct naru_wait w =
         naru__wait_begin(&e->channel.handle, NARU_OUT, naru__now() + PATIENCE * NARU_S);
-    if (!is_right(&e->object))
-        drop_stale(e);
     int r = naru__journal_lock(e, &e->state->append, NARU_SLEEP_APPEND, &w);
     if (r < 0)
         return r;

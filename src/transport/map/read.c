@@ -321,18 +321,19 @@ static int claim_cursor(struct map_journal *e)
     int r = 0;
     if (!e->topic)
         return 0;
-    while (!atomic_compare_exchange_strong(&e->cursor->user, &user, e->object.member + 1)) {
-        if (r < 0 || user > NARU_JOURNAL_MEMBERS || naru__journal_takes_part(e, user - 1))
+    while (r >= 0) {
+        user = 0;
+        if (atomic_compare_exchange_strong(&e->cursor->user, &user, e->object.member + 1) ||
+            naru__journal_take_from_nobody(e, &e->cursor->user, user))
+            return 0;
+        if (naru__journal_takes_part(e, user - 1))
             break;
         r = naru__journal_collect(e);
         if (r >= 0)
             r = naru__wait_tick(&w);
-        user = 0;
     }
-    if (user == 0)
-        return 0;
     char program[32] = "";
-    uint32_t pid = user <= NARU_JOURNAL_MEMBERS ? atomic_load(&e->object.members[user - 1].pid) : 0;
+    uint32_t pid = naru__journal_pid(e, user);
     naru__os_program_of((pid_t)pid, program, sizeof program);
     return naru__fail(-EBUSY, "%s: the cursor %s is process %" PRIu32 "'s (%s)", journal_name(e),
                       e->cursor_name + sizeof prefix - 1, pid, program);
