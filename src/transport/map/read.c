@@ -481,10 +481,15 @@ static int place_of_next(struct map_journal *e, uint64_t next, uint64_t *ret_pla
 static int pass_over(struct map_journal *e, uint64_t next, uint64_t place)
 {
     struct map_segment *s;
-    uint64_t number = naru__place_segment(place), at = 0, to;
+    uint64_t number = naru__place_segment(place), at = 0, to, first, last;
     uint64_t sequence = atomic_load(&e->state->committed) + 1;
-    uint64_t last = naru__place_segment(atomic_load(&e->state->tail));
-    int r = see_segment(e, number, &s);
+    uint64_t current = naru__place_segment(atomic_load(&e->state->tail));
+    int r = naru__segment_range(e->object.directory, &first, &last);
+    if (r < 0)
+        return naru__fail(r, "%s: listing its segments failed: %s", journal_name(e),
+                          naru__errno_text(r));
+    last = last < current ? last : current; /* what is there, whatever the memory says */
+    r = see_segment(e, number, &s);
     if (r == 0)
         at = naru__record_search(s->memory, s->size, naru__place_offset(place), s->seed, next);
     to = at ? naru__place(number, at) : 0; /* 0: nothing is, what comes next comes behind */
@@ -516,14 +521,13 @@ static int go_on(struct map_journal *e, uint64_t next, uint64_t tried)
     int r = -EAGAIN;
     for (int tries = 0; tries < FIND_TRIES && r == -EAGAIN; tries++)
         r = naru__journal_find(&e->object, next, &place, &sequence);
-    if (r == -EAGAIN || (r == 0 && sequence == next && place == tried))
+    /* it counts, so what is there ends before it by damage alone; and nobody goes back for ever */
+    if (r == -EAGAIN || (r == 0 && (sequence < next || (sequence == next && place == tried))))
         return damaged(e, next, tried); /* it was not trimmed: others before it are there */
     if (r < 0)
         return r;
-    if (sequence > next) {
-        e->missed += sequence - next;
-        atomic_fetch_add(&e->cursor->missed, sequence - next);
-    }
+    e->missed += sequence - next;
+    atomic_fetch_add(&e->cursor->missed, sequence - next);
     begin_at(e->cursor, sequence, place);
     e->hint_next = sequence;
     e->hint_place = place;
@@ -593,9 +597,9 @@ static int find_next(struct map_journal *e, int64_t select, uint64_t *ret_sequen
         int r = place_of_next(e, next, &place);
         if (r == 0)
             r = see_record(e, next, place, &f);
-        if (r == -ENOENT)
-            r = go_on(e, next, place);
-        else if (r == -EPROTO && e->skip)
+        if (r == -ENOENT && (r = go_on(e, next, place)) == 0)
+            continue;
+        if (r == -EPROTO && e->skip)
             r = pass_over(e, next, place);
         else if (r == 0) {
             bool wanted = naru__select_wants(select, f.type) && (select >= 0 || f.type == 1);
