@@ -14,9 +14,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -683,17 +685,352 @@ static void opening(void)
     expect_ok(naru_remove(here()));
 }
 
+/* ---- memory that somebody has written, or that a death has left ---- */
+
+static _Atomic int *shared_word; /* of a case and its child */
+
+/* Not by the clock: the machine may be busy. What counts for ever ends by SIGPROF. */
+static void expect_an_end(void)
+{
+    const struct itimerval end = {.it_value.tv_sec = 1};
+    setitimer(ITIMER_PROF, &end, NULL);
+}
+
+/* A tail where no record can be: nothing is written there, and the sentence says why. */
+static void wrong_tail(void)
+{
+    static const uint64_t at[] = {0,
+                                  8,
+                                  NARU_SEGMENT_RECORDS_AT - 8,
+                                  NARU_SEGMENT_RECORDS_AT + 4,
+                                  SEGMENT - 32,
+                                  SEGMENT,
+                                  SEGMENT + 8,
+                                  (UINT64_C(1) << 40) - 8};
+    size_t n;
+    naru_channel *c = queue(NARU_SEND, NULL, 0);
+    struct naru_journal_state *s = journal_of(c)->state;
+    send_n(c, 0, 3, 8);
+    uint8_t *memory = load(&n), *before = malloc(n);
+    memcpy(before, memory, n);
+    uint64_t tail = atomic_load(&s->tail);
+    for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
+        atomic_store(&s->tail, naru__place(1, at[i]));
+        expect_code(-EPROTO, naru_channel_send(c, 1, "12345678", 8, SOON));
+        expect_says("its meta is damaged");
+        expect(memcmp(memory, before, n) == 0);
+    }
+    atomic_store(&s->tail, tail);
+    send_n(c, 3, 1, 8);
+    expect(verify(0).records == 4);
+    free(before);
+    munmap(memory, n);
+    naru_channel_close(c);
+    expect_ok(naru_remove(here()));
+}
+
+static void die_appending(void *context)
+{
+    const uint64_t *at = context;
+    naru_channel *c = queue(NARU_SEND, NULL, 0);
+    struct map_journal *e = journal_of(c);
+    atomic_store(&e->state->append, e->object.member + 1);
+    atomic_store(&e->state->tail, naru__place(1, at[0]));
+    atomic_store(&e->state->intent, naru__place(1, at[1]));
+    kill(getpid(), SIGKILL);
+}
+
+/* Whoever repairs after a dead sender whose tail and intent are wrong harms nothing. */
+static void wrong_repair(void)
+{
+    static uint64_t at[][2] = {{0, NARU_SEGMENT_RECORDS_AT},
+                               {8, SEGMENT},
+                               {NARU_SEGMENT_RECORDS_AT + 4, SEGMENT},
+                               {SEGMENT - 8, SEGMENT},
+                               {NARU_SEGMENT_RECORDS_AT, SEGMENT + 4096}};
+    size_t n;
+    naru_channel *c = queue(NARU_SEND, NULL, 0);
+    send_n(c, 0, 3, 8);
+    uint64_t tail = atomic_load(&journal_of(c)->state->tail);
+    naru_channel_close(c);
+    uint8_t *memory = load(&n), *before = malloc(n);
+    memcpy(before, memory, n);
+    for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
+        pid_t pid = fork();
+        if (pid == 0)
+            die_appending(at[i]);
+        waitpid(pid, NULL, 0);
+        c = queue(NARU_SEND, NULL, 0);
+        expect(atomic_load(&journal_of(c)->state->append) == 0);
+        expect(memcmp(memory, before, n) == 0);
+        atomic_store(&journal_of(c)->state->tail, tail);
+        naru_channel_close(c);
+    }
+    free(before);
+    munmap(memory, n);
+    expect_ok(naru_remove(here()));
+}
+
+/* Cursors and flushes whose words are far apart, and a journal that has less than it says. */
+static void far_apart(void)
+{
+    const uint64_t far = UINT64_C(1) << 47;
+    char buf[8];
+    struct naru_info info;
+    naru_channel *c = queue(NARU_SEND | NARU_RECV, NULL, 0);
+    struct naru_journal_state *s = journal_of(c)->state;
+    struct naru_cursor_file *cursor = journal_of(c)->cursor;
+    struct naru_message m;
+    expect_an_end();
+    send_n(c, 0, 10, 8);
+    atomic_store(&cursor->next, far); /* from `base` on nothing is told */
+    expect_code(-EAGAIN, naru_channel_recv(c, 0, buf, sizeof buf, &info, NARU_NOWAIT));
+    expect(atomic_load(&cursor->base) == far);
+    atomic_store(&cursor->base, 1);
+    atomic_store(&cursor->next, 1);
+    expect_an_end();
+    expect_ok(naru_channel_take(c, 0, SOON, &m)); /* and so `base` stays where it is */
+    atomic_store(&cursor->next, far);
+    atomic_store(&cursor->open, 1);
+    expect_code(-EAGAIN, naru_channel_recv(c, 0, buf, sizeof buf, &info, NARU_NOWAIT));
+    atomic_store(&cursor->next, 2);
+    atomic_store(&cursor->open, 0);
+    expect_ok(naru_channel_release(c, &m, 1));
+    expect_an_end();
+    uint64_t tail = atomic_load(&s->tail);
+    atomic_store(&s->durable_at, 0); /* of all segments between the two there is one */
+    atomic_store(&s->tail, naru__place((1 << 24) - 1, NARU_SEGMENT_RECORDS_AT));
+    expect_ok(naru_journal_sync(c, SOON));
+    atomic_store(&s->tail, tail);
+    naru_channel_close(c);
+
+    struct naru_journal_options j = {.size = sizeof j, .from = NARU_FROM_OLDEST, .skip = 1};
+    c = topic(&j);
+    s = journal_of(c)->state;
+    expect_an_end();
+    for (uint64_t i = 0; i < 10; i++)
+        expect(recv_1(c, &info) == i);
+    atomic_store(&s->committed, UINT64_MAX);
+    expect_code(-EPROTO, naru_channel_recv(c, 0, buf, sizeof buf, &info, NARU_NOWAIT));
+    atomic_store(&s->committed, (UINT64_C(1) << 63) + 10); /* what it knows by now is more */
+    expect_code(-EAGAIN, naru_channel_recv(c, 0, buf, sizeof buf, &info, NARU_NOWAIT));
+    expect_code(-EPROTO, naru_channel_recv(c, 0, buf, sizeof buf, &info, NARU_NOWAIT));
+    naru_channel_close(c);
+    c = topic(&j);
+    for (uint64_t i = 0; i < 10; i++)
+        expect(recv_1(c, &info) == i);
+    tail = atomic_load(&s->tail);
+    expect_an_end();
+    atomic_store(&s->tail, naru__place((1 << 24) - 1, NARU_SEGMENT_RECORDS_AT));
+    expect_code(-EAGAIN, naru_channel_recv(c, 0, buf, sizeof buf, &info, NARU_NOWAIT));
+    naru_channel_close(c);
+    expect_ok(naru_remove(here()));
+}
+
+/* The end of a segment is damaged: whoever passes over it goes on with the next. */
+static void damaged_end(void)
+{
+    enum { N = 1000 };
+    struct naru_info info;
+    size_t n, at = NARU_SEGMENT_RECORDS_AT;
+    uint64_t got = 0, missed = 0, in_first = 0;
+    naru_channel *c = queue(NARU_SEND, NULL, 0);
+    send_n(c, 0, N, 100);
+    naru_channel_close(c);
+    uint8_t *memory = load(&n);
+    for (struct naru_record *r = (void *)(memory + at); r->type; r = (void *)(memory + at)) {
+        at += (size_t)naru__record_room(r->size);
+        in_first++;
+    }
+    memory[at] ^= 1;
+    munmap(memory, n);
+    expect(in_first > 100 && in_first < N - 100);
+    struct naru_journal_options j = {.size = sizeof j, .from = NARU_FROM_OLDEST};
+    c = topic(&j);
+    for (uint64_t i = 0; i < in_first; i++)
+        expect(recv_1(c, &info) == i);
+    expect_code(-EPROTO, naru_channel_recv(c, 0, NULL, 0, &info, NARU_NOWAIT));
+    naru_channel_close(c);
+    j.skip = 1;
+    c = topic(&j);
+    expect_an_end();
+    for (; got < N; got++, missed += info.missed)
+        expect(recv_1(c, &info) == got);
+    expect(missed == 0);
+    naru_channel_close(c);
+    expect_ok(naru_remove(here()));
+}
+
+/* The words of locks that name no member are taken at once. */
+static void nobody(void)
+{
+    static const uint32_t who[] = {
+        2, 5, 100, NARU_JOURNAL_MEMBERS, NARU_JOURNAL_MEMBERS + 1, UINT32_MAX};
+    struct naru_info info;
+    naru_channel *c = queue(NARU_SEND | NARU_RECV, NULL, 0), *other;
+    struct naru_journal_state *s = journal_of(c)->state;
+    struct naru_cursor_file *cursor = journal_of(c)->cursor;
+    for (size_t i = 0; i < sizeof who / sizeof *who; i++) {
+        atomic_store(&s->append, who[i]);
+        expect_ok(naru_channel_send(c, 1, &i, sizeof i, 200 * NARU_MS));
+        atomic_store(&cursor->lock, who[i]);
+        expect(recv_1(c, &info) == i);
+        atomic_store(&s->flush, who[i]);
+        expect_ok(naru_journal_sync(c, 200 * NARU_MS));
+        atomic_store(&s->append, who[i]); /* 2: that is the opener's own */
+        other = queue(NARU_SEND | NARU_RECV, NULL, 0);
+        naru_channel_close(other);
+        struct naru_journal_options j = {.size = sizeof j, .cursor = "a"};
+        other = topic(&j);
+        struct naru_cursor_file *a = journal_of(other)->cursor;
+        atomic_store(&a->user, who[i]); /* of the owner that leaves, the next is another's */
+        naru_channel_close(other);
+        other = topic(&j);
+        naru_channel_close(other);
+    }
+    other = queue(NARU_SEND, NULL, 0); /* who lives is waited for, though its record says nothing */
+    uint32_t member = journal_of(other)->object.member;
+    struct naru_object_member *record = &journal_of(c)->object.members[member];
+    uint64_t was = atomic_load(&record->who);
+    for (int silent = 0; silent < 2; silent++) {
+        atomic_store(&s->append, member + 1);
+        atomic_store(&record->who, silent ? was & ~UINT64_C(0xffff) : was);
+        expect_code(-ETIMEDOUT, naru_channel_send(c, 1, "", 0, 100 * NARU_MS));
+        expect(atomic_load(&s->append) == member + 1);
+    }
+    atomic_store(&record->who, was);
+    atomic_store(&s->append, 0);
+    naru_channel_close(other);
+    naru_channel_close(c);
+    expect_ok(naru_remove(here()));
+}
+
+/* A count of open messages that a death has left too high wakes nobody. */
+static void open_count(void)
+{
+    naru_channel *c = queue(NARU_SEND | NARU_RECV, NULL, 0);
+    struct naru_info info;
+    struct naru_message m;
+    struct pollfd p = {naru_fd(c), POLLIN, 0};
+    send_n(c, 0, 3, 8);
+    for (uint64_t i = 0; i < 2; i++)
+        expect(recv_1(c, &info) == i);
+    expect_ok(naru_channel_take(c, 0, SOON, &m));
+    atomic_fetch_add(&journal_of(c)->cursor->open, 2);
+    expect_ok(naru_want(c, NARU_IN));
+    expect_code(0, poll(&p, 1, 50));
+    expect_ok(naru_channel_return(c, &m, 1)); /* and one that is true does */
+    expect_code(1, poll(&p, 1, 2000));
+    expect(recv_1(c, &info) == 2 && info.flags == NARU_REDELIVERED);
+    naru_channel_close(c);
+    expect_ok(naru_remove(here()));
+}
+
+static void die_subscribed(void *unused)
+{
+    struct naru_journal_options j = {.size = sizeof j, .cursor = "a", .from = NARU_FROM_OLDEST};
+    (void)unused;
+    (void)topic(&j);
+    kill(getpid(), SIGKILL);
+}
+
+static void clean_slowly(void *context)
+{
+    naru_channel *c = context; /* a fork's copy: its numbers alone */
+    struct naru_life life = {0};
+    const struct map_journal *e = journal_of(c);
+    expect_ok(naru__os_life_hold(e->object.file, e->object.member + 1, &life));
+    atomic_store(&shared_word[0], 1);
+    while (!atomic_load(&shared_word[1]))
+        usleep(1000);
+    usleep(300000);
+}
+
+/* A dead subscriber's cursor is waited for, while another cleans up after it. */
+static void busy(void)
+{
+    struct naru_info info;
+    struct naru_journal_options j = {.size = sizeof j, .cursor = "a"};
+    shared_word = mmap(NULL, sizeof *shared_word * 2, PROT_READ | PROT_WRITE,
+                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    expect(shared_word != MAP_FAILED);
+    naru_channel *c = queue(NARU_SEND, NULL, 0);
+    send_n(c, 0, 2, 8);
+    pid_t pid = fork();
+    if (pid == 0)
+        die_subscribed(NULL);
+    waitpid(pid, NULL, 0);
+    pid = start_child(clean_slowly, c);
+    while (!atomic_load(&shared_word[0]))
+        usleep(1000);
+    atomic_store(&shared_word[1], 1);
+    naru_channel *sub = topic(&j); /* or it fails with -EBUSY */
+    expect(recv_1(sub, &info) == 0);
+    naru_channel_close(sub);
+    end_child(pid);
+    naru_channel_close(c);
+    munmap(shared_word, sizeof *shared_word * 2);
+    expect_ok(naru_remove(here()));
+}
+
+/* What goes, goes from the oldest on: so a death in it leaves no hole. */
+static void retained_in_order(void)
+{
+    enum { N = 3000 };
+    _Alignas(struct inotify_event) char events[4096];
+    struct naru_info info;
+    struct naru_journal_options j = {.size = sizeof j, .keep_unread = 1};
+    struct naru_queue_options o = {.size = sizeof o, .capacity = SEGMENT, .journal = &j};
+    uint64_t gone = 0, number;
+    char directory[200];
+    naru_channel *c;
+    expect_ok(naru_queue_open(here(), NARU_SEND | NARU_RECV, &o, &c));
+    send_n(c, 0, N, 100);
+    for (uint64_t i = 0; i < N; i++)
+        expect(recv_1(c, &info) == i);
+    snprintf(directory, sizeof directory, "%s/j", test_directory);
+    int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    expect(fd >= 0 && inotify_add_watch(fd, directory, IN_DELETE) >= 0);
+    send_n(c, N, 600, 100); /* so that it rolls */
+    for (ssize_t n; (n = read(fd, events, sizeof events)) > 0;)
+        for (ssize_t at = 0; at < n;) {
+            const struct inotify_event *event = (const void *)(events + at);
+            if (sscanf(event->name, "segment-%" SCNu64, &number) == 1)
+                expect(number == ++gone); /* the oldest first */
+            at += (ssize_t)(sizeof *event + event->len);
+        }
+    close(fd);
+    expect(gone > 3 && verify(0).first > N / 2);
+    naru_channel_close(c);
+    expect_ok(naru_remove(here()));
+}
+
 int main(int argc, char **argv)
 {
     static const struct test_case cases[] = {
-        {"check sums", check_sums},     {"restart", restart},
+        {"check sums", check_sums},
+        {"restart", restart},
         {"opening", opening},
-        {"cursors", cursors},           {"redelivery", redelivery},
-        {"selecting", selecting},       {"trimming and retention", trimming},
-        {"sync every N ms", interval},  {"torn at every length", torn},
-        {"bits flipped", flipped},      {"killed at random", killed},
-        {"refusals", refusals},         {"a segment in the middle", gaps},
-        {"messages of all sizes", sizes}, {"half written", half_written},
+        {"cursors", cursors},
+        {"redelivery", redelivery},
+        {"selecting", selecting},
+        {"trimming and retention", trimming},
+        {"sync every N ms", interval},
+        {"torn at every length", torn},
+        {"bits flipped", flipped},
+        {"killed at random", killed},
+        {"refusals", refusals},
+        {"a segment in the middle", gaps},
+        {"messages of all sizes", sizes},
+        {"half written", half_written},
+        {"a tail that leads outside", wrong_tail},
+        {"a repair that leads outside", wrong_repair},
+        {"words far apart", far_apart},
+        {"a damaged end of a segment", damaged_end},
+        {"locks that name nobody", nobody},
+        {"a count that is too high", open_count},
+        {"a cursor being cleaned up", busy},
+        {"retention in order", retained_in_order},
     };
     return run_cases(cases, sizeof cases / sizeof *cases, argc, argv);
 }
