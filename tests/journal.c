@@ -240,6 +240,119 @@ static void trimming(void)
     expect_ok(naru_remove(here()));
 }
 
+static ino_t file_of(uint64_t segment)
+{
+    char name[128];
+    struct stat st;
+    snprintf(name, sizeof name, "%s/segment-%010llu", here() + 4, (unsigned long long)segment);
+    return stat(name, &st) == 0 ? st.st_ino : 0;
+}
+
+/* Sends, and receives it, until there is a new segment. Is its file one of before? */
+static bool roll_on(naru_channel *c, naru_channel *r, uint64_t *next, ino_t *files, uint64_t n)
+{
+    struct naru_info info;
+    const struct naru_journal_state *s = journal_of(c)->state;
+    uint64_t number = naru__place_segment(atomic_load(&s->tail));
+    bool again = false;
+    do {
+        send_n(c, *next, 1, 100);
+        expect(recv_1(r, &info) == *next && !info.missed);
+        ++*next;
+    } while (naru__place_segment(atomic_load(&s->tail)) == number);
+    expect(number + 1 < n);
+    files[number + 1] = file_of(number + 1);
+    for (uint64_t i = 0; i <= number; i++)
+        again |= files[i] == files[number + 1];
+    return again;
+}
+
+/* A segment's file serves another one, but not while somebody reads in it; and with synced messages
+ * not before the medium knows. */
+static void used_again(void)
+{
+    enum { N = 40 };
+    ino_t files[N] = {0};
+    unsigned again = 0;
+    uint64_t next = 1;
+    struct naru_journal_options j = {.size = sizeof j, .keep_unread = 1};
+    struct naru_queue_options o = {.size = sizeof o, .capacity = SEGMENT, .journal = &j};
+    struct naru_journal_options from = {.size = sizeof from, .from = NARU_FROM_OLDEST};
+    naru_channel *c, *r;
+    struct naru_message m;
+    expect_ok(naru_queue_open(here(), NARU_SEND, &o, &c));
+    const struct naru_journal_state *s = journal_of(c)->state;
+    expect_ok(naru_queue_open(here(), NARU_RECV, NULL, &r));
+    send_n(c, 0, 1, 100);
+    files[1] = file_of(1);
+    naru_channel *held = topic(&from);
+    expect_ok(naru_channel_take(held, 0, SOON, &m));
+    expect(recv_1(r, NULL) == 0);
+    for (int i = 0; i < 12; i++)
+        again += roll_on(c, r, &next, files, N);
+    expect(again > 6);
+    for (int i = 2; i < N; i++)
+        expect(files[i] == 0 || files[i] != files[1]);
+    uint64_t zero = 0;
+    expect(m.size == 100 && memcmp(m.data, &zero, 8) == 0 && ((char *)m.data)[99] == 'x');
+    naru_channel_close(held);
+    expect(verify(0).torn == 0);
+    expect_ok(naru_journal_sync(c, SOON));
+    while (!roll_on(c, r, &next, files, N))
+        ;
+    expect(atomic_load(&s->durable) + 1 >= atomic_load(&s->committed));
+    naru_channel_close(c);
+    naru_channel_close(r);
+    expect(verify(0).torn == 0);
+    DIR *d = opendir(here() + 4);
+    expect(d != NULL);
+    for (struct dirent *entry; (entry = readdir(d));)
+        expect(strncmp(entry->d_name, "spare", 5) != 0);
+    closedir(d);
+    expect_ok(naru_remove(here()));
+}
+
+/* The memory that says what counts is of another world, as after a restart. */
+static void another_world(uint64_t durable)
+{
+    struct naru_url url;
+    struct naru_object o;
+    const struct naru_object_want want = {
+        .what = NARU_OBJECT_JOURNAL, .signature = NARU_JOURNAL_VERSION, .flags = NARU_EXISTING};
+    expect_ok(naru__url_parse(here(), &url));
+    expect_ok(naru__object_open(&url, &want, &o));
+    struct naru_journal_state *s = (void *)o.state->kind;
+    atomic_store(&s->world, 1);
+    atomic_store(&s->committed, 12345); /* as if it were older, or newer */
+    atomic_store(&s->durable, durable);
+    naru__object_close(&o);
+}
+
+/* As the loss of power may leave it: the file has another segment's header, and its old name. */
+static void old_name(void)
+{
+    struct naru_info info;
+    char from[128], to[128];
+    naru_channel *c = queue(NARU_SEND | NARU_RECV, NULL, 0);
+    send_n(c, 0, 1500, 100); /* four segments */
+    expect_ok(naru_journal_trim(here(), 1000, NULL));
+    uint64_t first = verify(0).first;
+    expect(first > 1);
+    naru_channel_close(c);
+    snprintf(from, sizeof from, "%s/segment-0000000004", here() + 4);
+    snprintf(to, sizeof to, "%s/segment-0000000001", here() + 4);
+    expect(link(from, to) == 0);
+    another_world(0);
+    c = queue(NARU_SEND | NARU_RECV, NULL, 0);
+    expect(recv_1(c, &info) == first - 1 && info.sequence == first);
+    expect(access(to, F_OK) < 0);
+    send_n(c, 1500, 10, 100);
+    naru_channel_close(c);
+    struct naru_journal_report r = verify(0);
+    expect(r.first == first && r.last == 1510 && r.torn == 0);
+    expect_ok(naru_remove(here()));
+}
+
 /* Every N ms: by the next call, or when the descriptor has fired; an idle sender owes it. */
 static void interval(void)
 {
@@ -279,22 +392,6 @@ static uint8_t *load(size_t *ret_n)
     close(fd);
     *ret_n = (size_t)st.st_size;
     return memory;
-}
-
-/* The memory that says what counts is of another world, as after a restart. */
-static void another_world(uint64_t durable)
-{
-    struct naru_url url;
-    struct naru_object o;
-    const struct naru_object_want want = {
-        .what = NARU_OBJECT_JOURNAL, .signature = NARU_JOURNAL_VERSION, .flags = NARU_EXISTING};
-    expect_ok(naru__url_parse(here(), &url));
-    expect_ok(naru__object_open(&url, &want, &o));
-    struct naru_journal_state *s = (void *)o.state->kind;
-    atomic_store(&s->world, 1);
-    atomic_store(&s->committed, 12345); /* as if it were older, or newer */
-    atomic_store(&s->durable, durable);
-    naru__object_close(&o);
 }
 
 /* A journal cut at every length: what is whole before the cut is there, and nothing else. */
@@ -990,7 +1087,7 @@ static void retained_in_order(void)
         expect(recv_1(c, &info) == i);
     snprintf(directory, sizeof directory, "%s/j", test_directory);
     int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    expect(fd >= 0 && inotify_add_watch(fd, directory, IN_DELETE) >= 0);
+    expect(fd >= 0 && inotify_add_watch(fd, directory, IN_DELETE | IN_MOVED_FROM) >= 0);
     send_n(c, N, 600, 100); /* so that it rolls */
     for (ssize_t n; (n = read(fd, events, sizeof events)) > 0;)
         for (ssize_t at = 0; at < n;) {
@@ -1015,6 +1112,8 @@ int main(int argc, char **argv)
         {"redelivery", redelivery},
         {"selecting", selecting},
         {"trimming and retention", trimming},
+        {"files used again", used_again},
+        {"a file with its old name", old_name},
         {"sync every N ms", interval},
         {"torn at every length", torn},
         {"bits flipped", flipped},

@@ -347,6 +347,15 @@ struct naru_file_system naru__os_file_system(int fd)
     return out;
 }
 
+bool naru__os_writes_in_place(int fd)
+{
+    struct statfs fs;
+    if (fstatfs(fd, &fs) < 0)
+        return false;
+    unsigned type = (unsigned)fs.f_type;
+    return type == EXT4_SUPER_MAGIC || type == XFS_SUPER_MAGIC || type == TMPFS_MAGIC;
+}
+
 struct entry { /* struct linux_dirent64 */
     uint64_t inode;
     int64_t next;

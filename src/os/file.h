@@ -60,6 +60,9 @@ struct naru_file_system {
     bool memory; /* nothing in it outlives the machine */
 };
 struct naru_file_system naru__os_file_system(int fd);
+/* Bytes that are there are written anew in their place: so that takes no room, and cannot fail for
+ * want of it. Of file systems that are known to do so. */
+bool naru__os_writes_in_place(int fd);
 
 /* The names in a directory, but "." and "..": `each` is called with each until it returns not 0,
  * which is the result; or only as many as one read of the directory tells. */

@@ -93,10 +93,13 @@ int naru__segment_check(const struct naru_segment_header *h, uint64_t number, ui
         why = "it has the layout of another version";
     else if (h->crc != naru__crc32c(0, h, offsetof(struct naru_segment_header, crc)))
         why = "the check sum of its header is wrong";
-    else if (h->number != number)
-        why = "it is another segment's";
     else if (h->bytes > file)
         why = "it was made shorter";
+    int r = why ? -EPROTO : 0;
+    if (r == 0 && h->number != number) {
+        why = "it is another segment's now";
+        r = -ENOENT;
+    }
     *ret_why = why;
-    return why ? -EPROTO : 0;
+    return r;
 }

@@ -286,6 +286,7 @@ struct recovery {
     const struct naru_object *o;
     uint64_t surely;   /* sequence up to which the medium had all */
     uint64_t sequence; /* of the next record */
+    uint64_t from;     /* the first segment that is whole */
     uint64_t segment, at;
     uint64_t cut;
 };
@@ -332,14 +333,24 @@ static int walk_all(struct recovery *c, uint64_t from, uint64_t last)
     uint64_t number = from;
     for (; r == 1 && number <= last; number++) {
         r = naru__segment_open(c->o, number, true, &s);
+        if (r == -ENOENT && c->segment == 0 && number < last) {
+            char name[32]; /* its file served another, and that never got its name */
+            naru__segment_name(name, number);
+            (void)naru__os_unlink_at(c->o->directory, name);
+            from = number + 1;
+            r = 1;
+            continue;
+        }
         if (r == -ENOENT || r == -EPROTO) { /* it never came to the medium whole */
             r = 0;
             break;
         }
         if (r < 0)
             return r;
-        if (number == from)
+        if (number == from) {
             c->sequence = s.first;
+            c->from = from;
+        }
         if (s.first > c->sequence && c->sequence <= c->surely)
             c->sequence = s.first; /* what is between is damaged */
         if (s.first != c->sequence) {
@@ -384,7 +395,7 @@ static int recover(struct map_journal *e)
     uint64_t committed = c.sequence - 1;
     atomic_store(&s->tail, naru__place(c.segment, c.at));
     atomic_store(&s->intent, 0);
-    atomic_store(&s->oldest, first);
+    atomic_store(&s->oldest, c.from > from ? c.from : first);
     atomic_store(&s->committed, committed);
     atomic_store(&s->durable, committed);
     atomic_store(&s->durable_at, c.segment);
@@ -519,7 +530,7 @@ static void journal_free(struct map_journal *e)
     if (owner && e->joined && e->due)
         (void)naru__journal_pay(e, naru__now());
     naru__cursor_close(e, owner);
-    naru__segment_close(&e->out);
+    naru__out_close(e, owner);
     if (e->object.generation && owner) {
         uint32_t me = e->object.member;
         for (int set = 0; set < NARU_SLEEP_SETS; set++)

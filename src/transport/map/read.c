@@ -393,10 +393,35 @@ void naru__cursor_close(struct map_journal *e, bool owner)
 
 /* ---- finding a record ---- */
 
+/* What lies before the cursor's base nobody looks at again, and a sender may have the file. (By a
+ * wrong guess, where others move the cursor, it is opened again.) */
+static void let_go(struct map_journal *e)
+{
+    struct naru_cursor_file *c = e->cursor;
+    uint64_t base = atomic_load(&c->base), place = 0, current = naru__place_segment(e->hint_place);
+    struct naru_cursor_entry *entry = entry_of(c, base);
+    if (atomic_load(&entry->word) >> 16 == base)
+        place = atomic_load(&entry->place);
+    else if (e->hint_next == base)
+        place = e->hint_place;
+    e->behind = false;
+    for (unsigned i = 0; i < MAP_SEGMENTS; i++) {
+        struct map_segment *s = &e->in[i];
+        if (!s->number || s->number == MAP_LET_GO)
+            continue;
+        if (s->number < naru__place_segment(place) && s->users == 0) {
+            (void)naru__os_unlock(s->fd, NARU_SEGMENT_READ);
+            s->number = MAP_LET_GO;
+        } else if (s->number < current) {
+            e->behind = true;
+        }
+    }
+}
+
 /* -ENOENT without a sentence: it has been trimmed. */
 static int see_segment(struct map_journal *e, uint64_t number, struct map_segment **ret_s)
 {
-    struct map_segment *oldest = NULL;
+    struct map_segment *oldest = NULL, opened = {.fd = NARU__NO_FD};
     for (unsigned i = 0; i < MAP_SEGMENTS; i++) {
         struct map_segment *s = &e->in[i];
         if (s->number == number) {
@@ -410,11 +435,14 @@ static int see_segment(struct map_journal *e, uint64_t number, struct map_segmen
     if (!oldest)
         return naru__fail(-ENOBUFS, "%s: messages of %d segments are not released yet",
                           journal_name(e), MAP_SEGMENTS);
-    naru__segment_close(oldest);
-    int r = naru__segment_open(&e->object, number, false, oldest);
+    int r = naru__segment_open(&e->object, number, false, &opened);
     if (r < 0)
         return r;
+    naru__segment_adopt(&opened, e->in, MAP_SEGMENTS);
+    naru__segment_close(oldest);
+    *oldest = opened;
     oldest->used = ++e->takes;
+    e->behind = true;
     *ret_s = oldest;
     return 0;
 }
@@ -812,6 +840,8 @@ static void end(struct map_journal *e, const struct naru_message *m, size_t n,
         advance(c);
         unlock_cursor(e);
     }
+    if (e->behind)
+        let_go(e);
     if (back)
         naru__journal_wake(&e->object, NARU_SLEEP_MESSAGE, true);
 }
