@@ -75,6 +75,11 @@ int naru__os_make_directory(const char *path, mode_t mode);
 int naru__os_lock(int fd, int64_t byte, bool exclusive);
 int naru__os_unlock(int fd, int64_t byte);
 int naru__os_lock_held(int fd, int64_t byte); /* 1 if another description has any lock there */
+/* 1: another has one on that byte of [from, to), which need not be the first; 0: nobody has. */
+int naru__os_lock_find(int fd, uint64_t from, uint64_t to, uint64_t *ret_byte);
+/* What a file holds, from `at` on, between its holes; all where they are not known. -ENXIO: no
+ * more. It moves the description's position. */
+int naru__os_data_from(int fd, uint64_t at, uint64_t *ret_from, uint64_t *ret_to);
 
 /* flock: the whole object for this description, whatever it was opened for. -EAGAIN if taken. */
 int naru__os_claim(int fd);
