@@ -9,6 +9,8 @@
  * is not made shorter. */
 #include "rig.h"
 
+#include "os/file.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -150,13 +152,23 @@ static void make_shorter(struct world *w, naru_region *r)
     w->log->own[SHRUNK] = code == 0;
 }
 
+static bool in_memory(void) /* a $TMPDIR on a tmpfs, which has nothing to sync */
+{
+    int fd = open(disk_directory(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool memory = fd >= 0 && naru__os_file_system(fd).memory;
+    if (fd >= 0)
+        close(fd);
+    return memory;
+}
+
 static void sync_it(struct world *w, naru_region *r)
 {
+    int expected = in_memory() ? -EOPNOTSUPP : 0;
     for (int how = NARU_SYNC_ASYNC; how <= NARU_SYNC_FULL; how++) {
         int code = naru_region_write(r, sizeof mark, mark, sizeof mark);
         if (code == 0)
             code = naru_region_sync(r, 0, SMALL, how);
-        if (code < 0)
+        if (code != expected)
             failed(w, "syncing it gave %d: %s", code, naru_why());
     }
 }
