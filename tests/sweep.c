@@ -815,7 +815,6 @@ static void clean_up(void)
         unlink(w.path);
     }
     memset(&w, 0, sizeof w);
-    wrong = NULL;
 }
 
 static bool left_a_file(void)
