@@ -869,59 +869,88 @@ static void wrong_repair(void)
     expect_ok(naru_remove(here()));
 }
 
-/* Cursors and flushes whose words are far apart, and a journal that has less than it says. */
-static void far_apart(void)
+static const uint64_t far = UINT64_C(1) << 47;
+
+static void far_cursor(void)
 {
-    const uint64_t far = UINT64_C(1) << 47;
     char buf[8];
     struct naru_info info;
-    naru_channel *c = queue(NARU_SEND | NARU_RECV, NULL, 0);
-    struct naru_journal_state *s = journal_of(c)->state;
-    struct naru_cursor_file *cursor = journal_of(c)->cursor;
     struct naru_message m;
-    expect_an_end();
+    naru_channel *c = queue(NARU_SEND | NARU_RECV, NULL, 0);
+    struct naru_cursor_file *cursor = journal_of(c)->cursor;
     send_n(c, 0, 10, 8);
+    expect_an_end();
     atomic_store(&cursor->next, far); /* from `base` on nothing is told */
     expect_code(-EAGAIN, naru_channel_recv(c, 0, buf, sizeof buf, &info, NARU_NOWAIT));
     expect(atomic_load(&cursor->base) == far);
     atomic_store(&cursor->base, 1);
     atomic_store(&cursor->next, 1);
+    expect_ok(naru_channel_take(c, 0, SOON, &m)); /* so `base` stays where it is */
     expect_an_end();
-    expect_ok(naru_channel_take(c, 0, SOON, &m)); /* and so `base` stays where it is */
     atomic_store(&cursor->next, far);
     atomic_store(&cursor->open, 1);
     expect_code(-EAGAIN, naru_channel_recv(c, 0, buf, sizeof buf, &info, NARU_NOWAIT));
     atomic_store(&cursor->next, 2);
     atomic_store(&cursor->open, 0);
     expect_ok(naru_channel_release(c, &m, 1));
-    expect_an_end();
+    for (uint64_t i = 1; i < 10; i++)
+        expect(recv_1(c, &info) == i);
+    naru_channel_close(c);
+    expect_ok(naru_remove(here()));
+}
+
+/* Of more than there is: of all segments that the memory tells of one is, and of the messages. */
+static void far_flush(void)
+{
+    naru_channel *c = queue(NARU_SEND, NULL, NARU_MS);
+    struct naru_journal_state *s = journal_of(c)->state;
+    send_n(c, 0, 1, 8);
     uint64_t tail = atomic_load(&s->tail);
-    atomic_store(&s->durable_at, 0); /* of all segments between the two there is one */
+    expect_an_end();
+    atomic_store(&s->durable_at, 0);
     atomic_store(&s->tail, naru__place((1 << 24) - 1, NARU_SEGMENT_RECORDS_AT));
     expect_ok(naru_journal_sync(c, SOON));
     atomic_store(&s->tail, tail);
+    expect_an_end();
+    atomic_store(&s->committed, far);
+    send_n(c, 1, 1, 8);
+    atomic_store(&s->committed, 1); /* so it owes the medium more than counts */
+    atomic_store(&s->durable, 1);
+    usleep(2000);
+    send_n(c, 2, 1, 8); /* which pays first */
+    expect(atomic_load(&s->durable) == 1 && atomic_load(&s->committed) == 2);
     naru_channel_close(c);
+    expect_ok(naru_remove(here()));
+}
 
+static void far_end(void)
+{
+    char buf[8];
+    struct naru_info info;
     struct naru_journal_options j = {.size = sizeof j, .from = NARU_FROM_OLDEST, .skip = 1};
-    c = topic(&j);
-    s = journal_of(c)->state;
-    expect_an_end();
-    for (uint64_t i = 0; i < 10; i++)
-        expect(recv_1(c, &info) == i);
-    atomic_store(&s->committed, UINT64_MAX);
-    expect_code(-EPROTO, naru_channel_recv(c, 0, buf, sizeof buf, &info, NARU_NOWAIT));
-    atomic_store(&s->committed, (UINT64_C(1) << 63) + 10); /* what it knows by now is more */
-    expect_code(-EAGAIN, naru_channel_recv(c, 0, buf, sizeof buf, &info, NARU_NOWAIT));
-    expect_code(-EPROTO, naru_channel_recv(c, 0, buf, sizeof buf, &info, NARU_NOWAIT));
+    naru_channel *c = queue(NARU_SEND, NULL, 0);
+    send_n(c, 0, 10, 8);
     naru_channel_close(c);
-    c = topic(&j);
-    for (uint64_t i = 0; i < 10; i++)
-        expect(recv_1(c, &info) == i);
-    tail = atomic_load(&s->tail);
-    expect_an_end();
-    atomic_store(&s->tail, naru__place((1 << 24) - 1, NARU_SEGMENT_RECORDS_AT));
-    expect_code(-EAGAIN, naru_channel_recv(c, 0, buf, sizeof buf, &info, NARU_NOWAIT));
-    naru_channel_close(c);
+    for (int segments = 0; segments < 2; segments++) {
+        c = topic(&j);
+        struct naru_journal_state *s = journal_of(c)->state;
+        atomic_store(&s->committed, 10);
+        for (uint64_t i = 0; i < 10; i++)
+            expect(recv_1(c, &info) == i);
+        expect_an_end();
+        if (segments) {
+            atomic_store(&s->tail, naru__place((1 << 24) - 1, NARU_SEGMENT_RECORDS_AT));
+            atomic_store(&s->committed, 11);
+        } else {
+            atomic_store(&s->committed, UINT64_MAX);
+            expect_code(-EPROTO, naru_channel_recv(c, 0, buf, sizeof buf, &info, NARU_NOWAIT));
+            atomic_store(&s->committed, far * 4 + 10); /* what it knows by now is more */
+            expect_code(-EAGAIN, naru_channel_recv(c, 0, buf, sizeof buf, &info, NARU_NOWAIT));
+        }
+        expect_code(segments ? -EAGAIN : -EPROTO,
+                    naru_channel_recv(c, 0, buf, sizeof buf, &info, NARU_NOWAIT));
+        naru_channel_close(c);
+    }
     expect_ok(naru_remove(here()));
 }
 
@@ -1125,7 +1154,9 @@ int main(int argc, char **argv)
         {"half written", half_written},
         {"a tail that leads outside", wrong_tail},
         {"a repair that leads outside", wrong_repair},
-        {"words far apart", far_apart},
+        {"a cursor whose words are far apart", far_cursor},
+        {"a flush of more than there is", far_flush},
+        {"an end beyond what there is", far_end},
         {"a damaged end of a segment", damaged_end},
         {"locks that name nobody", nobody},
         {"a count that is too high", open_count},

@@ -526,9 +526,7 @@ static int flush_to(struct map_journal *e, uint64_t sequence, int64_t deadline)
             }
             atomic_exchange(&s->flush, 0);
             naru__journal_wake(&e->object, NARU_SLEEP_DURABLE, true);
-            if (r < 0)
-                return flush_failed(e);
-            continue;
+            return r < 0 ? flush_failed(e) : 0; /* all that counts, whatever `sequence` is */
         }
         waited = true;
         r = naru__journal_wait(e, &w, NARU_SLEEP_DURABLE, is_flushed, (uint64_t)(uintptr_t)&f);
