@@ -343,7 +343,9 @@ static void old_name(void)
     snprintf(from, sizeof from, "%s/segment-0000000004", here() + 4);
     snprintf(to, sizeof to, "%s/segment-0000000001", here() + 4);
     expect(link(from, to) == 0);
+    expect(verify(0).first == first);
     another_world(0);
+    expect(verify(0).first == first);
     c = queue(NARU_SEND | NARU_RECV, NULL, 0);
     expect(recv_1(c, &info) == first - 1 && info.sequence == first);
     expect(access(to, F_OK) < 0);
@@ -783,6 +785,58 @@ static void opening(void)
     expect_ok(naru_remove(here()));
 }
 
+/* The power went in a roll: the next segment is made, in parts or whole, and holds nothing; mostly
+ * the mark that ends the one before it is not on the medium. It is no damage, unless something of
+ * it had been synced. */
+static void rolling(void)
+{
+    enum { N = 700, HALF_AT = 4200 };
+    enum { HEADER, TORN_BEFORE, TORN_IN_IT, ENDED, ZEROES, NO_BYTE, WAYS };
+    size_t n, end = NARU_SEGMENT_RECORDS_AT;
+    uint64_t in_first = 0;
+    struct naru_info info;
+    char second[300];
+    snprintf(second, sizeof second, "%s/j/segment-0000000002", test_directory);
+    for (int way = HEADER; way < WAYS; way++) {
+        naru_channel *c = queue(NARU_SEND, NULL, 0);
+        send_n(c, 0, N, 100);
+        naru_channel_close(c);
+        uint8_t *memory = load(&n);
+        for (; ((struct naru_record *)(void *)(memory + end))->type; in_first++)
+            end += (size_t)naru__record_room(100);
+        expect(in_first > 300 && in_first < N - 50);
+        expect(truncate(second, way < ZEROES ? NARU_SEGMENT_RECORDS_AT : 0) == 0);
+        expect(way == NO_BYTE || truncate(second, SEGMENT) == 0);
+        if (way != ENDED)
+            memset(memory + end, 0, n - end);
+        if (way == TORN_BEFORE)
+            memcpy(memory + end, "half", 4);
+        if (way == TORN_IN_IT) {
+            int fd = open(second, O_WRONLY);
+            expect(fd >= 0 && pwrite(fd, "half", 4, HALF_AT) == 4 && close(fd) == 0);
+        }
+        another_world(in_first);
+        struct naru_journal_report r = verify(0);
+        expect(r.records == in_first && r.last == in_first && r.unbegun == 1 && !r.damaged);
+        expect(r.torn == (way == TORN_BEFORE  ? 4
+                          : way == TORN_IN_IT ? HALF_AT + 4 - NARU_SEGMENT_RECORDS_AT
+                                              : 0));
+        another_world(in_first + 1); /* a message that was synced is lost */
+        r = verify(1);
+        expect(r.records == in_first && r.bad_sequence == in_first + 1);
+        another_world(in_first);
+        c = queue(NARU_SEND | NARU_RECV, NULL, 0); /* whoever opens it cuts that off */
+        send_n(c, in_first, 300, 100);
+        for (uint64_t i = 0; i < in_first + 300; i++)
+            expect(recv_1(c, &info) == i);
+        naru_channel_close(c);
+        r = verify(0);
+        expect(r.last == in_first + 300 && r.torn == 0 && r.unbegun == 0);
+        munmap(memory, n);
+        expect_ok(naru_remove(here()));
+    }
+}
+
 /* ---- memory that somebody has written, or that a death has left ---- */
 
 static _Atomic int *shared_word; /* of a case and its child */
@@ -1152,6 +1206,7 @@ int main(int argc, char **argv)
         {"a segment in the middle", gaps},
         {"messages of all sizes", sizes},
         {"half written", half_written},
+        {"the power goes in a roll", rolling},
         {"a tail that leads outside", wrong_tail},
         {"a repair that leads outside", wrong_repair},
         {"a cursor whose words are far apart", far_cursor},
