@@ -1024,6 +1024,7 @@ static void damaged_end(void)
         in_first++;
     }
     memory[at] ^= 1;
+    expect(naru__segment_used(memory, n + 8, n) == n + 8); /* as a size that changes may lead to */
     munmap(memory, n);
     expect(in_first > 100 && in_first < N - 100);
     struct naru_journal_options j = {.size = sizeof j, .from = NARU_FROM_OLDEST};

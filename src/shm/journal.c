@@ -75,7 +75,7 @@ uint64_t naru__segment_used(const void *segment, uint64_t at, uint64_t n)
         n -= sizeof zeroes;
     while (n > at && bytes[n - 1] == 0)
         n--;
-    return n;
+    return n > at ? n : at;
 }
 
 void naru__segment_seal(struct naru_segment_header *h)
