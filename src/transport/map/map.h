@@ -63,6 +63,7 @@ struct map_journal {
     struct map_taken *taken; /* channel.max_taken */
     unsigned taken_at;
     bool behind; /* segments before the current one are not let go yet */
+    unsigned streams; /* looks that wait before, see let_come() */
     uint64_t takes, missed;
     uint64_t known; /* up to there messages count; looked up when that has been used up */
     uint64_t hint_next, hint_place; /* where the record `next` is, if that is still it */

@@ -175,7 +175,8 @@ int naru__journal_wait(struct map_journal *e, struct naru_wait *w, enum naru_jou
     if (r < 0)
         return r;
     if (r > 0) {
-        for (int i = 0; i < LOOKS && !ready(e, arg); i++)
+        bool streams = set == NARU_SLEEP_MESSAGE && e->streams; /* then the next look waits */
+        for (int i = 0; i < LOOKS && !streams && !ready(e, arg); i++)
             naru__relax();
         return 0;
     }

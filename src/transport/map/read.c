@@ -25,7 +25,10 @@
 #include <string.h>
 #include <time.h>
 
-enum { FIND_TRIES = 100 }; /* while others trim */
+enum {
+    FIND_TRIES = 100, /* while others trim */
+    STREAM_LOOKS = 4  /* after one that found several messages */
+};
 
 static const char prefix[] = NARU_CURSOR_PREFIX;
 
@@ -612,8 +615,9 @@ static int find_next(struct map_journal *e, int64_t select, uint64_t *ret_sequen
     for (;;) {
         uint64_t next = atomic_load(&c->next), base = atomic_load(&c->base);
         struct found f;
-        if (next > e->known) { /* rarely looked at: each look takes the line from the sender */
+        if (next > e->known) { /* rarely looked at, see let_come() */
             e->known = e->seen.committed = atomic_load(&e->state->committed);
+            e->streams = e->known > next ? STREAM_LOOKS : e->streams - (e->streams > 0);
             if (next > e->known)
                 return -EAGAIN;
         }
@@ -733,12 +737,25 @@ static void hand_out(struct map_journal *e, uint64_t sequence, const struct foun
     naru__count(&e->channel.handle.counts.bytes_received, f->size);
 }
 
+/* Each look at what counts takes the line from the sender, who then waits for it. So when a look
+ * has found several messages, the next ones wait a little, that they may find several, too. An
+ * answer, or whatever else comes alone, is met at once. */
+static void let_come(const struct map_journal *e)
+{
+    enum { RELAXES = 24 };
+    if (!e->streams || atomic_load_explicit(&e->cursor->next, memory_order_relaxed) <= e->known)
+        return; /* relaxed: a guess */
+    for (int i = 0; i < RELAXES; i++)
+        naru__relax();
+}
+
 static int take_once(struct map_journal *e, int64_t select, struct naru_wait *w,
                      struct naru_message *ret_message)
 {
     struct found f;
     uint64_t sequence;
     bool again;
+    let_come(e);
     int r = lock_cursor(e, w);
     if (r < 0)
         return r;
