@@ -376,8 +376,8 @@ static int append(struct map_journal *e, const struct naru_outgoing *out, size_t
         }
     }
     sequence += fits;
-    /* seq_cst: before the look at who sleeps; and readers acquire what was written */
-    atomic_store(&s->committed, sequence);
+    /* release: readers acquire what was written. Before the look at who sleeps: by the unlocking */
+    atomic_store_explicit(&s->committed, sequence, memory_order_release);
     atomic_store_explicit(&s->tail, naru__place(e->out.number, end), memory_order_release);
     atomic_store_explicit(&s->intent, 0, memory_order_release);
     e->last = sequence;

@@ -248,7 +248,10 @@ int naru__journal_lock(struct map_journal *e, naru_journal_lock *lock, enum naru
 void naru__journal_unlock(struct map_journal *e, naru_journal_lock *lock,
                           enum naru_journal_sleep set)
 {
-    atomic_exchange(lock, 0); /* seq_cst: before the look at who sleeps */
+    /* release: pairs with taking it. Fence: what was written under it comes before the look at who
+     * sleeps, for the lock and for what it protects; a sleeper sets its bit before its last look */
+    atomic_store_explicit(lock, 0, memory_order_release);
+    atomic_thread_fence(memory_order_seq_cst);
     naru__journal_wake(&e->object, set, false);
 }
 
