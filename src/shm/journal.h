@@ -132,7 +132,7 @@ struct naru_journal_state {
     _Atomic uint64_t recoveries;
     _Atomic uint64_t flushes;      /* that reached the medium */
     _Atomic uint64_t flush_time;   /* of the last one, ns */
-    _Atomic uint64_t flush_shared; /* how many senders waited for the last one */
+    _Atomic uint64_t flushed;      /* messages that the last one brought */
     uint8_t line3[32];
     _Atomic uint64_t asleep[NARU_SLEEP_SETS][NARU_JOURNAL_MEMBERS / 64];
     _Atomic uint64_t by_socket[NARU_JOURNAL_MEMBERS / 64];

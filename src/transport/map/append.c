@@ -402,32 +402,18 @@ static bool is_flushed(struct map_journal *e, uint64_t arg)
 
 /* Those whom a flush has served come back at about the same time, each a little after the other. If
  * the first of them flushed at once it would do so for itself alone, and the rest had to wait for
- * the flush after it. So it waits as long as they keep coming, a small part of what a flush takes;
- * who has been alone does not wait. */
+ * the flush after it. So it waits until there are as many messages as the last one brought, and one
+ * more if it had to wait for that; but only a part of what a flush takes, if they do not come. */
 static void let_others_come(struct map_journal *e, bool waited)
 {
     enum { MOST = 8 }; /* ms: of a flush that is taken for usual */
     struct naru_journal_state *s = e->state;
-    if (!waited && atomic_load(&s->flush_shared) < 2)
-        return;
+    uint64_t enough = atomic_load(&s->durable) + atomic_load(&s->flushed) + waited;
     int64_t took = (int64_t)atomic_load(&s->flush_time);
     took = took < 0 || took > MOST * NARU_MS ? MOST * NARU_MS : took;
-    int64_t now = naru__now(), end = now + took / 4, quiet = now + took / 16;
-    for (uint64_t last = atomic_load(&s->committed); now < quiet && now < end; now = naru__now()) {
+    int64_t end = naru__now() + took / 2;
+    while (atomic_load(&s->committed) < enough && naru__now() < end)
         sched_yield();
-        uint64_t committed = atomic_load(&s->committed);
-        if (committed != last)
-            quiet = naru__now() + took / 16;
-        last = committed;
-    }
-}
-
-static unsigned waiting_for_flush(const struct naru_journal_state *s)
-{
-    unsigned n = 0;
-    for (size_t i = 0; i < NARU_JOURNAL_MEMBERS / 64; i++)
-        n += (unsigned)__builtin_popcountll(atomic_load(&s->asleep[NARU_SLEEP_DURABLE][i]));
-    return n;
 }
 
 static int sync_segment(struct map_journal *e, uint64_t number)
@@ -483,10 +469,10 @@ static int sync_all(struct map_journal *e, bool names)
         return r;
     }
     e->new_directory = false;
+    atomic_store(&s->flushed, committed - atomic_load(&s->durable));
     atomic_store(&s->durable_at, to);
     atomic_store(&s->durable, committed);
     atomic_store(&s->flush_time, (uint64_t)(naru__now() - began));
-    atomic_store(&s->flush_shared, 1 + waiting_for_flush(s));
     atomic_fetch_add(&s->flushes, 1);
     return 0;
 }
