@@ -55,10 +55,12 @@ static void leave_segment(struct map_journal *e)
         if (!e->past[i].number)
             free = &e->past[i];
     }
-    if (free)
+    if (free) {
         *free = e->out;
-    else
+        free->fd = naru__os_close(free->fd);
+    } else {
         naru__segment_close(&e->out);
+    }
     e->out = (struct map_segment){.fd = NARU__NO_FD};
 }
 
@@ -74,11 +76,23 @@ static int have_tail(struct map_journal *e, uint64_t tail)
                : r;
 }
 
-static struct map_segment *past_of(struct map_journal *e, uint64_t number)
+/* One that is mapped still, and its file; NULL: it is not, or the file is another. */
+static struct map_segment *past_of(struct map_journal *e, uint64_t number, int *ret_fd)
 {
-    for (unsigned i = 0; i < MAP_SEGMENTS; i++)
-        if (e->past[i].number == number)
+    char name[32];
+    struct stat st;
+    for (unsigned i = 0; i < MAP_SEGMENTS; i++) {
+        if (e->past[i].number != number)
+            continue;
+        naru__segment_name(name, number);
+        int fd = naru__os_open_at(e->object.directory, name, O_RDWR | O_NOFOLLOW);
+        if (fd >= 0 && naru__os_fstat(fd, &st) == 0 && st.st_ino == e->past[i].inode) {
+            *ret_fd = fd;
             return &e->past[i];
+        }
+        naru__os_close(fd);
+        break;
+    }
     return NULL;
 }
 
@@ -95,21 +109,25 @@ static bool is_mine(const struct map_journal *e, unsigned spare, char name[32])
 static bool set_aside(struct map_journal *e, uint64_t number)
 {
     char name[32], to[32];
-    struct map_segment *s = past_of(e, number);
     unsigned spare = 0;
+    int fd = NARU__NO_FD;
     while (spare < MAP_SPARES && is_mine(e, spare, to))
         spare++;
-    if (!s || spare == MAP_SPARES || s->size != e->object.meta.option[NARU_JOURNAL_SEGMENT] ||
-        !naru__os_writes_in_place(s->fd) || naru__os_lock(s->fd, NARU_SEGMENT_READ, true) < 0)
+    struct map_segment *s = spare < MAP_SPARES ? past_of(e, number, &fd) : NULL;
+    if (!s)
         return false;
     naru__segment_name(name, number);
-    (void)naru__os_unlink_at(e->object.directory, to);
-    if (naru__os_rename_at(e->object.directory, name, to) < 0) {
-        (void)naru__os_unlock(s->fd, NARU_SEGMENT_READ);
+    bool can = s->size == e->object.meta.option[NARU_JOURNAL_SEGMENT] &&
+               naru__os_writes_in_place(fd) && naru__os_lock(fd, NARU_SEGMENT_READ, true) == 0;
+    if (can)
+        (void)naru__os_unlink_at(e->object.directory, to);
+    if (!can || naru__os_rename_at(e->object.directory, name, to) < 0) {
+        naru__os_close(fd); /* and with it the lock */
         return false;
     }
     naru__segment_close(&e->spare[spare]);
     e->spare[spare] = *s;
+    e->spare[spare].fd = fd;
     *s = (struct map_segment){.fd = NARU__NO_FD};
     return true;
 }
@@ -117,8 +135,12 @@ static bool set_aside(struct map_journal *e, uint64_t number)
 /* Who has just come to its end lets go of it a message later: then its file can be used again. */
 static bool is_read(struct map_journal *e, uint64_t number)
 {
-    const struct map_segment *s = past_of(e, number);
-    return s && naru__os_lock_held(s->fd, NARU_SEGMENT_READ) == 1;
+    int fd = NARU__NO_FD, r = 0;
+    if (past_of(e, number, &fd)) {
+        r = naru__os_lock_held(fd, NARU_SEGMENT_READ);
+        naru__os_close(fd);
+    }
+    return r == 1;
 }
 
 /* What nobody has to keep goes, by the creator's options: whole segments before the current one. */

@@ -18,7 +18,7 @@ struct map_segment {
     uint8_t *memory;
     uint64_t size, first, inode;
     uint32_t seed;
-    int fd;
+    int fd;         /* of what is only kept mapped NARU__NO_FD */
     bool by_write;  /* write(2) may be used on it, and costs less */
     unsigned users; /* messages in it that are taken in place */
     uint64_t used;  /* when, in takes */

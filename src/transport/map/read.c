@@ -414,6 +414,7 @@ static void let_go(struct map_journal *e)
             continue;
         if (s->number < naru__place_segment(place) && s->users == 0) {
             (void)naru__os_unlock(s->fd, NARU_SEGMENT_READ);
+            s->fd = naru__os_close(s->fd);
             s->number = MAP_LET_GO;
         } else if (s->number < current) {
             e->behind = true;
