@@ -1125,7 +1125,7 @@ static void clean_slowly(void *context)
     atomic_store(&shared_word[0], 1);
     while (!atomic_load(&shared_word[1]))
         usleep(1000);
-    usleep(300000);
+    usleep(100000);
 }
 
 /* A dead subscriber's cursor is waited for, while another cleans up after it. */
