@@ -327,7 +327,7 @@ static void restore(void)
     for (size_t i = 0; i < n_files; i++) {
         char path[120];
         memcpy(files[i].bytes, files[i].before, files[i].size);
-        snprintf(path, sizeof path, "%s/%s", directory, files[i].name);
+        snprintf(path, sizeof path, "%s/%.39s", directory, files[i].name);
         there &= access(path, F_OK) == 0;
     }
     if (!there) {
