@@ -807,7 +807,7 @@ static void rolling(void)
         expect(in_first > 300 && in_first < N - 50);
         expect(truncate(second, way < ZEROES ? NARU_SEGMENT_RECORDS_AT : 0) == 0);
         expect(way == NO_BYTE || truncate(second, SEGMENT) == 0);
-        if (way != ENDED)
+        if (way != ENDED && way != NO_BYTE)
             memset(memory + end, 0, n - end);
         if (way == TORN_BEFORE)
             memcpy(memory + end, "half", 4);
@@ -835,6 +835,47 @@ static void rolling(void)
         munmap(memory, n);
         expect_ok(naru_remove(here()));
     }
+}
+
+static void damage(uint64_t segment, size_t at)
+{
+    char name[300], byte;
+    snprintf(name, sizeof name, "%s/j/segment-%010llu", test_directory,
+             (unsigned long long)segment);
+    int fd = open(name, O_RDWR);
+    expect(fd >= 0 && pread(fd, &byte, 1, (off_t)at) == 1);
+    byte ^= 1;
+    expect(pwrite(fd, &byte, 1, (off_t)at) == 1 && close(fd) == 0);
+}
+
+/* A message that is not whole, with whole ones behind it, here and in later segments: behind what
+ * was synced it is the torn tail of a loss of power, and before that, or without one, damage. */
+static void holes(void)
+{
+    enum { N = 1200, BAD = 60 };
+    struct naru_info info;
+    size_t at = NARU_SEGMENT_RECORDS_AT + (BAD - 1) * (size_t)naru__record_room(100) + 50;
+    naru_channel *c = queue(NARU_SEND, NULL, 0);
+    send_n(c, 0, N, 100);
+    naru_channel_close(c);
+    damage(1, at);
+    struct naru_journal_report r = verify(1);
+    expect(r.damaged == 1 && r.bad_sequence == BAD && r.readable == N - BAD);
+    another_world(BAD); /* that was synced */
+    r = verify(1);
+    expect(r.damaged == 1 && r.bad_sequence == BAD && r.records == N - 1 && !r.behind);
+    another_world(BAD - 1);
+    r = verify(0);
+    expect(r.records == BAD - 1 && r.last == BAD - 1 && !r.damaged && !r.readable && !r.unbegun);
+    expect(r.behind == N - BAD && r.torn > (N - BAD) * 100 && r.segments == 1);
+    c = queue(NARU_SEND | NARU_RECV, NULL, 0); /* who opens it cuts that off */
+    send_n(c, BAD - 1, 1, 100);
+    for (uint64_t i = 0; i < BAD; i++)
+        expect(recv_1(c, &info) == i && info.sequence == i + 1);
+    naru_channel_close(c);
+    r = verify(0);
+    expect(r.records == BAD && !r.torn && !r.behind && r.segments == 1);
+    expect_ok(naru_remove(here()));
 }
 
 /* ---- memory that somebody has written, or that a death has left ---- */
@@ -1208,6 +1249,7 @@ int main(int argc, char **argv)
         {"messages of all sizes", sizes},
         {"half written", half_written},
         {"the power goes in a roll", rolling},
+        {"a hole behind what was synced", holes},
         {"a tail that leads outside", wrong_tail},
         {"a repair that leads outside", wrong_repair},
         {"a cursor whose words are far apart", far_cursor},

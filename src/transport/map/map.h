@@ -98,6 +98,9 @@ int naru__segment_reuse(const struct naru_object *, const char *name, uint64_t n
 void naru__segment_adopt(struct map_segment *s, struct map_segment *list, size_t n);
 void naru__segment_close(struct map_segment *);
 void naru__segment_name(char name[32], uint64_t number);
+/* A segment that comes before all that is whole, which opening refused with that code: may the loss
+ * of power have left it so? known: sequence up to which the medium had all. */
+bool naru__segment_lost(const struct naru_object *, uint64_t number, uint64_t known, int code);
 /* The numbers of the first and the last that are there; -ENOENT without a sentence. */
 int naru__segment_range(int directory, uint64_t *ret_first, uint64_t *ret_last);
 /* Where the record with that sequence is, or the next one will be; what is older than the oldest:
@@ -115,6 +118,8 @@ int naru__journal_verify(const struct naru_object *, struct naru_journal_report 
 
 /* ---- open.c ---- */
 
+/* Does what the memory says count? Else the machine, or the mount, is another since then. */
+bool naru__journal_is_right(const struct naru_object *);
 int naru__journal_lock(struct map_journal *, naru_journal_lock *, enum naru_journal_sleep,
                        struct naru_wait *);
 /* ... which has that owner, if it is no member. */

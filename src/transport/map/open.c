@@ -104,7 +104,7 @@ static bool others_know(const struct naru_object *o)
     return false;
 }
 
-static bool is_right(const struct naru_object *o)
+bool naru__journal_is_right(const struct naru_object *o)
 {
     return atomic_load(&state_of(o)->world) == naru__os_world(o->file) || others_know(o);
 }
@@ -113,7 +113,7 @@ static bool is_right(const struct naru_object *o)
 static int clean(struct naru_object *o, uint32_t member)
 {
     struct naru_journal_state *s = state_of(o);
-    if (!is_right(o))
+    if (!naru__journal_is_right(o))
         return 0; /* what it says of tail and cursors is not so any more: recover() comes */
     int r = naru__cursors_clean(o, member);
     if (r < 0)
@@ -222,7 +222,7 @@ bool naru__journal_take_from_nobody(struct map_journal *e, naru_journal_lock *lo
         return false;
     bool taken = atomic_compare_exchange_strong(lock, &owner, me);
     naru__os_life_drop(&life);
-    if (taken && lock == &e->state->append && is_right(o))
+    if (taken && lock == &e->state->append && naru__journal_is_right(o))
         repair_append(o);
     return taken;
 }
@@ -433,7 +433,7 @@ static int settle(struct map_journal *e)
     int r = naru__journal_lock(e, &e->state->append, NARU_SLEEP_APPEND, &w);
     if (r < 0)
         return r;
-    if (!is_right(&e->object)) {
+    if (!naru__journal_is_right(&e->object)) {
         r = recover(e);
         if (r == 0)
             atomic_store(&e->state->world, naru__os_world(e->object.file));

@@ -78,6 +78,30 @@ int naru__segment_open(const struct naru_object *o, uint64_t number, bool writab
     return 0;
 }
 
+/* Its bytes never came to the medium. */
+static bool is_blank(const struct naru_object *o, uint64_t number)
+{
+    static const struct naru_segment_header zeroes;
+    struct naru_segment_header header = zeroes;
+    char name[32];
+    struct stat st;
+    naru__segment_name(name, number);
+    int fd = naru__os_open_at(o->directory, name, O_RDONLY | O_NOFOLLOW);
+    bool blank = fd >= 0 && naru__os_fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+                 (st.st_size < NARU_SEGMENT_RECORDS_AT ||
+                  (naru__os_read_at(fd, &header, sizeof header, 0) == 0 &&
+                   memcmp(&header, &zeroes, sizeof header) == 0));
+    naru__os_close(fd);
+    return blank;
+}
+
+/* Its file served another, which never got its name; or nothing of it was synced, as nothing at all
+ * was. */
+bool naru__segment_lost(const struct naru_object *o, uint64_t number, uint64_t known, int code)
+{
+    return code == -ENOENT || (code == -EPROTO && known == 0 && is_blank(o, number));
+}
+
 static uint32_t seed_of(const struct naru_object *o, uint64_t number)
 {
     /* splitmix64's last step: Steele, Lea, Flood, OOPSLA 2014 */
