@@ -249,22 +249,37 @@ static ino_t file_of(uint64_t segment)
     return stat(name, &st) == 0 ? st.st_ino : 0;
 }
 
-/* Sends, and receives it, until there is a new segment. Is its file one of before? */
-static bool roll_on(naru_channel *c, naru_channel *r, uint64_t *next, ino_t *files, uint64_t n)
+enum { FILES = 50 };
+struct files {
+    ino_t inode[FILES];      /* of segments */
+    uint64_t went_at[FILES]; /* when they went: the current one */
+};
+
+/* Sends, and receives it, until there is a new segment. Is its file one of before? Then the medium
+ * has, of a journal that was synced, what came after that. */
+static bool roll_on(naru_channel *c, naru_channel *r, uint64_t *next, struct files *f)
 {
     struct naru_info info;
     const struct naru_journal_state *s = journal_of(c)->state;
-    uint64_t number = naru__place_segment(atomic_load(&s->tail));
+    uint64_t number = naru__place_segment(atomic_load(&s->tail)), synced;
     bool again = false;
     do {
+        synced = atomic_load(&s->durable_at);
         send_n(c, *next, 1, 100);
         expect(recv_1(r, &info) == *next && !info.missed);
         ++*next;
     } while (naru__place_segment(atomic_load(&s->tail)) == number);
-    expect(number + 1 < n);
-    files[number + 1] = file_of(number + 1);
-    for (uint64_t i = 0; i <= number; i++)
-        again |= files[i] == files[number + 1];
+    expect(++number < FILES);
+    f->inode[number] = file_of(number);
+    for (uint64_t i = 1; i < number; i++) {
+        if (i < atomic_load(&s->oldest) && !f->went_at[i])
+            f->went_at[i] = number;
+        if (f->inode[i] != f->inode[number])
+            continue;
+        f->inode[i] = 0;
+        again = true;
+        expect(atomic_load(&s->durable) == 0 || synced > f->went_at[i]);
+    }
     return again;
 }
 
@@ -272,8 +287,7 @@ static bool roll_on(naru_channel *c, naru_channel *r, uint64_t *next, ino_t *fil
  * not before the medium knows. */
 static void used_again(void)
 {
-    enum { N = 40 };
-    ino_t files[N] = {0};
+    struct files f = {0};
     unsigned again = 0;
     uint64_t next = 1;
     struct naru_journal_options j = {.size = sizeof j, .keep_unread = 1};
@@ -282,26 +296,25 @@ static void used_again(void)
     naru_channel *c, *r;
     struct naru_message m;
     expect_ok(naru_queue_open(here(), NARU_SEND, &o, &c));
-    const struct naru_journal_state *s = journal_of(c)->state;
     expect_ok(naru_queue_open(here(), NARU_RECV, NULL, &r));
     send_n(c, 0, 1, 100);
-    files[1] = file_of(1);
+    f.inode[1] = file_of(1);
     naru_channel *held = topic(&from);
     expect_ok(naru_channel_take(held, 0, SOON, &m));
     expect(recv_1(r, NULL) == 0);
     for (int i = 0; i < 12; i++)
-        again += roll_on(c, r, &next, files, N);
+        again += roll_on(c, r, &next, &f);
     expect(again > 6);
-    for (int i = 2; i < N; i++)
-        expect(files[i] == 0 || files[i] != files[1]);
+    expect(f.inode[1] != 0); /* no other had it */
     uint64_t zero = 0;
     expect(m.size == 100 && memcmp(m.data, &zero, 8) == 0 && ((char *)m.data)[99] == 'x');
     naru_channel_close(held);
     expect(verify(0).torn == 0);
     expect_ok(naru_journal_sync(c, SOON));
-    while (!roll_on(c, r, &next, files, N))
-        ;
-    expect(atomic_load(&s->durable) + 1 >= atomic_load(&s->committed));
+    again = 0;
+    for (int i = 0; i < 12; i++)
+        again += roll_on(c, r, &next, &f);
+    expect(again > 6);
     naru_channel_close(c);
     naru_channel_close(r);
     expect(verify(0).torn == 0);
@@ -878,6 +891,97 @@ static void holes(void)
     expect_ok(naru_remove(here()));
 }
 
+static uint64_t oldest_of(const naru_channel *c)
+{
+    return atomic_load(&((const struct map_journal *)(const void *)c)->state->oldest);
+}
+
+/* What was synced goes when the medium has what replaces it, however much comes after it. */
+static void replaced_first(void)
+{
+    enum { KEEP = 4 };
+    struct naru_journal_options j = {.size = sizeof j, .keep_bytes = KEEP * SEGMENT};
+    struct naru_queue_options o = {.size = sizeof o, .capacity = SEGMENT, .journal = &j};
+    naru_channel *c, *flusher;
+    expect_ok(naru_queue_open(here(), NARU_SEND, &o, &c));
+    struct naru_journal_state *s = journal_of(c)->state;
+    expect_ok(naru_queue_open(here(), NARU_SEND, &o, &flusher));
+    uint32_t other = journal_of(flusher)->object.member + 1;
+    send_n(c, 0, 3000, 100);
+    expect(oldest_of(c) > 1); /* nothing is promised yet */
+    expect_ok(naru_journal_sync(c, SOON));
+    uint64_t synced_at = atomic_load(&s->durable_at), oldest = oldest_of(c);
+    atomic_store(&s->flush, other); /* it takes long */
+    send_n(c, 3000, 9000, 100);
+    expect(oldest_of(c) <= synced_at - KEEP && atomic_load(&s->durable_at) == synced_at);
+    expect(verify(0).segments >= 19);
+    atomic_store(&s->flush, 0);
+    uint64_t flushes = atomic_load(&s->flushes);
+    send_n(c, 12000, 2000, 100);
+    expect(oldest_of(c) > oldest + 10 && atomic_load(&s->durable_at) > synced_at);
+    expect(atomic_load(&s->flushes) - flushes <= 5); /* one a roll */
+    expect(oldest_of(c) + KEEP <= atomic_load(&s->durable_at));
+    atomic_store(&s->flush, other);
+    send_n(c, 14000, 3000, 100);
+    atomic_store(&s->flush, 0);
+    expect_ok(naru_journal_trim(here(), 16900, NULL));
+    expect(verify(0).first > 16000 && oldest_of(c) <= atomic_load(&s->durable_at));
+    naru_channel_close(flusher);
+    naru_channel_close(c);
+    expect_ok(naru_remove(here()));
+}
+
+static void empty_segments(uint64_t first, uint64_t last, const char *header)
+{
+    char name[300];
+    for (uint64_t n = first; n <= last; n++) {
+        snprintf(name, sizeof name, "%s/j/segment-%010llu", test_directory, (unsigned long long)n);
+        int fd = open(name, O_RDWR);
+        expect(fd >= 0 && ftruncate(fd, 0) == 0 &&
+               ftruncate(fd, *header || n % 2 ? SEGMENT : 100) == 0);
+        expect(pwrite(fd, header, strlen(header), 0) == (ssize_t)strlen(header));
+        close(fd);
+    }
+}
+
+/* Nobody has synced, old segments went, and nothing of the others came to the medium: it goes on
+ * behind all that was ever sent. Not where a header is damaged, or something was synced. */
+static void all_lost(void)
+{
+    enum { N = 3000 };
+    struct naru_info info;
+    struct naru_journal_options j = {.size = sizeof j, .keep_bytes = 2 * SEGMENT};
+    struct naru_queue_options o = {.size = sizeof o, .capacity = SEGMENT, .journal = &j};
+    naru_channel *c;
+    expect_ok(naru_queue_open(here(), NARU_SEND | NARU_RECV, &o, &c));
+    send_n(c, 0, N, 100);
+    uint64_t first = oldest_of(c);
+    uint64_t last = naru__place_segment(atomic_load(&journal_of(c)->state->tail));
+    expect(first > 1 && last > first);
+    naru_channel_close(c);
+    another_world(0);
+    empty_segments(first, last, "?");
+    expect(verify(1).records == 0);
+    expect_code(-EPROTO, naru_queue_open(here(), NARU_SEND, &o, &c));
+    empty_segments(first, last, "");
+    another_world(N - 10);
+    expect(verify(1).records == 0);
+    expect_code(-EPROTO, naru_queue_open(here(), NARU_SEND, &o, &c));
+    another_world(0);
+    struct naru_journal_report r = verify(0);
+    expect(r.segments == 0 && r.records == 0 && r.unbegun == last + 1 - first && !r.damaged);
+    expect_ok(naru_queue_open(here(), NARU_SEND | NARU_RECV, &o, &c));
+    expect(atomic_load(&journal_of(c)->state->cut) > 0);
+    expect_code(-EAGAIN, naru_channel_recv(c, 0, NULL, 0, NULL, NARU_NOWAIT));
+    send_n(c, N, 2000, 100);
+    uint64_t next = recv_1(c, &info);
+    expect(next >= N && info.sequence > NARU_JOURNAL_CEILING);
+    naru_channel_close(c);
+    r = verify(0);
+    expect(r.first > NARU_JOURNAL_CEILING && r.records > 300 && !r.torn && !r.unbegun);
+    expect_ok(naru_remove(here()));
+}
+
 /* ---- memory that somebody has written, or that a death has left ---- */
 
 static _Atomic int *shared_word; /* of a case and its child */
@@ -1250,6 +1354,8 @@ int main(int argc, char **argv)
         {"half written", half_written},
         {"the power goes in a roll", rolling},
         {"a hole behind what was synced", holes},
+        {"replaced on the medium first", replaced_first},
+        {"nothing came to the medium", all_lost},
         {"a tail that leads outside", wrong_tail},
         {"a repair that leads outside", wrong_repair},
         {"a cursor whose words are far apart", far_cursor},

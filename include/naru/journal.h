@@ -59,13 +59,15 @@ NARU_API int naru_journal_sync(naru_channel *channel, int64_t timeout);
 
 /* naru_journal_trim - gives up what is older
  *
- * Whole segments go, so something older may stay. before: the first sequence to keep. Cursors that
- * are behind it go on there, and are told by info.missed.
+ * Whole segments go, so something older may stay; before that what stays is synced, if anything of
+ * the journal was. before: the first sequence to keep. Cursors that are behind it go on there, and
+ * are told by info.missed.
  *
  * ret_bytes: how much was freed; may be NULL.
  * Returns: 0.
- * Errors: -ENOENT; -EEXIST it is no journal; those of naru_queue_open.
- * Thread: any. Fork: works. Blocks: while another sends. */
+ * Errors: -ENOENT; -EEXIST it is no journal; -EIO the medium does not take what stays; those of
+ * naru_queue_open.
+ * Thread: any. Fork: works. Blocks: while another sends, and as long as syncing takes. */
 NARU_API int naru_journal_trim(const char *url, uint64_t before, uint64_t *ret_bytes);
 
 /* What naru_journal_verify found. */

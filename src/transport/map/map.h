@@ -22,6 +22,7 @@ struct map_segment {
     bool by_write;  /* write(2) may be used on it, and costs less */
     unsigned users; /* messages in it that are taken in place */
     uint64_t used;  /* when, in takes */
+    uint64_t gone;  /* of a spare: the current segment when it was removed */
 };
 
 struct map_taken {
@@ -47,6 +48,7 @@ struct map_journal {
     struct map_segment past[MAP_SEGMENTS]; /* before it, mapped still: to be reused */
     struct map_segment spare[MAP_SPARES];  /* removed, locked: [N] is that of spare-N, if its inode
                                             * is that still */
+    bool held_back;     /* what would go stays, for the medium has not what comes after it */
     uint8_t *stage;     /* records on their way to write(2) */
     int64_t sync;       /* as the option */
     int64_t due;        /* what was sent has to be synced then; 0: nothing is owed */
