@@ -249,6 +249,17 @@ static ino_t file_of(uint64_t segment)
     return stat(name, &st) == 0 ? st.st_ino : 0;
 }
 
+static unsigned spares(void)
+{
+    unsigned n = 0;
+    DIR *d = opendir(here() + 4);
+    expect(d != NULL);
+    for (struct dirent *entry; (entry = readdir(d));)
+        n += strncmp(entry->d_name, "spare", 5) == 0;
+    closedir(d);
+    return n;
+}
+
 enum { FILES = 50 };
 struct files {
     ino_t inode[FILES];      /* of segments */
@@ -318,11 +329,41 @@ static void used_again(void)
     naru_channel_close(c);
     naru_channel_close(r);
     expect(verify(0).torn == 0);
-    DIR *d = opendir(here() + 4);
-    expect(d != NULL);
-    for (struct dirent *entry; (entry = readdir(d));)
-        expect(strncmp(entry->d_name, "spare", 5) != 0);
-    closedir(d);
+    expect(spares() == 0);
+    expect_ok(naru_remove(here()));
+}
+
+static naru_channel *with_a_spare(void)
+{
+    struct naru_journal_options j = {.size = sizeof j, .keep_bytes = SEGMENT};
+    struct naru_queue_options o = {.size = sizeof o, .capacity = SEGMENT, .journal = &j};
+    naru_channel *c;
+    unsigned had = access(here() + 4, F_OK) == 0 ? spares() : 0;
+    expect_ok(naru_queue_open(here(), NARU_SEND, &o, &c));
+    for (uint64_t i = 0; i < 5000 && spares() == had; i++)
+        send_n(c, i, 1, 1000);
+    expect(spares() == had + 1);
+    return c;
+}
+
+/* What a dead sender has set aside goes when somebody cleans up after it, and nobody else's. */
+static void dead_spares(void)
+{
+    naru_channel *mine = with_a_spare();
+    pid_t pid = fork();
+    if (pid == 0) {
+        (void)with_a_spare();
+        kill(getpid(), SIGKILL);
+    }
+    waitpid(pid, NULL, 0);
+    expect(spares() == 2);
+    naru_channel *c = queue(NARU_SEND, NULL, 0);
+    expect(spares() == 1);
+    send_n(mine, 0, 200, 1000); /* of it another segment is made */
+    expect(spares() == 1 && verify(0).torn == 0);
+    naru_channel_close(c);
+    naru_channel_close(mine);
+    expect(spares() == 0);
     expect_ok(naru_remove(here()));
 }
 
@@ -1343,6 +1384,7 @@ int main(int argc, char **argv)
         {"selecting", selecting},
         {"trimming and retention", trimming},
         {"files used again", used_again},
+        {"spares of the dead", dead_spares},
         {"a file with its old name", old_name},
         {"sync every N ms", interval},
         {"torn at every length", torn},

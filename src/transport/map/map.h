@@ -96,6 +96,9 @@ int naru__segment_make(const struct naru_object *, uint64_t number, uint64_t fir
 /* The same from the file of one that was removed, which has that name: the caller has it locked. */
 int naru__segment_reuse(const struct naru_object *, const char *name, uint64_t number,
                         uint64_t first, struct map_segment *);
+/* Removes the spares of senders that have died: nobody has them locked. One that gets such a name
+ * meanwhile may go with it, which its sender sees. */
+void naru__spares_clean(const struct naru_object *);
 /* If one of those n maps the same file and is in no use, s gets that mapping, and it is closed. */
 void naru__segment_adopt(struct map_segment *s, struct map_segment *list, size_t n);
 void naru__segment_close(struct map_segment *);

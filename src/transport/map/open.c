@@ -124,6 +124,7 @@ static int clean(struct naru_object *o, uint32_t member)
     }
     if (atomic_load(&s->flush) == member + 1)
         atomic_store(&s->flush, 0);
+    naru__spares_clean(o);
     for (int set = 0; set < NARU_SLEEP_SETS; set++) {
         atomic_fetch_and(&s->asleep[set][member / 64], ~bit(member));
         naru__journal_wake(o, set, true); /* who died may have owed it */
@@ -439,6 +440,7 @@ static int recover(struct map_journal *e)
     atomic_store(&s->intent, 0);
     atomic_store(&s->oldest, c.from > from ? c.from : first);
     atomic_store(&s->committed, committed);
+    naru__spares_clean(&e->object);
     note_sync(&c, naru__os_sync_all(e->object.directory));
     if (c.synced < 0) /* nobody knows more than before */
         atomic_store(&s->durable, c.surely < committed ? c.surely : committed);

@@ -193,6 +193,18 @@ int naru__segment_reuse(const struct naru_object *o, const char *name, uint64_t 
     return 0;
 }
 
+void naru__spares_clean(const struct naru_object *o)
+{
+    for (unsigned i = 0; i < MAP_SPARES; i++) {
+        char name[32];
+        snprintf(name, sizeof name, NARU_SPARE_NAME, i);
+        int fd = naru__os_open_at(o->directory, name, O_RDONLY | O_NOFOLLOW);
+        if (fd >= 0 && naru__os_lock_held(fd, NARU_SEGMENT_READ) == 0)
+            (void)naru__os_unlink_at(o->directory, name);
+        naru__os_close(fd);
+    }
+}
+
 void naru__segment_adopt(struct map_segment *s, struct map_segment *list, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
