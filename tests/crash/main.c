@@ -252,12 +252,12 @@ enum { PHASES = sizeof phases / sizeof *phases };
 
 static void begin_driver(void)
 {
-    names_choose(false);
-    names_own();
     if (!disk_begin()) {
         perror("crash: a directory in $TMPDIR");
         _exit(2);
     }
+    names_choose(false);
+    names_own();
 }
 
 static void drive(long core, long cores)

@@ -195,7 +195,7 @@ bool shared_changed(struct world *);        /* since the last call */
 bool disk_begin(void);
 void disk_clear(void);
 void disk_end(void);
-const char *disk_directory(void); /* the driver's own, in $TMPDIR */
+const char *disk_directory(void); /* the driver's own, on disk */
 bool in_disk_directory(const char *path);
 void names_choose(bool disk); /* which directory the following are about: this, or /dev/shm */
 const char *names_directory(void);
