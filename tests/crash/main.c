@@ -207,6 +207,7 @@ static void run_phase(struct world *w, struct job *job, enum mode mode, bool aga
     w->state = job->state;
     w->medium = job->medium;
     w->flaw = options.flaw;
+    w->doubts = options.all || options.self_test;
     code_choose(job->scenario->rooms);
     names_choose(job->scenario->disk);
     if (options.first && stopped(job, mode))
@@ -621,6 +622,7 @@ static int replay(void)
     w->flaw = options.flaw;
     w->seed = seed;
     w->until = INT64_MAX;
+    w->doubts = true;
     bool good = true;
     /* Where real survivors race with each other it may take more than one attempt. */
     for (int i = 0; good && i < 100; i++) {

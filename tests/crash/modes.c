@@ -34,33 +34,49 @@ static bool make_image(struct world *w, struct job *job, int who)
     return !w->control->failed;
 }
 
-static bool image_stop(struct world *w, struct point point, void *context)
+static bool in_time(const struct world *w, const struct sweep *sweep)
+{
+    return !w->control->failed && (sweep->mode == IMAGES || clock_now() < w->until);
+}
+
+static bool replay_stop(struct world *w, struct point point, bool changed, struct sweep *sweep)
+{
+    bool here = sweep->only->pc == point.pc && sweep->only->time == point.time;
+    bool often = point.time > TIMES_MAX;
+    if (here && (changed || !often))
+        make_image(w, sweep->job, sweep->who);
+    return !here || (often && !w->control->failed);
+}
+
+static bool image_stop(struct world *w, struct point point, bool stored, void *context)
 {
     struct sweep *sweep = context;
-    bool changed = shared_changed(w);
-    if (sweep->only) {
-        bool here = sweep->only->pc == point.pc && sweep->only->time == point.time;
-        if (here)
-            make_image(w, sweep->job, sweep->who);
-        return !here;
+    bool changed = (stored || w->doubts) && shared_changed(w), often = point.time > TIMES_MAX;
+    if (changed && !stored) {
+        note_failure(w, "memory has changed behind an instruction that stores nothing");
+        sweep->at = point;
     }
-    if (sweep->record && code_swept(point.pc))
+    if (sweep->only)
+        return replay_stop(w, point, changed, sweep);
+    if (often && !changed) /* no point, but another image is worth it */
+        return in_time(w, sweep);
+    if (sweep->record && code_swept(point.pc) && !often)
         points_add(sweep->record, point);
-    if (sweep->record == &sweep->job->points && changed && code_swept(point.pc))
+    if (sweep->record == &sweep->job->points && changed && code_swept(point.pc) && !often)
         points_add(&sweep->job->changes, point);
     if (changed && sweep->stride && ++sweep->phase % sweep->stride != 0) {
         sweep->stale = true;
-        return clock_now() < w->until;
+        return in_time(w, sweep);
     }
     sweep->stale &= !changed;
     if (!sweep->stale) {
-        sweep->checked++;
+        sweep->checked += !often;
         sweep->job->tally.total[sweep->mode]++;
     }
     /* unchanged memory is the image that was checked at the stop before */
     if (changed && !make_image(w, sweep->job, sweep->who))
         sweep->at = point;
-    return !w->control->failed && (sweep->mode == IMAGES || clock_now() < w->until);
+    return in_time(w, sweep);
 }
 
 static bool ended(struct world *w, struct job *job, enum mode mode, struct point point,
@@ -135,10 +151,10 @@ static void survivors(struct world *w, int first, enum fate fate)
             command(w, i, SURVIVE, fate, false);
 }
 
-static bool record_stop(struct world *w, struct point point, void *context)
+static bool record_stop(struct world *w, struct point point, bool stored, void *context)
 {
-    (void)w;
-    if (code_swept(point.pc))
+    (void)w, (void)stored;
+    if (code_swept(point.pc) && point.time <= TIMES_MAX)
         points_add(context, point);
     return true;
 }
