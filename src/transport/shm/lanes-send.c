@@ -19,15 +19,12 @@
 
 /* ---- this sender's lane ---- */
 
-static bool lane_exists(const struct shm_lanes *e)
-{
-    uint32_t i = e->object.member;
-    return atomic_load_explicit(&e->state->lanes[i / 64], memory_order_acquire) >> (i % 64) & 1;
-}
-
 static int make_lane(struct shm_lanes *e, const char *lane, const char *claims)
 {
     uint32_t i = e->object.member;
+    /* Whoever took the old one away may not have come to its bit, and with that others would look
+     * at files that are being made. seq_cst: it is gone before they are there. */
+    atomic_fetch_and(&e->state->lanes[i / 64], ~(UINT64_C(1) << (i % 64)));
     int r = naru__lanes_make(&e->object, lane, "lane", e->plan.file, &e->lane);
     if (r == 0 && !e->topic)
         r = naru__lanes_make(&e->object, claims, "claims", naru__lane_claims_size(e->plan.slots),
@@ -83,7 +80,7 @@ int naru__lanes_open_sender(struct shm_lanes *e)
     char lane[24], claims[24];
     snprintf(lane, sizeof lane, "lane-%" PRIu32, e->object.member);
     snprintf(claims, sizeof claims, "claims-%" PRIu32, e->object.member);
-    int r = lane_exists(e) ? map_left(e, lane, claims) : 1;
+    int r = naru__lanes_exists(e, e->object.member) ? map_left(e, lane, claims) : 1;
     bool adopted = r == 0;
     if (r > 0)
         r = make_lane(e, lane, claims);

@@ -200,6 +200,13 @@ static inline void naru__lanes_tell(const struct shm_lanes *e, int count, uint64
                           memory_order_relaxed);
 }
 
+/* Its files are whole. acquire: pairs with the release of make_lane() in lanes-send.c. */
+static inline bool naru__lanes_exists(const struct shm_lanes *e, uint32_t lane)
+{
+    return atomic_load_explicit(&e->state->lanes[lane / 64], memory_order_acquire) >> (lane % 64) &
+           1;
+}
+
 /* ---- lanes-send.c ---- */
 
 int naru__lanes_open_sender(struct shm_lanes *);
