@@ -165,29 +165,25 @@ static bool is_repeated(const struct scenario *s)
     return wanted(IMAGES, s) && (options.all || !cheap || !s->names);
 }
 
+/* The share of a job of the images that are left. */
 static uint64_t images_left(void)
 {
-    uint64_t all = options.ask[IMAGES], once = 0;
     unsigned with = 0;
-    for (unsigned i = 0; i < jobs->n; i++) {
-        if (is_repeated(jobs->job[i].scenario))
-            with++;
-        else
-            once += jobs->job[i].tally.total[IMAGES];
-    }
-    return with && all > once ? (all - once + with - 1) / with : 0;
+    for (unsigned i = 0; i < jobs->n; i++)
+        with += is_repeated(jobs->job[i].scenario);
+    return with ? (left(IMAGES) + with - 1) / with : 0;
 }
 
 static void more_images(struct world *w, struct job *job)
 {
+    uint64_t total = job->tally.total[IMAGES], before = 0;
     if (!is_repeated(job->scenario))
         return;
-    uint64_t most = options.all ? 8 * job->tally.total[IMAGES] : images_left(), before = 0;
-    for (uint64_t i = 1; !stopped(job, IMAGES) && job->tally.total[IMAGES] < most &&
-                         job->tally.total[IMAGES] > before;
-         i++) {
-        before = job->tally.total[IMAGES];
-        w->seed = options.seed * 8 + i % 8;
+    uint64_t most = options.all ? 8 * total : total + images_left();
+    for (; !stopped(job, IMAGES) && total < most && total > before;
+         total = job->tally.total[IMAGES]) {
+        before = total;
+        w->seed = options.seed * 8 + ++job->next[IMAGES] % 8;
         run_images(w, job, NULL);
     }
 }
@@ -229,6 +225,8 @@ static void run_phase(struct world *w, struct job *job, enum mode mode, bool aga
 
 /* ---- drivers ---- */
 
+enum { DRIVERS = 2 }; /* a core: while survivors of one wait, another works */
+
 static void pin(long core)
 {
     cpu_set_t set;
@@ -261,9 +259,9 @@ static void begin_driver(void)
     names_own();
 }
 
-static void drive(long core, long cores)
+static void drive(long driver, long drivers)
 {
-    pin(core);
+    pin(driver % sysconf(_SC_NPROCESSORS_ONLN));
     begin_driver();
     struct world *w = world_new();
     int64_t end = deadline;
@@ -271,14 +269,14 @@ static void drive(long core, long cores)
     for (int p = 0; p < PHASES; used = phases[p++].until) {
         int64_t begin = clock_now();
         enum mode mode = phases[p].mode;
-        bool fills = phases[p].again && mode != IMAGES;
+        bool fills = phases[p].again && !(options.all && mode == IMAGES);
         double time = (double)(end - begin) * (phases[p].until - used) / (1 - used);
         uint64_t before = UINT64_MAX;
         do { /* as long as that brings any */
             if (fills && (options.self_test || left(mode) == 0 || left(mode) == before))
                 break;
             before = left(mode);
-            for (unsigned i = (unsigned)core; i < jobs->n; i += (unsigned)cores) {
+            for (unsigned i = (unsigned)driver; i < jobs->n; i += (unsigned)drivers) {
                 deadline = begin + (int64_t)(fills ? time : time * (i + 1.0) / jobs->n);
                 run_phase(w, &jobs->job[i], mode, phases[p].again);
             }
@@ -291,7 +289,7 @@ static void drive(long core, long cores)
 
 static bool run_jobs(void)
 {
-    long n = sysconf(_SC_NPROCESSORS_ONLN), started = 0;
+    long n = DRIVERS * sysconf(_SC_NPROCESSORS_ONLN), started = 0;
     fflush(stdout);
     for (long i = 0; i < n; i++) {
         pid_t pid = fork();

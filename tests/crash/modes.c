@@ -98,7 +98,7 @@ bool run_images(struct world *w, struct job *job, const struct point *only)
                           .record = record,
                           .mode = IMAGES,
                           .at = only ? *only : NO_POINT};
-    world_start(w, false);
+    world_start(w, false, sweep.who);
     bool good = !w->control->failed && trace_begin(w, 0, OPERATE, LIVES) &&
                 trace_steps(w, 0, image_stop, &sweep) && !w->control->failed;
     if (record == &job->points)
@@ -161,7 +161,7 @@ static bool record_stop(struct world *w, struct point point, bool stored, void *
 
 bool record_points(struct world *w, struct job *job)
 {
-    world_start(w, false);
+    world_start(w, false, 0);
     bool good = !w->control->failed && trace_begin(w, 0, OPERATE, LIVES) &&
                 trace_steps(w, 0, record_stop, &job->points);
     return ended(w, job, KILLS, NO_POINT, NULL, good);
@@ -169,7 +169,7 @@ bool record_points(struct world *w, struct job *job)
 
 bool record_calls(struct world *w, struct job *job)
 {
-    world_start(w, false);
+    world_start(w, false, 0);
     bool good = !w->control->failed && trace_begin(w, 0, OPERATE, LIVES) &&
                 trace_calls(w, 0, &job->calls);
     return ended(w, job, KILLS, NO_POINT, NULL, good);
@@ -179,7 +179,7 @@ bool record_calls(struct world *w, struct job *job)
 bool run_kill(struct world *w, struct job *job, struct point point)
 {
     bool early = w->seed & 1, there = false;
-    world_start(w, w->seed & 2 && !w->scenario->no_child);
+    world_start(w, w->seed & 2 && !w->scenario->no_child, 0);
     bool good = !w->control->failed && trace_begin(w, 0, OPERATE, LIVES);
     if (good && early) {
         survivors(w, 1, DIED);
@@ -207,7 +207,7 @@ bool run_kill(struct world *w, struct job *job, struct point point)
 bool run_pause(struct world *w, struct job *job, struct point point)
 {
     bool there = false;
-    world_start(w, false);
+    world_start(w, false, 0);
     bool good = !w->control->failed && trace_begin(w, 0, OPERATE, LIVES) &&
                 trace_to(w, 0, point, &there);
     if (good && !there)
@@ -241,7 +241,7 @@ bool run_cleaner(struct world *w, struct job *job, struct point first, const str
                           .at = NO_POINT,
                           .stride = w->stride,
                           .phase = w->seed};
-    world_start(w, false);
+    world_start(w, false, second ? 0 : sweep.who);
     bool good = !w->control->failed && trace_begin(w, 0, OPERATE, LIVES) &&
                 trace_to(w, 0, first, &there);
     if (good) {

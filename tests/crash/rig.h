@@ -165,9 +165,10 @@ struct control {
         _Atomic int64_t on_at;  /* when it went on */
         _Atomic int descendant; /* a forked child that sleeps */
     } seat[PARTICIPANTS_MAX];
-    _Atomic int ready;
+    _Atomic int ready, staged;
     _Atomic bool dead, failed;
     _Atomic bool child; /* the subject forks a child first */
+    int copied;         /* the participant of which images are made; 0: none */
     int descriptors;    /* open before the object was made */
     pid_t driver;
     _Atomic int64_t killed_at;
@@ -175,7 +176,7 @@ struct control {
 };
 
 struct world *world_new(void); /* one a driver */
-void world_start(struct world *, bool child);
+void world_start(struct world *, bool child, int copied);
 bool world_end(struct world *); /* kills and reaps all; false: something is left, and noted */
 void command(struct world *, int who, enum command, enum fate, bool gated);
 bool finished(struct world *, int who, int milliseconds);
