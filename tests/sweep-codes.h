@@ -137,6 +137,7 @@ static const struct {
     {"pwritev2", {ENOSPC, EINTR, EIO, EOPNOTSUPP}},
     {"process_vm", {EFAULT, EPERM, ENOSYS}},
     {"F_SETLEASE", {EAGAIN, EACCES, EINVAL}},
+    {"F_GETLEASE", {EAGAIN, EINVAL}},
     {"F_SETOWN", {EPERM}},
     {"dup3", {EBUSY, EMFILE}},
     {"futex_wait", {EINTR}},
