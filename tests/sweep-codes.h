@@ -126,6 +126,7 @@ static const struct {
     {"readlink", {ENOENT, EACCES, ENOMEM}},
     {"linkat", {EACCES, ENOSPC, ENOENT, ENOMEM}},
     {"renameat2", {EACCES, ENOSPC, ENOMEM}},
+    {"renameat", {EACCES, ENOSPC, ENOMEM}},
     {"rmdir", {EACCES, EBUSY, EIO}},
     {"getdents64", {EIO, ENOMEM}},
     {"O_TMPFILE", {EOPNOTSUPP, EISDIR, EACCES, ENOSPC, EMFILE, ENOENT}},

@@ -44,9 +44,6 @@ static int map_lane(struct shm_lanes *e, struct lanes_in *in)
         r = naru__lanes_map(&e->object, name, naru__lane_claims_size(e->plan.slots), true,
                             &in->claims);
     }
-    /* taken away since its bit was seen, and the next one may be only half made */
-    if (r == 0 && !naru__lanes_exists(e, in->index))
-        r = -ENOENT;
     if (r == -ENOENT)
         return r;
     if (r < 0)
