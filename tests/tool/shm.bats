@@ -67,11 +67,14 @@ two" ]
 }
 
 @test "show tells both ends, what waits, and who sleeps" {
-    (sleep 5 | "$NARU" listen "shm:$D/door" --messages >got) 3>&- &
+    mkfifo silent says
+    exec 8<>silent 9<>says
+    "$NARU" listen "shm:$D/door" --messages <silent >got 3>&- 8>&- 9>&- &
     here door
     "$NARU" show --json "shm:$D/door" | jq -se 'length == 1 and .[0].noun == "listener" and
         .[0].parts[0].program == "naru"'
-    (printf 'a\nbc\n'; sleep 3) | "$NARU" connect "shm:$D/door" --messages 3>&- &
+    printf 'a\nbc\n' >&9
+    "$NARU" connect "shm:$D/door" --messages <says 3>&- 8>&- 9>&- &
     sees "shm:$D/door" 'length == 1 and .[0].noun == "connection" and (.[0].parts | length) == 2 and
         ([.[0].parts[] | .sent] | max) == 2 and ([.[0].parts[] | .received] | max) == 2 and
         all(.[0].parts[]; .waiting == 0 and .program == "naru" and .life == "lives" and
@@ -85,6 +88,7 @@ two" ]
     kill -STOP "$pid" # not dead
     sees "shm:$D/door" 'all(.[0].parts[]; .life == "lives")'
     kill -KILL "$pid"
+    exec 8>&- 9>&-
     wait
     run "$NARU" show "shm:$D/door"
     [ "$status" -eq 1 ]
