@@ -1229,6 +1229,32 @@ static void damaged_end(void)
     expect_ok(naru_remove(here()));
 }
 
+/* A payload in which each place claims to be a record as long as the rest. */
+static void led_astray(void)
+{
+    enum { LARGE = 3 << 20 };
+    const struct naru_queue_options o = {.size = sizeof o, .capacity = 4 << 20};
+    static struct {
+        uint32_t crc, size;
+        uint64_t sequence;
+    } claim[LARGE / 16];
+    naru_channel *c;
+    for (size_t i = 0; i < LARGE / 16; i++) {
+        claim[i].size = (uint32_t)(LARGE - i * 16) / 8 * 8;
+        claim[i].sequence = 2 + i % 1000;
+    }
+    expect_ok(naru_queue_open(here(), NARU_SEND, &o, &c));
+    send_n(c, 0, 1, 100);
+    expect_ok(naru_channel_send(c, 1, claim, sizeof claim, SOON));
+    send_n(c, 2, 3, 1000);
+    naru_channel_close(c);
+    damage(1, NARU_SEGMENT_RECORDS_AT + (size_t)naru__record_room(100) + 8);
+    expect_an_end();
+    struct naru_journal_report r = verify(1);
+    expect(r.damaged == 1 && r.bad_sequence == 2 && r.readable == 3);
+    expect_ok(naru_remove(here()));
+}
+
 /* The words of locks that name no member are taken at once. */
 static void nobody(void)
 {
@@ -1404,6 +1430,7 @@ int main(int argc, char **argv)
         {"a flush of more than there is", far_flush},
         {"an end beyond what there is", far_end},
         {"a damaged end of a segment", damaged_end},
+        {"a search that is led astray", led_astray},
         {"locks that name nobody", nobody},
         {"a count that is too high", open_count},
         {"a cursor being cleaned up", busy},
