@@ -165,25 +165,13 @@ static bool is_repeated(const struct scenario *s)
     return wanted(IMAGES, s) && (options.all || !cheap || !s->names);
 }
 
-/* The share of a job of the images that are left. */
-static uint64_t images_left(void)
-{
-    unsigned with = 0;
-    for (unsigned i = 0; i < jobs->n; i++)
-        with += is_repeated(jobs->job[i].scenario);
-    return with ? (left(IMAGES) + with - 1) / with : 0;
-}
-
+/* As long as the job may, for the sweeps of some cost a hundred times what others do; with --all
+ * with all seeds. */
 static void more_images(struct world *w, struct job *job)
 {
-    uint64_t total = job->tally.total[IMAGES], before = 0;
-    if (!is_repeated(job->scenario))
-        return;
-    uint64_t most = options.all ? 8 * total : total + images_left();
-    for (; !stopped(job, IMAGES) && total < most && total > before;
-         total = job->tally.total[IMAGES]) {
-        before = total;
-        w->seed = options.seed * 8 + ++job->next[IMAGES] % 8;
+    enum { SEEDS = 8 };
+    for (int n = 1; !stopped(job, IMAGES) && (options.all ? n < SEEDS : left(IMAGES) > 0); n++) {
+        w->seed = options.seed * 8 + ++job->next[IMAGES] % SEEDS;
         run_images(w, job, NULL);
     }
 }
@@ -259,6 +247,11 @@ static void begin_driver(void)
     names_own();
 }
 
+static bool takes_part(const struct scenario *s, enum mode mode, bool again)
+{
+    return mode != IMAGES ? wanted(mode, s) : !again || is_repeated(s);
+}
+
 static void drive(long driver, long drivers)
 {
     pin(driver % sysconf(_SC_NPROCESSORS_ONLN));
@@ -276,11 +269,18 @@ static void drive(long driver, long drivers)
             if (fills && (options.self_test || left(mode) == 0 || left(mode) == before))
                 break;
             before = left(mode);
+            int64_t rest = 0;
+            for (unsigned i = (unsigned)driver; i < jobs->n; i += (unsigned)drivers)
+                rest += takes_part(jobs->job[i].scenario, mode, phases[p].again);
             for (unsigned i = (unsigned)driver; i < jobs->n; i += (unsigned)drivers) {
-                deadline = begin + (int64_t)(fills ? time : time * (i + 1.0) / jobs->n);
+                if (!takes_part(jobs->job[i].scenario, mode, phases[p].again))
+                    continue;
+                int64_t now = clock_now(), last = begin + (int64_t)time;
+                deadline = now < last ? now + (last - now) / rest : last;
+                rest--;
                 run_phase(w, &jobs->job[i], mode, phases[p].again);
             }
-        } while (fills && clock_now() < deadline);
+        } while (fills && clock_now() < begin + (int64_t)time);
     }
     disk_end();
     fflush(stdout);
