@@ -82,7 +82,14 @@ two" ]
         any(.[0].parts[]; .asleep == "receiving")'
     run "$NARU" show "shm:$D/door"
     [[ $output == *connection*pid*program*asleep* ]]
-    timeout -s INT 1 "$NARU" show --watch 0.2 "shm:$D/door" >seen || true
+    "$NARU" show --watch 0.2 "shm:$D/door" >seen 3>&- &
+    watcher=$!
+    for _ in $(seq 300); do
+        [ "$(grep -c connection seen)" -lt 2 ] || break
+        sleep 0.05
+    done
+    kill $watcher # a background job ignores INT
+    wait $watcher || true
     [ "$(grep -c connection seen)" -ge 2 ]
     pid=$("$NARU" show --json "shm:$D/door" | jq '.parts[] | select(.sent == 2) | .pid')
     kill -STOP "$pid" # not dead
