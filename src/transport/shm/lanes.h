@@ -202,7 +202,8 @@ static inline void naru__lanes_tell(const struct shm_lanes *e, int count, uint64
                           memory_order_relaxed);
 }
 
-/* Its files are whole. acquire: pairs with the release of make_lane() in lanes-send.c. */
+/* Is it said to be there? While it is, it and its claims have their names. acquire: pairs with the
+ * release in naru__lanes_open_sender(). */
 static inline bool naru__lanes_exists(const struct shm_lanes *e, uint32_t lane)
 {
     return atomic_load_explicit(&e->state->lanes[lane / 64], memory_order_acquire) >> (lane % 64) &
