@@ -166,7 +166,7 @@ static void is_told(struct world *w, naru_barrier *b)
         }
         waited += r == -ETIMEDOUT;
         if (waited > FEW && r == -ETIMEDOUT && atomic_load(&w->log->own[3]))
-            return; /* that reset was for both deaths; all of SLICES would be the bound for a hang */
+            return; /* that reset was for both deaths; SLICES would be the bound for a hang */
         if ((r < 0 && r != -ETIMEDOUT && r != -EOWNERDEAD) || waited > SLICES)
             failed(w, "the death is not told: %d, %s", r, naru_why());
     }
