@@ -184,7 +184,7 @@ static void look(unsigned long round)
     bool synced = atomic_load(&said->sequence[0]) || atomic_load(&said->sequence[1]);
     if (first > oldest && synced) /* something went: what replaces it was on the medium */
         expect(report.segments > KEEP / SEGMENT);
-    oldest = first > 1 ? first : 1;
+    oldest = first ? first : committed + 1; /* empty: it goes on behind what was used */
     expect(sequence ? sequence == committed : committed == 0 || !synced);
     for (int s = 0; s < SENDERS && sequence == 0 && committed > 0 && whole == 0; s++)
         expect(committed >= atomic_load(&said->last[s]));
