@@ -6,6 +6,7 @@
 #include "os/file.h"
 #include "os/limit.h"
 #include "os/map.h"
+#include "os/sync.h"
 #include "transport/map/map.h"
 
 #include <errno.h>
