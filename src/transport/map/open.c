@@ -294,7 +294,7 @@ struct recovery {
     uint64_t from;     /* the first segment that is whole */
     uint64_t segment, at;
     uint64_t cut;
-    bool refused; /* the medium refused something, in this world */
+    bool refused; /* the medium refused something, and may lack it */
     int synced;   /* 0: what it came by is on the medium */
 };
 
