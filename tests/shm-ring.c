@@ -155,6 +155,37 @@ static void race(void **state)
     free_ring();
 }
 
+/* More of the area is used from some message on, whatever lies in it then. */
+static void widened(void **state)
+{
+    enum { ROUNDS = 2000, SENDS = 200, FIRST = 16384, WHOLE = 65536 };
+    unsigned went_around = 0, wide = 0;
+    (void)state;
+    for (int round = 0; round < ROUNDS; round++) {
+        uint64_t sent = 0, got = 0, when = pseudo_random() % SENDS;
+        make_ring(WHOLE);
+        r.tx.area_size = FIRST;
+        while (got < SENDS) {
+            if (sent >= when && r.tx.area_size == FIRST) {
+                if (naru__ring_may_widen(&r.tx))
+                    r.tx.area_size = WHOLE;
+                else
+                    went_around++;
+            }
+            if (sent < SENDS && pseudo_random() % 2 && send_one(sent)) {
+                sent++;
+            } else if (naru__ring_look(&r.rx) == 1) {
+                check(naru__ring_item(&r.rx, r.rx.seen - 1), got++);
+                naru__ring_done(&r.rx, naru__ring_item(&r.rx, r.rx.seen - 1));
+                assert_true(naru__ring_refresh(&r.tx));
+            }
+        }
+        wide += r.tx.area_size == WHOLE;
+        free_ring();
+    }
+    assert_true(went_around > 100 && wide > ROUNDS / 2);
+}
+
 /* ---- memory that holds anything ---- */
 
 static void within(const struct naru_ring_item *item)
@@ -339,7 +370,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(race),    cmocka_unit_test(header_bytes), cmocka_unit_test(slot_fields),
-        cmocka_unit_test(cursors), cmocka_unit_test(flipped),
+        cmocka_unit_test(cursors), cmocka_unit_test(flipped),      cmocka_unit_test(widened),
     };
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests_name("shm-ring", tests, NULL, NULL);

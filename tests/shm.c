@@ -3,6 +3,9 @@
  * at the other end; and waiting. */
 #include "harness.h"
 
+#include "base/fault.h"
+
+#include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -945,6 +948,62 @@ static void stash_is_for_need(void)
     naru_channel_close(theirs);
 }
 
+/* Bytes of the connections' files here that have their pages. */
+static uint64_t pages_there(void)
+{
+    uint64_t bytes = 0;
+    DIR *fds = opendir("/proc/self/fd");
+    expect(fds != NULL);
+    for (struct dirent *d; (d = readdir(fds));) {
+        char where[300] = "";
+        struct stat st;
+        if (readlinkat(dirfd(fds), d->d_name, where, sizeof where - 1) < 0 ||
+            strncmp(where, "/memfd:naru:", 12) != 0 ||
+            fcntl(atoi(d->d_name), F_GETFL) % 4 != O_RDWR) /* not the same file once more */
+            continue;
+        expect(fstat(atoi(d->d_name), &st) == 0);
+        bytes += (uint64_t)st.st_blocks * 512;
+    }
+    closedir(fds);
+    return bytes;
+}
+
+static int no_memory(const char *call)
+{
+    return strcmp(call, "madvise") == 0 ? -ENOMEM : 0;
+}
+
+/* Two ends that are idle or send small messages cost what these need; and a sender without memory
+ * for more goes on with that. */
+static void pages_for_large(void)
+{
+    enum { FIRST = 256 << 10, WHOLE = 2 << 20, LARGE = 60000 };
+    static char sent[LARGE], got[LARGE];
+    naru_channel *theirs;
+    for (int refused = 0; refused < 2; refused++) {
+        uint64_t none = pages_there();
+        expect_ok(naru_channel_pair("shm:", NULL, &mine, &theirs));
+        uint64_t begun = pages_there() - none;
+        expect(begun >= 2 * FIRST && begun < 2 * WHOLE);
+        if (refused)
+            naru__fault = no_memory;
+        for (int i = 0; i < 1000; i++) { /* several laps */
+            size_t size = i < 500 ? 4095 : LARGE;
+            sent[i] = (char)i;
+            expect_ok(naru_channel_send(mine, 1, sent, size, NARU_NOWAIT));
+            expect_code((ssize_t)size,
+                        naru_channel_recv(theirs, 0, got, sizeof got, NULL, NARU_NOWAIT));
+            expect(memcmp(sent, got, size) == 0);
+            if (i == 499)
+                expect(pages_there() - none == begun);
+        }
+        expect(pages_there() - none == begun + (refused ? 0 : WHOLE - FIRST));
+        naru__fault = NULL;
+        naru_channel_close(mine);
+        naru_channel_close(theirs);
+    }
+}
+
 enum { LATE = 300 };
 
 static void greets_late(void *unused)
@@ -1012,6 +1071,7 @@ int main(int argc, char **argv)
         {"death is told to one that never sleeps", spinner_run},
         {"idle costs nothing", idle},
         {"the stash is for a sender in need", stash_is_for_need},
+        {"pages for large messages", pages_for_large},
         {"both threads wait for the greeting", both_wait_for_the_greeting},
     };
     return run_cases(cases, sizeof cases / sizeof *cases, argc, argv);

@@ -99,7 +99,8 @@ struct naru_topic_options {
  *
  * kind: "pipe:", "unix:", "unix+seqpacket:" or "shm:". For a fork (naru_adopt) or for another
  * program (naru_spawn). Over shm: each direction is a ring in memory that its sender alone can
- * write; .capacity is the bytes of payload that one holds (256 KiB), naru-shm(7) the layout.
+ * write; .capacity is the bytes of payload that one holds (0: 256 KiB, and 2 MiB from the first
+ * message of 4 KiB on), naru-shm(7) the layout.
  *
  * ret_a, ret_b: each closed on its own.
  * Returns: 0.

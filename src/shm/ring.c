@@ -16,13 +16,16 @@ static uint64_t up(uint64_t n, uint64_t unit)
 
 struct naru_ring_header naru__ring_plan(uint64_t capacity, uint64_t max_message)
 {
-    enum { USUAL = 256 << 10, LEAST = 16 << 10, BYTES_A_SLOT = 256 };
-    uint64_t area = up(capacity == 0 ? USUAL : capacity < LEAST ? LEAST : capacity, PAGE);
+    enum { LEAST = 16 << 10, BYTES_A_SLOT = 256 };
+    uint64_t area = up(capacity < LEAST ? LEAST : capacity, PAGE);
     if (area > NARU_RING_AREA_MAX)
         area = NARU_RING_AREA_MAX;
     uint32_t slots = NARU_RING_SLOTS_MIN;
-    while (slots < area / BYTES_A_SLOT && slots < 4096)
+    uint64_t small = capacity == 0 ? NARU_RING_AREA_FIRST : area; /* messages have at first */
+    while (slots < small / BYTES_A_SLOT && slots < 4096)
         slots *= 2;
+    if (capacity == 0)
+        area = NARU_RING_AREA;
     return (struct naru_ring_header){
         .magic = NARU_RING_MAGIC,
         .version = NARU_RING_VERSION,
@@ -90,6 +93,11 @@ bool naru__ring_refresh(struct naru_ring_sender *s)
         s->tail = s->head;
     }
     return true;
+}
+
+bool naru__ring_may_widen(const struct naru_ring_sender *s)
+{
+    return s->head - s->head_at <= s->tail;
 }
 
 uint8_t *naru__ring_room(const struct naru_ring_sender *s, uint64_t n, uint64_t *ret_at)

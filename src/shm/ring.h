@@ -48,7 +48,13 @@ enum {
     NARU_RING_INLINE = 112,
     NARU_RING_SLOTS_MIN = 16,
     NARU_RING_SLOTS_MAX = 1 << 20,
-    NARU_RING_LABEL = 200 /* of "naru:NAME", which a file is called in /proc: cut there */
+    NARU_RING_LABEL = 200, /* of "naru:NAME", which a file is called in /proc: cut there */
+    /* The usual area, and how much of it has its pages from the beginning. The rest gets them with
+     * the first message of NARU_RING_LARGE: what goes through less memory than a core's own cache
+     * holds is written where the other core's copies lie, which have to be fetched from there. */
+    NARU_RING_AREA = 2 << 20,
+    NARU_RING_AREA_FIRST = 256 << 10,
+    NARU_RING_LARGE = 4096
 };
 #define NARU_RING_AREA_MAX (UINT64_C(1) << 40)
 
@@ -64,13 +70,7 @@ struct naru_ring_header {
 /* MADE, LEFT: the maker of a pair has not used this end yet, or has closed it: a forked child may
  * adopt it, so that it is the end only once the socket has hung up, whatever becomes of the maker.
  */
-enum {
-    NARU_RING_MADE,
-    NARU_RING_OPEN,
-    NARU_RING_LEFT,
-    NARU_RING_FINISHED,
-    NARU_RING_CLOSED
-};
+enum { NARU_RING_MADE, NARU_RING_OPEN, NARU_RING_LEFT, NARU_RING_FINISHED, NARU_RING_CLOSED };
 
 /* One word, so that nobody can end what another has just adopted. */
 struct naru_ring_life {
@@ -162,12 +162,12 @@ static inline void naru__ring_copy(void *to, const void *from, size_t n)
 struct naru_ring_sender {
     struct naru_ring_slot *slots;
     uint8_t *area;
-    uint64_t mask, area_size;
-    uint64_t *ends;      /* of each slot's message: where the area's used part ended then */
-    uint64_t next;       /* number of the next message */
-    uint64_t consumed;   /* the other end's cursor as last seen */
-    uint64_t head, tail; /* of the area's used part, in bytes since the beginning */
-    uint64_t head_at;    /* head's place in the area: a division less for each message */
+    uint64_t mask, area_size; /* as much of the area as is used: see naru__ring_widen */
+    uint64_t *ends;           /* of each slot's message: where the area's used part ended then */
+    uint64_t next;            /* number of the next message */
+    uint64_t consumed;        /* the other end's cursor as last seen */
+    uint64_t head, tail;      /* of the area's used part, in bytes since the beginning */
+    uint64_t head_at;         /* head's place in the area: a division less for each message */
     const _Atomic uint64_t *cursor;
 };
 
@@ -183,6 +183,8 @@ void naru__ring_sender(struct naru_ring_sender *, struct naru_ring_file *, uint6
                        const _Atomic uint64_t *cursor);
 /* Takes in the other end's cursor. false: it cannot be true. */
 bool naru__ring_refresh(struct naru_ring_sender *);
+/* May more of the area be used from now on? Not while the used part goes around the end. */
+bool naru__ring_may_widen(const struct naru_ring_sender *);
 /* Slots that are free without looking again; one is kept for ABORT. */
 static inline bool naru__ring_has_slot(const struct naru_ring_sender *s)
 {
@@ -274,15 +276,15 @@ static inline const uint8_t *naru__ring_whole(const struct naru_ring_receiver *r
 /* Whoever waits for the stamp fetches what is likely to be read next beside it: its lines travel
  * while the stamp's does, not after it. What is likely is a message as long as the last one, which
  * lay at `data`: two lines of a small one, the ends of one that is taken in place, all of one that
- * is copied. One line a look, so that a sender that is writing them does not lose them all the
- * time. */
+ * is copied, or its first lines, behind which the processor fetches by itself. One line a look, so
+ * that a sender that is writing them does not lose them all the time. */
 static inline void naru__ring_expect(struct naru_ring_receiver *r, const uint8_t *data,
                                      uint32_t size, bool copied)
 {
-    enum { LINE = 64, FIRST = LINE - 16, MOST = 1024 };
+    enum { LINE = 64, FIRST = LINE - 16, ALL_OF = 1024, LINES = 4 };
     uint64_t at = (uint64_t)(data - r->area) + (((uint64_t)size + LINE - 1) & ~UINT64_C(63));
     r->expected.lines = 0;
-    if (size <= FIRST || (copied && size > MOST))
+    if (size <= FIRST)
         return;
     r->expected.stride = LINE;
     if (size <= NARU_RING_INLINE) {
@@ -291,7 +293,7 @@ static inline void naru__ring_expect(struct naru_ring_receiver *r, const uint8_t
         return;
     }
     r->expected.first = r->area + (at <= r->area_size - size ? at : 0);
-    r->expected.lines = copied ? (size + LINE - 1) / LINE : 2;
+    r->expected.lines = !copied ? 2 : size > ALL_OF ? LINES : (size + LINE - 1) / LINE;
     r->expected.stride = copied ? LINE : size - 1;
 }
 /* Inlined by force: a function that does nothing else is taken for one without effect. */

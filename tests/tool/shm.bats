@@ -78,7 +78,7 @@ two" ]
     sees "shm:$D/door" 'length == 1 and .[0].noun == "connection" and (.[0].parts | length) == 2 and
         ([.[0].parts[] | .sent] | max) == 2 and ([.[0].parts[] | .received] | max) == 2 and
         all(.[0].parts[]; .waiting == 0 and .program == "naru" and .life == "lives" and
-            .capacity == 262144) and
+            .capacity == 2097152) and
         any(.[0].parts[]; .asleep == "receiving")'
     run "$NARU" show "shm:$D/door"
     [[ $output == *connection*pid*program*asleep* ]]

@@ -814,7 +814,7 @@ static int end_peer(struct naru_handle *h, struct naru_peer *ret_peer)
 static void end_stats(struct naru_handle *h, struct naru_stats *stats)
 {
     const struct shm_end *e = of_handle(h);
-    stats->capacity = e->tx.area_size;
+    stats->capacity = e->mine->header.area;
     stats->capacity_asked = e->capacity;
 }
 
@@ -868,9 +868,14 @@ static int make_file(struct shm_end *e, size_t capacity)
     char label[NARU_RING_LABEL];
     const char *rest = strchr(name_of(e), ':'); /* one that was inherited has none */
     snprintf(label, sizeof label, "naru:%s", rest ? rest + 1 : "");
+    uint64_t begun = capacity == 0 ? NARU_RING_AREA_FIRST : plan.area; /* of the area */
     int r = e->memfd = naru__os_memfd(label);
     if (r >= 0)
-        r = naru__os_allocate(e->memfd, plan.file);
+        r = naru__os_may_write_to(plan.file) ? 0 : -ENOSPC;
+    if (r == 0)
+        r = naru__os_allocate(e->memfd, plan.file - plan.area + begun);
+    if (r == 0 && begun < plan.area)
+        r = naru__os_truncate(e->memfd, plan.file);
     if (r == 0)
         r = naru__os_map(e->memfd, plan.file, true, &memory);
     if (r < 0)
@@ -884,6 +889,8 @@ static int make_file(struct shm_end *e, size_t capacity)
     if (!e->ends)
         return -ENOMEM;
     naru__ring_sender(&e->tx, e->mine, e->ends, &e->mine->cursor.value); /* until they have met */
+    e->tx.area_size = begun;
+    e->area_most = plan.area;
     /* whoever gets the descriptor can neither cut the file nor write into it */
     r = naru__os_seal(e->memfd, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL);
     if (r == -EINVAL) /* before Linux 5.1 */

@@ -71,6 +71,7 @@ struct shm_end {
 
     struct naru_ring_sender tx; /* the sending thread's */
     uint64_t *ends;
+    uint64_t area_most; /* of the area, that tx may use once its pages are there */
     uint64_t rung_in; /* armed value that was answered last */
     struct {
         uint8_t *data; /* NULL: none is open */

@@ -7,10 +7,12 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "os/map.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum { PIECE = 65536 };
 
@@ -26,6 +28,26 @@ static uint64_t piece_of(const struct shm_end *e)
 {
     uint64_t most = e->tx.area_size / 4;
     return most < PIECE ? most : PIECE;
+}
+
+/* Large messages need all of the area: its pages are made, so that no lack of memory is met in them
+ * later. Without them it goes on as before. */
+static void widen(struct shm_end *e)
+{
+    uint64_t used = e->tx.area_size;
+    if (!naru__ring_refresh(&e->tx) || !naru__ring_may_widen(&e->tx))
+        return; /* the next one, then */
+    int r = naru__os_advise(e->tx.area + used, e->area_most - used, MADV_POPULATE_WRITE);
+    if (r == 0)
+        e->tx.area_size = e->area_most;
+    else
+        e->area_most = used;
+}
+
+static inline void widen_for(struct shm_end *e, size_t size)
+{
+    if (size >= NARU_RING_LARGE && __builtin_expect(e->tx.area_size < e->area_most, 0))
+        widen(e);
 }
 
 bool naru__shm_has_room(struct shm_end *e)
@@ -176,6 +198,7 @@ static int send_one(struct shm_end *e, const struct naru_outgoing *out, int64_t 
         naru__ring_publish_inline(&e->tx, out->type, (uint32_t)out->size);
         return 0;
     }
+    widen_for(e, out->size);
     if (out->size > piece_of(e)) {
         int r = deadline == NARU__AT_ONCE ? fits_at_once(e, out) : 0;
         return r < 0 ? r : send_pieces(e, out, deadline);
@@ -351,6 +374,7 @@ int naru__shm_reserve(naru_channel *channel, size_t size, int64_t deadline, void
         return 0;
     }
     struct naru_wait wait;
+    widen_for(e, size);
     e->reserved.own = size > e->tx.area_size / 2; /* it might wait for ever for one piece of room */
     if (!e->reserved.own && !e->reserved.small && naru__ring_has_slot(&e->tx) &&
         (e->reserved.data = naru__ring_room(&e->tx, size, &e->reserved.at))) {
