@@ -158,7 +158,7 @@ static void operate(struct world *w)
 static void count(struct world *w, naru_event *e)
 {
     _Atomic uint32_t *own = w->log->own;
-    int64_t patience = 1800; /* ms; a set that was done is there within it */
+    int64_t patience = 800; /* ms; a set that was done is there within it */
     bool once = passes(w, e, NARU_NOWAIT);
     for (; !once && !subject_dead(w) && patience > 0; patience -= 5)
         once = passes(w, e, 5 * NARU_MS);
@@ -172,15 +172,17 @@ static void count(struct world *w, naru_event *e)
         failed(w, "%u sets at most, and %u have passed", most, passed);
 }
 
+/* All of a survivor's waits together are less than what the rig takes for a hang. */
 static void works(struct world *w, naru_event *e)
 {
+    enum { ROUNDS = 5 };
     bool once = false;
-    for (int i = 0; i < 10 && !once; i++) { /* who is there besides may take it */
+    for (int i = 0; i < ROUNDS && !once; i++) { /* who is there besides may take it */
         set(w, e);
         once = passes(w, e, 150 * NARU_MS);
     }
     if (!once)
-        failed(w, "set ten times, and nobody has passed: %s", naru_why());
+        failed(w, "set %d times, and nobody has passed: %s", ROUNDS, naru_why());
     atomic_store(&w->log->own[0], 0);
     if (naru_event_reset(e) < 0)
         failed(w, "reset: %s", naru_why());
@@ -202,8 +204,9 @@ static void survive(struct world *w, int who, enum fate fate)
     naru_event *e = w->image ? open_it(w) : p->e;
     if (fate == DIED && (who == 1 || w->image) && atomic_load(&w->log->own[4]) == 0)
         count(w, e);
-    for (int i = 0; i < 300 && who == 2 && !w->image && atomic_load(&w->log->own[4]) == 0; i++)
-        usleep(1000); /* unless it is dead */
+    for (int64_t end = clock_now() + 300 * NARU_MS; /* survivor 1 counts first, unless it is dead */
+         who == 2 && !w->image && atomic_load(&w->log->own[4]) == 0 && clock_now() < end;)
+        usleep(1000);
     atomic_store(&w->log->own[4], 1);
     if (who != 0) {
         works(w, e);

@@ -69,11 +69,12 @@ static int host(const struct world *w)
     return w->operation == LISTEN ? -1 : w->operation == ACCEPT ? 0 : 1;
 }
 
-static int listen_at(struct meeting *m, int tries)
+static int listen_at(struct meeting *m, int64_t patience)
 {
     int r;
+    int64_t end = patience ? clock_now() + patience : 0;
     struct naru_listen_options options = {.size = sizeof options, .backlog = 2};
-    while ((r = naru_channel_listen(m->url, &options, &m->listener)) < 0 && tries-- > 0)
+    while ((r = naru_channel_listen(m->url, &options, &m->listener)) < 0 && clock_now() < end)
         usleep(1000);
     return r;
 }
@@ -199,7 +200,7 @@ static void survive(struct world *w, int who, enum fate fate)
     }
     if (who == 0 || (who == 1 && host(w) != 1)) { /* the old listener goes, the new one comes */
         leave(m);
-        if (who == 1 && (r = listen_at(m, 1700)) < 0)
+        if (who == 1 && (r = listen_at(m, 1700 * NARU_MS)) < 0)
             give_up(w, "to listen after the other", r);
     }
     if (who == 1)
