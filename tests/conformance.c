@@ -972,6 +972,17 @@ static void too_large(void)
     expect_ok(put(block, 1000, NARU_S));
     expect_code(1000, get(block, sizeof block, NARU_S));
     expect_code(-EMSGSIZE, naru_channel_send(e.out, 1, block, (UINT64_C(1) << 30) + 1, NARU_S));
+    finish();
+    begin(50, 0, 0); /* also behind one that is not, in a batch of small ones */
+    struct naru_message batch[] = {{.data = block, .size = 50, .info.type = 1},
+                                   {.data = block, .size = 51, .info.type = 1}};
+    ssize_t went = naru_channel_send_many(e.out, batch, 2, NARU_S);
+    expect(went == 1 || went == -EMSGSIZE); /* by who knows of the limit */
+    expect_code(-EMSGSIZE, naru_channel_send_many(e.out, batch + 1, 1, NARU_S));
+    if (went == 1)
+        expect_code(50, get(block, sizeof block, NARU_S));
+    expect_ok(put(block, 50, NARU_S));
+    expect_code(50, get(block, sizeof block, NARU_S));
     if (!(shape->can & FRAMED)) { /* the medium's own limit has a name */
         finish();
         begin(0, 0, 0);

@@ -216,7 +216,7 @@ static int enter_to_send(naru_channel *channel)
     return r == 0 && channel->reserved ? reservation_open(channel) : r;
 }
 
-static int check_message(const naru_channel *channel, uint32_t type, const void *data, size_t size)
+static int refuse_message(const naru_channel *channel, uint32_t type, const void *data, size_t size)
 {
     const char *name = channel->handle.name;
     if (type == 0 || type > NARU_TYPE_MAX)
@@ -224,11 +224,16 @@ static int check_message(const naru_channel *channel, uint32_t type, const void 
                           type, NARU_TYPE_MAX);
     if (!data && size > 0)
         return naru__fail(-EINVAL, "%s: the message's data is NULL", name);
-    if (size > channel->max_message)
-        return naru__fail(-EMSGSIZE, "%s: the message has %s and %s is %s", name,
-                          naru__size_text(size).text, channel->max_name,
-                          naru__size_text(channel->max_message).text);
-    return 0;
+    return naru__fail(-EMSGSIZE, "%s: the message has %s and %s is %s", name,
+                      naru__size_text(size).text, channel->max_name,
+                      naru__size_text(channel->max_message).text);
+}
+
+static inline int check_message(const naru_channel *channel, uint32_t type, const void *data,
+                                size_t size)
+{
+    bool fits = type - 1 < NARU_TYPE_MAX && (data || size == 0) && size <= channel->max_message;
+    return __builtin_expect(fits, 1) ? 0 : refuse_message(channel, type, data, size);
 }
 
 static int send_signed(naru_channel *channel, uint32_t type, uint32_t signature, const void *data,

@@ -192,16 +192,16 @@ int naru__ring_look(struct naru_ring_receiver *r)
     return 1;
 }
 
-void naru__ring_done(struct naru_ring_receiver *r, struct naru_ring_item *item)
+bool naru__ring_advance(struct naru_ring_receiver *r)
 {
     uint64_t first = r->first;
-    item->state = NARU_RING_DONE;
     while (first < r->seen && naru__ring_item(r, first)->state == NARU_RING_DONE)
         first++;
     if (first == r->first)
-        return;
+        return false;
     r->first = first;
     /* release: pairs with the acquire in naru__ring_refresh; our loads of the room come before it
      */
     atomic_store_explicit(r->cursor, first - 1, memory_order_release);
+    return true;
 }

@@ -273,11 +273,11 @@ static inline const uint8_t *naru__ring_whole(const struct naru_ring_receiver *r
     *ret_size = size;
     return type == 0 ? NULL : data;
 }
-/* Whoever waits for the stamp fetches what is likely to be read next beside it: its lines travel
- * while the stamp's does, not after it. What is likely is a message as long as the last one, which
- * lay at `data`: two lines of a small one, the ends of one that is taken in place, all of one that
- * is copied, or its first lines, behind which the processor fetches by itself. One line a look, so
- * that a sender that is writing them does not lose them all the time. */
+/* Whoever waits for the stamp of `seen` fetches what is likely to be read next beside it: its lines
+ * travel while the stamp's does, not after it. What is likely is a message as long as the last one,
+ * which lay at `data`: two lines of a small one, the ends of one that is taken in place, all of one
+ * that is copied, or its first lines, behind which the processor fetches by itself. One line a
+ * look, so that a sender that is writing them does not lose them all the time. */
 static inline void naru__ring_expect(struct naru_ring_receiver *r, const uint8_t *data,
                                      uint32_t size, bool copied)
 {
@@ -288,7 +288,7 @@ static inline void naru__ring_expect(struct naru_ring_receiver *r, const uint8_t
         return;
     r->expected.stride = LINE;
     if (size <= NARU_RING_INLINE) {
-        r->expected.first = r->slots[r->seen & r->mask].data + FIRST;
+        r->expected.first = r->slots[(r->seen - 1) & r->mask].data + FIRST;
         r->expected.lines = 1;
         return;
     }
@@ -310,7 +310,12 @@ static inline struct naru_ring_item *naru__ring_item(const struct naru_ring_rece
 {
     return &r->items[(number - 1) & r->mask];
 }
-/* Done with it: when all before it are too, the sender may use the room again. */
-void naru__ring_done(struct naru_ring_receiver *, struct naru_ring_item *);
+/* Done with these: when all before them are too, the sender may use the room again. true: it may
+ * use some more. */
+static inline void naru__ring_done(struct naru_ring_item *item)
+{
+    item->state = NARU_RING_DONE;
+}
+bool naru__ring_advance(struct naru_ring_receiver *);
 
 #endif

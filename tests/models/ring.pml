@@ -72,7 +72,7 @@ active proctype receiver()
         b = right[(seen - 1) % SLOTS];
         assert(a == seen && b == seen); /* whole, in order, once */
 #ifndef CURSOR_FIRST
-        cursor = seen; /* naru__ring_done */
+        cursor = seen; /* naru__ring_advance */
 #endif
         seen++;
         if

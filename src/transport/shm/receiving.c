@@ -91,9 +91,8 @@ static int broken(const struct shm_end *e)
 
 static void done_with(struct shm_end *e, struct naru_ring_item *item)
 {
-    uint64_t first = e->rx.first;
-    naru__ring_done(&e->rx, item);
-    if (e->rx.first != first)
+    naru__ring_done(item);
+    if (naru__ring_advance(&e->rx))
         naru__shm_ring_sender(e);
 }
 
@@ -355,9 +354,9 @@ static struct naru_info info_of(const struct shm_end *e, uint32_t type, uint32_t
                               .sender = naru__shm_their_pid(e)};
 }
 
-static void count_received(struct shm_end *e, uint64_t size)
+static void count_received(struct shm_end *e, uint64_t n, uint64_t size)
 {
-    naru__count(&e->channel.handle.counts.received, 1);
+    naru__count(&e->channel.handle.counts.received, n);
     naru__count(&e->channel.handle.counts.bytes_received, size);
     bool ready = e->n_ready > 0 || e->kept;
     if (atomic_load_explicit(&e->has_ready, memory_order_relaxed) != ready)
@@ -379,11 +378,11 @@ static ssize_t recv_small(struct shm_end *e, void *buf, size_t cap, struct naru_
         naru__ring_copy(buf, data, size);
     else
         memcpy(buf, data, size);
-    naru__ring_expect(r, data, size, true);
     *ret_info = info_of(e, type, 0, size, ++e->received);
     r->first = ++r->seen;
+    naru__ring_expect(r, data, size, true);
     atomic_store_explicit(&e->next_seen, r->seen, memory_order_relaxed);
-    /* release: as in naru__ring_done */
+    /* release: as in naru__ring_advance */
     atomic_store_explicit(r->cursor, r->seen - 1, memory_order_release);
     naru__shm_ring_sender(e);
     naru__count(&e->channel.handle.counts.received, 1);
@@ -405,7 +404,7 @@ static ssize_t copy_out(struct shm_end *e, const struct choice *c, void *buf, si
         drop_parcel(e, &c->item->signature, c->item->sequence);
         e->n_ready--;
         done_with(e, c->item);
-        count_received(e, size);
+        count_received(e, 1, size);
         return size;
     }
     struct shm_kept *k = *c->kept;
@@ -418,7 +417,7 @@ static ssize_t copy_out(struct shm_end *e, const struct choice *c, void *buf, si
     drop_parcel(e, &k->signature, k->sequence);
     unkeep(e, c->kept);
     free(k);
-    count_received(e, size);
+    count_received(e, 1, size);
     return (ssize_t)size;
 }
 
@@ -469,7 +468,7 @@ ssize_t naru__shm_recv(naru_channel *channel, int64_t select, void *buf, size_t 
         *ret_info = info_of(e, c.joined->type, 0, whole, c.joined->sequence);
         drop_parcel(e, &c.joined->signature, c.joined->sequence);
         free(c.joined);
-        count_received(e, whole);
+        count_received(e, 1, whole);
         return (ssize_t)whole;
     }
     return copy_out(e, &c, buf, cap, ret_info);
@@ -514,33 +513,43 @@ ssize_t naru__shm_recv_fds(naru_channel *channel, int64_t select, void *buf, siz
 
 enum { IN_RING = 1, KEPT = 2 };
 
-/* As recv_small, in place. */
-static bool take_small(struct shm_end *e, struct naru_message *ret_message)
+/* As recv_small, in place, and as many as are there. How many. */
+static size_t take_small(struct shm_end *e, struct naru_message *ret_messages, size_t n)
 {
     struct naru_ring_receiver *r = &e->rx;
-    uint32_t type, size;
-    if (e->n_ready > 0 || e->kept || !naru__ring_ready(r) || r->seen - r->first > r->mask)
-        return false;
-    const uint8_t *data = naru__ring_whole(r, &type, &size);
-    if (!data || size > e->max_receive)
-        return false;
-    naru__ring_expect(r, data, size, false);
-    struct naru_ring_item *item = naru__ring_item(r, r->seen);
-    *item = (struct naru_ring_item){.data = data,
-                                    .total = size,
-                                    .sequence = ++e->received,
-                                    .size = size,
-                                    .type = type,
-                                    .state = NARU_RING_TAKEN};
-    r->seen++;
+    const uint64_t sender = naru__shm_their_pid(e), us = (uint64_t)(uintptr_t)&e->channel;
+    const uint8_t *data = NULL;
+    uint64_t bytes = 0;
+    uint32_t type, size, last = 0;
+    size_t got = 0;
+    if (e->n_ready > 0 || e->kept)
+        return 0;
+    while (got < n && naru__ring_ready(r) && r->seen - r->first <= r->mask) {
+        const uint8_t *next = naru__ring_whole(r, &type, &size);
+        if (!next || size > e->max_receive)
+            break;
+        struct naru_ring_item *item = naru__ring_item(r, r->seen++);
+        *item = (struct naru_ring_item){.data = next,
+                                        .total = size,
+                                        .sequence = ++e->received,
+                                        .size = size,
+                                        .type = type,
+                                        .state = NARU_RING_TAKEN};
+        ret_messages[got++] = (struct naru_message){
+            .data = (void *)(uintptr_t)next,
+            .size = size,
+            .info = {.type = type, .size = size, .sequence = e->received, .sender = sender},
+            .internal = {(uint64_t)(uintptr_t)item, IN_RING, us, 0}};
+        data = next;
+        last = size;
+        bytes += size;
+    }
+    if (got == 0)
+        return 0;
+    naru__ring_expect(r, data, last, false);
     atomic_store_explicit(&e->next_seen, r->seen, memory_order_relaxed);
-    *ret_message = (struct naru_message){
-        .data = (void *)(uintptr_t)data,
-        .size = size,
-        .info = info_of(e, type, 0, size, e->received),
-        .internal = {(uint64_t)(uintptr_t)item, IN_RING, (uint64_t)(uintptr_t)&e->channel, 0}};
-    count_received(e, size);
-    return true;
+    count_received(e, got, bytes);
+    return got;
 }
 
 static void hand_out(struct shm_end *e, const struct choice *c, struct naru_message *ret_message)
@@ -566,7 +575,7 @@ static void hand_out(struct shm_end *e, const struct choice *c, struct naru_mess
                                   .internal = {(uint64_t)(uintptr_t)k, KEPT, us, k->signature}};
         drop_parcel(e, &k->signature, k->sequence);
     }
-    count_received(e, ret_message->size);
+    count_received(e, 1, ret_message->size);
 }
 
 int naru__shm_take(naru_channel *channel, int64_t select, int64_t deadline,
@@ -576,8 +585,8 @@ int naru__shm_take(naru_channel *channel, int64_t select, int64_t deadline,
     struct choice c;
     bool used = atomic_load_explicit(&e->used, memory_order_relaxed);
     if (select == 0 && used && atomic_load_explicit(&e->met, memory_order_acquire) &&
-        (take_small(e, ret_message) ||
-         (deadline != NARU__AT_ONCE && spin_briefly(e) && take_small(e, ret_message))))
+        (take_small(e, ret_message, 1) ||
+         (deadline != NARU__AT_ONCE && spin_briefly(e) && take_small(e, ret_message, 1))))
         return 0;
     if (!used)
         naru__shm_use(e);
@@ -593,11 +602,9 @@ size_t naru__shm_take_ready(naru_channel *channel, int64_t select, struct naru_m
 {
     struct shm_end *e = of_channel(channel);
     struct choice c;
-    size_t got = 0;
     if (naru__shm_met(e) < 0)
         return 0;
-    while (select == 0 && got < n && take_small(e, &ret[got]))
-        got++;
+    size_t got = select == 0 ? take_small(e, ret, n) : 0;
     while (got < n && find_once(e, select, &c) == 0)
         hand_out(e, &c, &ret[got++]);
     return got;
@@ -609,10 +616,12 @@ void naru__shm_release(naru_channel *channel, struct naru_message *m, size_t n)
     for (size_t i = 0; i < n; i++) {
         void *what = (void *)(uintptr_t)m[i].internal[0];
         if (m[i].internal[1] == IN_RING)
-            done_with(e, what);
+            naru__ring_done(what);
         else
             free(what);
     }
+    if (naru__ring_advance(&e->rx))
+        naru__shm_ring_sender(e);
 }
 
 void naru__shm_give_back(naru_channel *channel, struct naru_message *m, size_t n)
