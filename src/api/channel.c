@@ -197,7 +197,7 @@ int naru_channel_inherit(const char *name, const struct naru_channel_options *op
 
 /* ---- sending ---- */
 
-static int enter_send(naru_channel *channel)
+static inline int enter_send(naru_channel *channel)
 {
     int r = naru__enter_fast(channel, NARU__CHANNEL);
     return r < 0 ? r : naru__check_direction_fast(&channel->handle, NARU_OUT);
@@ -210,7 +210,7 @@ static int reservation_open(const naru_channel *channel)
 }
 
 /* What is reserved may lie where the next message would go. */
-static int enter_to_send(naru_channel *channel)
+static inline int enter_to_send(naru_channel *channel)
 {
     int r = enter_send(channel);
     return r == 0 && channel->reserved ? reservation_open(channel) : r;
@@ -405,7 +405,7 @@ int naru_channel_abandon(naru_channel *channel, void *data)
 
 /* ---- receiving ---- */
 
-static int enter_recv(naru_channel *channel, int64_t select)
+static inline int enter_recv(naru_channel *channel, int64_t select)
 {
     int r = naru__enter_fast(channel, NARU__CHANNEL);
     if (r == 0)

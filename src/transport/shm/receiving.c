@@ -365,7 +365,8 @@ static void count_received(struct shm_end *e, uint64_t n, uint64_t size)
 
 /* The usual case, a whole message and nothing waiting here: without an item. -EAGAIN: it is another
  * case. */
-static ssize_t recv_small(struct shm_end *e, void *buf, size_t cap, struct naru_info *ret_info)
+static inline ssize_t recv_small(struct shm_end *e, void *buf, size_t cap,
+                                 struct naru_info *ret_info)
 {
     struct naru_ring_receiver *r = &e->rx;
     uint32_t type, size;
@@ -440,22 +441,11 @@ static bool spin_briefly(struct shm_end *e)
     return false;
 }
 
-ssize_t naru__shm_recv(naru_channel *channel, int64_t select, void *buf, size_t cap,
-                       struct naru_info *ret_info, int64_t deadline)
+static ssize_t recv_any(struct shm_end *e, int64_t select, void *buf, size_t cap,
+                        struct naru_info *ret_info, int64_t deadline)
 {
-    struct shm_end *e = of_channel(channel);
     struct choice c;
-    ssize_t n = -EAGAIN;
-    bool used = atomic_load_explicit(&e->used, memory_order_relaxed);
-    /* acquire: as in naru__shm_met */
-    if (select == 0 && used && atomic_load_explicit(&e->met, memory_order_acquire))
-        n = recv_small(e, buf, cap, ret_info);
-    if (n >= 0)
-        return n;
-    if (select == 0 && used && deadline != NARU__AT_ONCE && spin_briefly(e) &&
-        (n = recv_small(e, buf, cap, ret_info)) >= 0)
-        return n;
-    if (!used)
+    if (!atomic_load_explicit(&e->used, memory_order_relaxed))
         naru__shm_use(e);
     e->direct = select == 0 ? buf : NULL;
     e->direct_size = cap;
@@ -472,6 +462,24 @@ ssize_t naru__shm_recv(naru_channel *channel, int64_t select, void *buf, size_t 
         return (ssize_t)whole;
     }
     return copy_out(e, &c, buf, cap, ret_info);
+}
+
+ssize_t naru__shm_recv(naru_channel *channel, int64_t select, void *buf, size_t cap,
+                       struct naru_info *ret_info, int64_t deadline)
+{
+    struct shm_end *e = of_channel(channel);
+    if (select == 0 && atomic_load_explicit(&e->used, memory_order_relaxed) &&
+        /* acquire: as in naru__shm_met */
+        atomic_load_explicit(&e->met, memory_order_acquire)) {
+        for (int tries = 0; tries == 0 || (deadline != NARU__AT_ONCE && spin_briefly(e)); tries++) {
+            ssize_t n = recv_small(e, buf, cap, ret_info);
+            if (n >= 0)
+                return n;
+            if (tries == 1)
+                break;
+        }
+    }
+    return recv_any(e, select, buf, cap, ret_info, deadline);
 }
 
 ssize_t naru__shm_recv_fds(naru_channel *channel, int64_t select, void *buf, size_t cap,

@@ -183,6 +183,17 @@ static int fits_at_once(struct shm_end *e, const struct naru_outgoing *out)
     return 0;
 }
 
+/* The usual case: it fits a slot, and there is one. */
+static inline bool send_small(struct shm_end *e, const struct naru_outgoing *out)
+{
+    if (out->size > NARU_RING_INLINE || out->signature != 0 || out->n != 1 ||
+        !naru__ring_has_slot(&e->tx))
+        return false;
+    naru__ring_copy(naru__ring_inline(&e->tx), out->vector->iov_base, out->size);
+    naru__ring_publish_inline(&e->tx, out->type, (uint32_t)out->size);
+    return true;
+}
+
 /* Publishes; the receiver is not told yet. */
 static int send_one(struct shm_end *e, const struct naru_outgoing *out, int64_t deadline)
 {
@@ -190,21 +201,18 @@ static int send_one(struct shm_end *e, const struct naru_outgoing *out, int64_t 
     uint8_t *room;
     uint64_t at;
     bool small = out->size <= NARU_RING_INLINE && out->signature == 0;
-    if (small && naru__ring_has_slot(&e->tx)) {
-        if (out->n == 1)
-            naru__ring_copy(naru__ring_inline(&e->tx), out->vector->iov_base, out->size);
-        else
-            naru__gather(out, 0, naru__ring_inline(&e->tx), out->size);
-        naru__ring_publish_inline(&e->tx, out->type, (uint32_t)out->size);
+    if (send_small(e, out))
         return 0;
-    }
     widen_for(e, out->size);
     if (out->size > piece_of(e)) {
         int r = deadline == NARU__AT_ONCE ? fits_at_once(e, out) : 0;
         return r < 0 ? r : send_pieces(e, out, deadline);
     }
     int r = 0;
-    room = small || !naru__ring_has_slot(&e->tx) ? NULL : naru__ring_room(&e->tx, out->size, &at);
+    if (!naru__ring_has_slot(&e->tx))
+        room = NULL;
+    else
+        room = small ? naru__ring_inline(&e->tx) : naru__ring_room(&e->tx, out->size, &at);
     if (!room) {
         wait = naru__wait_begin(&e->channel.handle, NARU_OUT, deadline);
         if (deadline != NARU__AT_ONCE && !naru__ring_has_slot(&e->tx))
@@ -246,8 +254,21 @@ static int await_greeting(struct shm_end *e, int64_t deadline)
     return r;
 }
 
+/* Nothing is in the way of a message of that size: the usual case. */
+static inline bool is_ready(const struct shm_end *e, size_t size)
+{
+    return atomic_load_explicit(&e->used, memory_order_relaxed) &&
+           /* acquire: as in naru__shm_met */
+           atomic_load_explicit(&e->met, memory_order_acquire) &&
+           naru__shm_state(e) == NARU_RING_OPEN && !e->finished &&
+           !atomic_load_explicit(&e->gone, memory_order_relaxed) && size <= e->other.max_message;
+}
+
+/* Else: it waits, or says what is. */
 static int ready_to_send(struct shm_end *e, size_t size, int64_t deadline)
 {
+    if (__builtin_expect(is_ready(e, size), 1))
+        return 0;
     if (!atomic_load_explicit(&e->used, memory_order_relaxed))
         naru__shm_use(e);
     if (!atomic_load_explicit(&e->met, memory_order_acquire)) {
@@ -276,11 +297,13 @@ static void count_sent(struct shm_end *e, uint64_t n, uint64_t bytes)
 int naru__shm_send(naru_channel *channel, const struct naru_outgoing *out, int64_t deadline)
 {
     struct shm_end *e = of_channel(channel);
-    int r = ready_to_send(e, out->size, deadline);
-    if (r == 0)
-        r = send_one(e, out, deadline);
-    if (r < 0)
-        return r;
+    if (!is_ready(e, out->size) || !send_small(e, out)) {
+        int r = ready_to_send(e, out->size, deadline);
+        if (r == 0)
+            r = send_one(e, out, deadline);
+        if (r < 0)
+            return r;
+    }
     naru__shm_ring_receiver(e);
     count_sent(e, 1, out->size);
     return 0;
