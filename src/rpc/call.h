@@ -107,6 +107,7 @@ struct naru_call {
 
     struct naru_message in_place; /* kept by the carrier */
     bool has_in_place;
+    bool in_place_next; /* and the first message of the list stands for it */
 
     /* client */
     const naru_route *route;

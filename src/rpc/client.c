@@ -219,7 +219,7 @@ static void on_message(struct naru_call *call, const struct naru_arrival *a)
         call->received++;
         call->carrier->ops->keep(call->carrier, &call->in_place);
         call->carrier->pins++;
-        call->has_in_place = true;
+        call->has_in_place = call->in_place_next = true;
         /* a node without bytes stands for it in the order of messages */
         (void)naru__call_receive(call, &(struct naru_arrival){NULL, 0, NULL});
         call->request = a->data;
@@ -964,7 +964,7 @@ static void leave_parent(struct naru_call *call)
 static int begin(naru_client *c, const naru_route *route, const struct naru_call_options *o,
                  struct naru_call **ret_call)
 {
-    struct naru_call *call;
+    struct naru_call *call = NULL;
     int r = new_call(c, &call);
     if (r < 0)
         return r;
@@ -1098,14 +1098,8 @@ int naru__client_invoke(naru_client *c, const naru_route *route, const void *req
         if (r == 0)
             r = invoke_once(call, request ? request : "", size);
     }
-    if (r == 0 && call->first) {
+    if (r == 0 && call->first)
         (void)naru__call_next(call, ret_reply);
-        if (call->has_in_place) {
-            ret_reply->data = call->request;
-            ret_reply->size = call->request_size;
-            ret_reply->internal[2] = 1;
-        }
-    }
     bool keep = r == 0;
     if (call && !keep) {
         if (!call->over)

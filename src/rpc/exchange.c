@@ -267,7 +267,7 @@ static bool run_event(struct naru_call *call)
         pthread_mutex_unlock(call->lock);
         e->message(call, call->arg, p.data, p.size);
         pthread_mutex_lock(call->lock);
-        naru__call_drop(call, &p);
+        call->side->release(call, &p);
         return true;
     }
     if (call->in_ended && !call->told_half && !call->first) {
