@@ -405,6 +405,8 @@ static int ends[17], n_ended;
 static void count_end(naru_call *call, void *arg, const struct naru_status *s)
 {
     (void)arg;
+    if (s->code == NARU_STATUS_INTERNAL || s->code == NARU_STATUS_RESOURCE_EXHAUSTED)
+        test_failed(__FILE__, __LINE__, "a call ended with status %d: %s", s->code, s->message);
     ends[s->code]++;
     n_ended++;
     naru_call_close(call);

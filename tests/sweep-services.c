@@ -162,8 +162,12 @@ static void exchange(void)
         .size = sizeof quick, .first_backoff = NARU_MS / 10, .max_backoff = NARU_MS};
     for (int i = 0; i < CALLS; i++)
         w.code[i] = -2;
-    if (!fine(naru_server_new(NULL, &w.server)))
+    naru_server *server = POISON;
+    if (!fine(naru_server_new(NULL, &server))) {
+        wrong_if(server != POISON, "an out-parameter was touched");
         return;
+    }
+    w.server = server;
     if (!fine(naru_server_add(w.server, &service, NULL)))
         return;
     if (strcmp(url, "pipe:") == 0) {

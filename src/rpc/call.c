@@ -112,11 +112,11 @@ static void drop_messages(struct naru_call *call)
 
 static void drop_flow(struct naru_call *call)
 {
-    free(call->flow.rest.data);
-    free(call->flow.status);
-    free(call->flow.joining.data);
-    free(call->text);
-    free(call->details);
+    void *const owned[] = {call->flow.rest.data, call->flow.status, call->flow.joining.data,
+                           call->text,           call->details,     call->held_data};
+    for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
+        if (__builtin_expect(owned[i] != NULL, 0))
+            free(owned[i]);
 }
 
 enum { BUFFERS = sizeof((struct naru_call *)0)->keeps / sizeof(struct naru_buffer) };

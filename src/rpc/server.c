@@ -1265,15 +1265,18 @@ static int sleep_once(struct naru_server *s, struct naru_wait *wait)
 /* Nothing to do: looks for a while, then sleeps. */
 static int pause_loop(struct naru_server *s, struct naru_wait *wait)
 {
-    enum { LOOKS = 200, LOOK_EVERY = 16 };
-    bool spins = wait->spin_until == 0 ? s->handle.spin[0].credit > 0 : naru__wait_spins(wait);
-    if (s->hot && s->handle.can_spin && wait->deadline != NARU__AT_ONCE && spins) {
-        wait->looks = true;
-        for (int i = 0; i < LOOKS; i++) {
+    enum { FIRST_LOOKS = 4000, LOOKS = 200, LOOK_EVERY = 16 };
+    if (s->hot && s->handle.can_spin && wait->deadline != NARU__AT_ONCE) {
+        if (wait->spin_until == 0 && s->handle.spin[0].credit > 0)
+            for (int i = 0; i < FIRST_LOOKS; i++) /* without pauses, as the next call comes soon */
+                if (hot_ready(s))
+                    return 0;
+        for (int i = 0; i < LOOKS && naru__wait_spins(wait); i++) {
             if (hot_ready(s))
                 return 0;
             naru__relax();
         }
+        wait->looks = true;
     }
     int r = naru__wait_spin(wait);
     if (r < 0)
@@ -1561,10 +1564,10 @@ static int64_t *copy_list(const int64_t *list)
 static int make_epoll(struct naru_server *s)
 {
     int r = s->epoll = naru__os_epoll();
-    if (r >= 0)
-        r = s->handle.wake[0] = naru__os_eventfd();
-    if (r >= 0)
-        r = naru__os_epoll_change(s->epoll, EPOLL_CTL_ADD, s->handle.wake[0], EPOLLIN);
+    int wake = r < 0 ? r : naru__os_eventfd();
+    if (wake >= 0)
+        s->handle.wake[0] = wake;
+    r = wake < 0 ? wake : naru__os_epoll_change(s->epoll, EPOLL_CTL_ADD, wake, EPOLLIN);
     return r < 0 ? naru__fail(r, "a server needs an epoll set and an eventfd: %s%s",
                               naru__errno_text(r), naru__limit_of_files(r).text)
                  : 0;
