@@ -52,6 +52,31 @@ static void read_and_write(uint32_t kind, const uint8_t *bytes, size_t n)
     }
 }
 
+/* A byte of length, the key, the value: what can be sent is what is received. */
+static void write_metadata(const uint8_t *bytes, size_t n)
+{
+    static uint8_t out[RPC_PART * 2];
+    char key[256 + 1] = "";
+    struct naru_metadata found;
+    size_t length = n == 0 ? 0 : bytes[0] < n ? bytes[0] : n - 1;
+    if (n == 0)
+        return;
+    memcpy(key, bytes + 1, length);
+    const struct naru_metadata m = {key, bytes + 1 + length, n - 1 - length};
+    size_t size = naru__metadata_size(&m);
+    if (size > sizeof out)
+        return;
+    if (naru__metadata_put(&m, out) != size || !naru__metadata_fault(NULL))
+        abort();
+    bool sound = naru__metadata_check(out, size);
+    if (sound != (naru__metadata_fault(&m) == NULL) && m.size <= RPC_METADATA_MAX)
+        abort();
+    if (sound && (!naru__metadata_find((struct naru_span){out, size}, key, 0, &found) ||
+                  found.size != m.size || memcmp(found.value, m.value, m.size) != 0 ||
+                  naru__metadata_find((struct naru_span){out, size}, key, 1, &found)))
+        abort();
+}
+
 /* ---- and to a server, or a client ---- */
 
 static int echo(naru_call *call, void *self, const void *request, size_t size)
@@ -124,6 +149,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         at += 3;
         n = n < size - at ? n : size - at;
         read_and_write(kind, data + at, n);
+        write_metadata(data + at, n);
         if (kind)
             (void)naru_channel_send(other, kind, data + at, n, NARU_NOWAIT);
         at += n;
