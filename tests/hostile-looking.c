@@ -371,6 +371,59 @@ static void a_posix_semaphore(void)
     unlink(path);
 }
 
+static struct naru_fact fact_of(const char *url, const char *name)
+{
+    naru_snapshot *s;
+    struct naru_fact f = {0};
+    expect_ok(naru_snapshot_take(url, &s));
+    const struct naru_view *v = naru_snapshot_view(s, 0);
+    for (size_t i = 0; i < v->n_facts; i++)
+        if (strcmp(v->facts[i].name, name) == 0)
+            f = v->facts[i];
+    f.text = f.text ? name : NULL;
+    naru_snapshot_free(s);
+    return f;
+}
+
+/* One of each at a place, then as many headers as there is room for, then as many locks on bytes
+ * where participants have theirs: a bound for each. */
+static void locks_in_a_region(void)
+{
+    enum { SIZE = 24 << 20, EACH = NARU_OBJECT_MEMBERS_AT + 128, LOCKS = 5000 };
+    const char *url = test_url("map:%s/region");
+    naru_region *r;
+    naru_semaphore *s;
+    expect_ok(naru_region_create(url, SIZE, NULL, &r));
+    struct naru_semaphore_options o = {sizeof o, .value = 5, .participants = 1};
+    expect_ok(naru_semaphore_at(r, 128, &o, &s));
+    expect_ok(naru_semaphore_acquire(s, 2, NARU_NOWAIT));
+    int fd = open(strchr(url, ':') + 1, O_RDWR | O_CLOEXEC);
+    each_field(url, fd, 128, 64); /* what says that it is one; the rest is as in other objects */
+    char *data = naru_region_data(r), *one = malloc(EACH);
+    memcpy(one, data + 128, EACH);
+    int64_t begin = test_now();
+    for (size_t at = 128; at + EACH <= SIZE; at += EACH / 128 * 128)
+        memcpy(data + at, one, EACH);
+    look(url);
+    expect(fact_of(url, "locks").number == 1024 && fact_of(url, "locks_searched").text);
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+    memset(data, 0, SIZE);
+    for (int i = 0; i < LOCKS; i++) {
+        lock.l_start = (off_t)NARU_OBJECT_REGION_LIFE_AT + i * 1000;
+        expect(fcntl(fd, F_OFD_SETLK, &lock) == 0);
+    }
+    look(url);
+    expect(fact_of(url, "locks").number == 0 && fact_of(url, "locks_searched").text);
+    naru_snapshot *all;
+    expect_ok(naru_snapshot_waits(&all));
+    naru_snapshot_free(all);
+    printf("# %lu answers, %lu errors; with bounds %.1f s\n", answers, errors,
+           (double)(test_now() - begin) / 1e9);
+    fflush(stdout);
+    expect_ok(naru_remove(url));
+    _exit(0);
+}
+
 int main(int argc, char **argv)
 {
     static const struct test_case cases[] = {
@@ -380,6 +433,7 @@ int main(int argc, char **argv)
         {"a plain semaphore", a_plain_semaphore},
         {"a rwlock", a_rwlock},
         {"a POSIX semaphore", a_posix_semaphore},
+        {"locks in a region", locks_in_a_region},
     };
     char why[256];
     all_values = argc > 1 && strcmp(argv[1], "--all") == 0;

@@ -49,6 +49,52 @@ static void recv_one(naru_channel *c, uint64_t value, int64_t timeout)
     expect(got == value);
 }
 
+/* How often it has gone to sleep; -1: it does not sleep. */
+static long times_asleep(pid_t pid)
+{
+    char path[40], line[128];
+    bool asleep = false;
+    long n = -1;
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    FILE *f = fopen(path, "re");
+    while (f && fgets(line, sizeof line, f)) {
+        asleep |= strncmp(line, "State:\tS", 8) == 0;
+        if (strncmp(line, "voluntary_ctxt_switches:", 24) == 0)
+            n = atol(line + 24);
+    }
+    if (f)
+        fclose(f);
+    return asleep ? n : -1;
+}
+
+/* By its record, too: not only on the way there. */
+static bool says_so(pid_t pid)
+{
+    naru_snapshot *s;
+    bool asleep = false;
+    if (naru_snapshot_take(here(), &s) < 0)
+        return false;
+    const struct naru_view *v = naru_snapshot_view(s, 0);
+    for (size_t i = 0; v && i < v->n_parts; i++)
+        for (size_t k = 0; v->parts[i]->pid == pid && k < v->parts[i]->n_facts; k++)
+            asleep |= strcmp(v->parts[i]->facts[k].name, "asleep") == 0 &&
+                      strcmp(v->parts[i]->facts[k].text, "receiving") == 0;
+    naru_snapshot_free(s);
+    return asleep;
+}
+
+/* How often that was then. */
+static long until_asleep(pid_t pid, long more_often_than)
+{
+    int64_t end = test_now() + 10 * NARU_S;
+    long n;
+    while (!says_so(pid) || (n = times_asleep(pid)) <= more_often_than) {
+        expect(test_now() < end);
+        usleep(500);
+    }
+    return n;
+}
+
 /* A child that does it and dies, closing nothing. */
 static void die_doing(void (*what)(void *), void *arg)
 {
@@ -265,7 +311,7 @@ static void publishes_and_dies(void *arg)
 static void woken_by_nobody(void)
 {
     pid_t pid = start_child(recv_alone, NULL);
-    usleep(100000);
+    (void)until_asleep(pid, 0);
     die_doing(publishes_and_dies, NULL);
     end_child(pid);
     expect_ok(naru_remove(here()));
@@ -288,14 +334,14 @@ static void removed_by_nobody(void)
     struct naru_url url;
     struct naru_object o;
     pid_t pid = start_child(recv_removed, NULL);
-    usleep(100000);
+    long asleep = until_asleep(pid, 0);
     const struct naru_object_want want = {
         .what = NARU_OBJECT_QUEUE, .signature = NARU_LANE_VERSION, .flags = NARU_EXISTING};
     expect_ok(naru__url_parse(here(), &url));
     expect_ok(naru__object_open(&url, &want, &o));
     o.state->removed = NARU_OBJECT_GOING;
     naru__object_wake(&o);
-    usleep(1000);
+    (void)until_asleep(pid, asleep);
     o.state->removed = NARU_OBJECT_REMOVED;
     naru__object_close(&o);
     end_child(pid);

@@ -3,6 +3,8 @@
  * changed by it, and damaged memory is an error. */
 #include "harness.h"
 
+#include "shm/object.h"
+
 #include <fcntl.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -745,6 +747,195 @@ static void who_waits_for_whom(void)
     }
 }
 
+/* ---- in regions ---- */
+
+enum { GIB = 1 << 30, LOCK_BYTES = NARU_OBJECT_MEMBERS_AT + 64 * 128 };
+
+static naru_region *region_of(const char *url, size_t bytes)
+{
+    naru_region *r;
+    expect_ok(naru_region_create(url, bytes, NULL, &r));
+    return r;
+}
+
+static const struct naru_view *view_of(const naru_snapshot *s, const char *url)
+{
+    const struct naru_view *v;
+    for (size_t i = 0; (v = naru_snapshot_view(s, i)); i++)
+        if (strcmp(v->url, url) == 0)
+            return v;
+    test_failed(__FILE__, __LINE__, "there is no view \"%s\"", url);
+}
+
+static size_t views_of(const char *url)
+{
+    naru_snapshot *s;
+    size_t n = 0;
+    expect_ok(naru_snapshot_take(url, &s));
+    while (naru_snapshot_view(s, n))
+        n++;
+    naru_snapshot_free(s);
+    return n;
+}
+
+static void locks_in_a_region(void)
+{
+    const char *url = test_url("shm:%s/region");
+    char name[300];
+    naru_region *r = region_of(url, 1 << 20);
+    naru_mutex *m;
+    naru_event *e;
+    naru_barrier *b;
+    naru_snapshot *s;
+    char *data = naru_region_data(r);
+    struct naru_barrier_options parties = {sizeof parties, .parties = 2};
+    expect(views_of(url) == 1);
+    expect_ok(naru_mutex_at(r, 384, NULL, &m));
+    expect_ok(naru_event_at(r, 384 + LOCK_BYTES, NULL, &e)); /* right behind it */
+    expect_ok(naru_barrier_at(r, (1 << 20) - LOCK_BYTES, &parties, &b));
+    naru_event_close(e); /* nobody takes part in it any more */
+    expect_ok(naru_mutex_lock(m, NARU_NOWAIT));
+    memcpy(data + 512 * 1024 + 128, data + 384, 8); /* a header by its first word alone */
+    memcpy(data + 600 * 1024 + 8, data + 384, sizeof(struct naru_object_meta)); /* not aligned */
+    expect_ok(naru_snapshot_take(url, &s));
+    const struct naru_view *v = view_of(s, url);
+    expect(number(v->facts, v->n_facts, "locks") == 3);
+    expect(v->n_parts == 1 && strcmp(v->noun, "region") == 0);
+    snprintf(name, sizeof name, "%s at 384", url);
+    v = view_of(s, name);
+    expect(strcmp(v->noun, "mutex") == 0 && v->n_parts == 1 && v->parts[0]->pid == getpid());
+    expect(number(v->parts[0]->facts, v->parts[0]->n_facts, "owns") == 1);
+    snprintf(name, sizeof name, "%s at %d", url, 384 + LOCK_BYTES);
+    v = view_of(s, name);
+    expect(strcmp(v->noun, "event") == 0 && v->n_parts == 0);
+    snprintf(name, sizeof name, "%s at %d", url, (1 << 20) - LOCK_BYTES);
+    v = view_of(s, name);
+    expect(strcmp(v->noun, "barrier") == 0 && v->n_parts == 1);
+    expect(naru_snapshot_view(s, 4) == NULL);
+    naru_snapshot_free(s);
+    /* a damaged one hides no other */
+    memset(data + 384 + NARU_OBJECT_STATE_AT, 0xff, NARU_OBJECT_MEMBERS_AT - NARU_OBJECT_STATE_AT);
+    expect(views_of(url) == 4);
+    _exit(naru_remove(url) < 0); /* what it has mapped is not to be believed any more */
+}
+
+/* Ten GiB in which nearly nothing is: what holds nothing costs nothing. */
+static void locks_in_a_large_region(void)
+{
+    const char *url = test_url("map:%s/large");
+    char name[300];
+    naru_mutex *m[2];
+    naru_snapshot *s;
+    int fd = open(strchr(url, ':') + 1, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    expect(fd >= 0 && ftruncate(fd, (off_t)10 * GIB) == 0);
+    close(fd);
+    naru_region *r;
+    expect_ok(naru_region_open(url, NARU_READ | NARU_WRITE, NULL, &r));
+    expect_ok(naru_mutex_at(r, 3 * (size_t)GIB, NULL, &m[0]));
+    expect_ok(naru_mutex_at(r, 9 * (size_t)GIB + 128, NULL, &m[1]));
+    naru_mutex_close(m[0]);
+    int64_t begin = test_now();
+    expect_ok(naru_snapshot_take(url, &s));
+    printf("# a look into 10 GiB with holes: %.1f ms\n", (double)(test_now() - begin) / 1e6);
+    const struct naru_view *v = view_of(s, url);
+    expect(number(v->facts, v->n_facts, "locks") == 2);
+    snprintf(name, sizeof name, "%s at %zu", url, 3 * (size_t)GIB);
+    expect(view_of(s, name)->n_parts == 0);
+    snprintf(name, sizeof name, "%s at %zu", url, 9 * (size_t)GIB + 128);
+    expect(view_of(s, name)->n_parts == 1);
+    naru_snapshot_free(s);
+    naru_mutex_close(m[1]);
+    naru_region_close(r);
+    expect_ok(naru_remove(url));
+}
+
+struct spot { /* has the semaphore there, and wants the next one's */
+    char url[200];
+    size_t at;
+    naru_region *region;
+    struct spot *next;
+    _Atomic int has, *go;
+};
+
+static naru_semaphore *semaphore_of(struct spot *p)
+{
+    naru_semaphore *s;
+    struct naru_semaphore_options o = {sizeof o, .value = 1};
+    naru_region *r = p->region;
+    if (!r) {
+        expect_ok(naru_semaphore_open(p->url, &o, &s));
+        return s;
+    }
+    if (strcmp(p->url, "shm:") == 0)
+        expect_ok(naru_adopt(r));
+    else
+        expect_ok(naru_region_open(p->url, NARU_READ | NARU_WRITE, NULL, &r));
+    expect_ok(naru_semaphore_at(r, p->at, &o, &s));
+    return s;
+}
+
+static void have_and_want(void *context)
+{
+    struct spot *p = context;
+    naru_semaphore *own = semaphore_of(p), *other = semaphore_of(p->next);
+    expect_ok(naru_semaphore_acquire(own, 1, NARU_S));
+    p->has = 1;
+    while (!*p->go)
+        usleep(1000);
+    (void)naru_semaphore_acquire(other, 1, NARU_FOREVER);
+    raise(SIGKILL);
+}
+
+/* A circle of a region on disk, one in memory with a name, one without, and a file of its own. */
+static void who_waits_in_regions(void)
+{
+    enum { N = 4 };
+    struct spot *p = shared_memory((N + 1) * sizeof *p);
+    pid_t child[N];
+    char name[300];
+    snprintf(p[0].url, sizeof p[0].url, "%s", test_url("map:%s/region"));
+    snprintf(p[1].url, sizeof p[1].url, "%s", test_url("shm:%s/named"));
+    snprintf(p[2].url, sizeof p[2].url, "shm:");
+    snprintf(p[3].url, sizeof p[3].url, "%s", test_url("map:%s/file"));
+    for (int i = 0; i < N; i++) {
+        p[i].at = (size_t)i * 128;
+        p[i].region = i < 3 ? region_of(p[i].url, 1 << 20) : NULL;
+        p[i].next = &p[(i + 1) % N];
+        p[i].go = &p[N].has;
+    }
+    for (int i = 0; i < N; i++) {
+        child[i] = start_child(have_and_want, &p[i]);
+        while (!p[i].has)
+            usleep(1000);
+    }
+    p[N].has = 1;
+    int64_t end = test_now() + 10 * NARU_S;
+    for (unsigned found = 0; found < N;) {
+        naru_snapshot *s;
+        expect(test_now() < end);
+        expect_ok(naru_snapshot_waits(&s));
+        found = 0;
+        for (int i = 0; i < N; i++) {
+            snprintf(name, sizeof name, i < 3 ? "%s at %zu" : "%s", p[i].url, p[i].at);
+            const struct naru_view *v = view_of(s, name);
+            for (size_t k = 0; k < v->n_parts; k++)
+                if (v->parts[k]->wants && v->parts[k]->n_waits) {
+                    expect(v->parts[k]->pid == child[(i + N - 1) % N]);
+                    expect(v->parts[k]->waits[0].pid == child[i]);
+                    found++;
+                }
+        }
+        naru_snapshot_free(s);
+    }
+    for (int i = 0; i < N; i++) {
+        kill(child[i], SIGKILL);
+        waitpid(child[i], NULL, 0);
+        naru_region_close(p[i].region);
+        if (i != 2)
+            expect_ok(naru_remove(p[i].url));
+    }
+}
+
 static void sender_waits_for_receiver(void)
 {
     const char *url = test_url("shm:%s/queue");
@@ -866,6 +1057,9 @@ int main(int argc, char **argv)
         {"barriers", barriers},
         {"libc's and the kernel's semaphores", others_semaphores},
         {"who waits for whom", who_waits_for_whom},
+        {"locks in a region", locks_in_a_region},
+        {"locks in a large region", locks_in_a_large_region},
+        {"who waits in regions", who_waits_in_regions},
         {"a sender waits for a receiver", sender_waits_for_receiver},
         {"a damaged queue", a_damaged_queue},
         {"a damaged topic", a_damaged_topic},

@@ -788,7 +788,7 @@ static void timer_descriptor(void)
             woken++;
             expect_code(-EAGAIN, naru_channel_recv(c, 0, buf, sizeof buf, NULL, NARU_NOWAIT));
         }
-        expect(first >= NARU_MS && first < 500 * NARU_MS);
+        expect(first >= NARU_MS && first < 2 * NARU_S);
         expect(woken <= 34); /* 1 + 2 + 4 + 8 + 10 + 10 ... ms; fewer under load */
         send_text(c, 1, "here");
         expect_code(1, poll(&p, 1, 1000)); /* late by one period at most */
@@ -847,7 +847,7 @@ static void waits_and_signals(void)
     int64_t before = test_now();
     expect_code(-ETIMEDOUT, naru_channel_recv(c, 0, buf, 1, NULL, 100 * NARU_MS));
     int64_t took = test_now() - before;
-    expect(took >= 100 * NARU_MS && took < NARU_S);
+    expect(took >= 100 * NARU_MS && took < 2 * NARU_S);
     setitimer(ITIMER_REAL, &never, NULL);
     naru_channel_close(c);
     expect_ok(naru_remove(test_url(SYSV)));

@@ -1,17 +1,35 @@
 /* SPDX-License-Identifier: MIT */
-/* sweep-codes.h - for each system call of src/os the errnos that the sweeps make it fail with, and
- * the hook that does so. */
+/* sweep-codes.h - what all sweeps have: for each system call of src/os the errnos that they make it
+ * fail with, the hook that does so, and what an operation did that it must not. After cmocka.h. */
 #ifndef NARU_TESTS_SWEEP_CODES_H
 #define NARU_TESTS_SWEEP_CODES_H
 
 #include "base/error.h"
 #include "base/fault.h"
 
+#include <naru/naru.h>
+
 #include <dirent.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+
+static const char *wrong; /* what the operation did that it must not */
+
+static inline void wrong_if(bool condition, const char *what)
+{
+    if (condition && !wrong)
+        wrong = what;
+}
+
+static inline void need(long r)
+{
+    if (r < 0) {
+        print_message("# preparing failed: %ld %s\n", r, naru_why());
+        fail();
+    }
+}
 
 static const struct {
     const char *call;

@@ -40,28 +40,13 @@ static struct {
     naru_channel *c[2]; /* sends, receives */
     struct naru_message m[4];
     size_t taken;
-    const char *wrong;
 } w;
-
-static void wrong_if(bool condition, const char *what)
-{
-    if (condition && !w.wrong)
-        w.wrong = what;
-}
 
 /* A file that is said not to be there has gone with the object, and with it what it held. */
 static bool gone(void)
 {
     enum { NUMBER = 6 }; /* ENOENT among those of open */
     return strcmp(hook->call, "open") == 0 && hook->code == NUMBER;
-}
-
-static void need(long r)
-{
-    if (r < 0) {
-        print_message("# preparing failed: %ld %s\n", r, naru_why());
-        fail();
-    }
 }
 
 static int open_it(int role, naru_channel **ret_c)
@@ -539,6 +524,7 @@ static bool point(const struct operation *o, int form, int at, int code, bool fo
     int before = open_descriptors();
     char why[300];
     memset(&w, 0, sizeof w);
+    wrong = NULL;
     w.form = form;
     o->prepare();
     *hook = (struct hook){.at = at, .code = code, .for_ever = for_ever};
@@ -557,10 +543,10 @@ static bool point(const struct operation *o, int form, int at, int code, bool fo
     bool reached = seen.count > at, counts = at >= 0 && reached && !seen.missed;
     *ret_points += counts;
     wrong_if(at < 0 && r < 0, "it fails by itself");
-    if (w.wrong && (counts || at < 0)) {
+    if (wrong && (counts || at < 0)) {
         print_message("# %s of a %s: call %d (%s), errno number %d%s, result %ld: %s; \"%s\"\n",
                       o->name, form == QUEUE ? "queue" : "topic", at, seen.call, code,
-                      for_ever ? ", for ever" : "", r, w.wrong, why);
+                      for_ever ? ", for ever" : "", r, wrong, why);
         fail();
     }
     return at < 0 ? seen.count > 0 : reached;

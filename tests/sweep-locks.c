@@ -39,22 +39,7 @@ static struct {
     void *mine, *other, *made; /* handles: prepared, and by the operation */
     naru_region *region;       /* it lies in this, else it has a name */
     char url[100];
-    const char *wrong;
 } w;
-
-static void wrong_if(bool condition, const char *what)
-{
-    if (condition && !w.wrong)
-        w.wrong = what;
-}
-
-static void need(long r)
-{
-    if (r < 0) {
-        print_message("# preparing failed: %ld %s\n", r, naru_why());
-        fail();
-    }
-}
 
 static int open_one(void **ret_handle)
 {
@@ -316,6 +301,7 @@ static bool point(const struct operation *o, int kind, int at, int code, bool fo
     int before = open_descriptors();
     char why[300];
     memset(&w, 0, sizeof w);
+    wrong = NULL;
     w.kind = kind;
     snprintf(w.url, sizeof w.url, "shm:%s/l", directory);
     o->prepare();
@@ -334,10 +320,10 @@ static bool point(const struct operation *o, int kind, int at, int code, bool fo
     bool reached = hook->count > at, counts = at >= 0 && reached && !hook->missed;
     *ret_points += counts;
     wrong_if(at < 0 && r < 0, "it fails by itself");
-    if (w.wrong && (counts || at < 0)) {
+    if (wrong && (counts || at < 0)) {
         print_message("# %s %s: call %d (%s), errno number %d%s, result %ld: %s; \"%s\"\n",
                       kind_name[kind], o->name, at, hook->call, code, for_ever ? ", for ever" : "",
-                      r, w.wrong, why);
+                      r, wrong, why);
         fail();
     }
     return at < 0 ? hook->count > 0 : reached;

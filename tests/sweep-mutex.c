@@ -43,22 +43,7 @@ static struct {
     naru_region *region;
     bool dead; /* somebody died holding it, and nobody has recovered it */
     char url[100];
-    const char *wrong;
 } w;
-
-static void wrong_if(bool condition, const char *what)
-{
-    if (condition && !w.wrong)
-        w.wrong = what;
-}
-
-static void need(long r)
-{
-    if (r < 0) {
-        print_message("# preparing failed: %ld %s\n", r, naru_why());
-        fail();
-    }
-}
 
 static long open_it(union lock *ret_lock)
 {
@@ -244,6 +229,7 @@ static bool point(const struct operation *o, int form, int at, int code, bool fo
     int before = open_descriptors();
     char why[300];
     memset(&w, 0, sizeof w);
+    wrong = NULL;
     w.form = form;
     snprintf(w.url, sizeof w.url, "shm:%s/l", directory);
     if (form == PLACED)
@@ -264,10 +250,10 @@ static bool point(const struct operation *o, int form, int at, int code, bool fo
     bool reached = hook->count > at, counts = at >= 0 && reached && !hook->missed;
     *ret_points += counts;
     wrong_if(at < 0 && r < 0, "it fails by itself");
-    if (w.wrong && (counts || at < 0)) {
+    if (wrong && (counts || at < 0)) {
         print_message("# %s %s: call %d (%s), errno number %d%s, result %ld: %s; \"%s\"\n",
                       form_name[form], o->name, at, hook->call, code, for_ever ? ", for ever" : "",
-                      r, w.wrong, why);
+                      r, wrong, why);
         fail();
     }
     return at < 0 ? hook->count > 0 : reached;

@@ -38,22 +38,7 @@ static struct {
     naru_region *r, *made; /* prepared; by the operation */
     int fd, got;           /* shared; by the operation */
     char url[220];
-    const char *wrong;
 } w;
-
-static void wrong_if(bool condition, const char *what)
-{
-    if (condition && !w.wrong)
-        w.wrong = what;
-}
-
-static void need(long r)
-{
-    if (r < 0) {
-        print_message("# preparing failed: %ld %s\n", r, naru_why());
-        fail();
-    }
-}
 
 static void name_it(int form)
 {
@@ -395,6 +380,7 @@ static bool point(const struct operation *o, int form, int at, int code, bool fo
     int before = open_descriptors();
     char why[300];
     memset(&w, 0, sizeof w);
+    wrong = NULL;
     name_it(form);
     o->prepare();
     *hook = (struct hook){.at = at, .code = code, .for_ever = for_ever};
@@ -412,9 +398,9 @@ static bool point(const struct operation *o, int form, int at, int code, bool fo
     bool reached = hook->count > at, counts = at >= 0 && reached && !hook->missed;
     *ret_points += counts;
     wrong_if(at < 0 && r < 0, "it fails by itself");
-    if (w.wrong && (counts || at < 0)) {
+    if (wrong && (counts || at < 0)) {
         print_message("# %s %s: call %d (%s), errno number %d%s, result %ld: %s; \"%s\"\n", w.url,
-                      o->name, at, hook->call, code, for_ever ? ", for ever" : "", r, w.wrong, why);
+                      o->name, at, hook->call, code, for_ever ? ", for ever" : "", r, wrong, why);
         fail();
     }
     return at < 0 ? hook->count > 0 : reached;

@@ -22,7 +22,6 @@
 
 enum { CALLS = 4, LARGE = 70000 };
 static char large[LARGE], url[200];
-static const char *wrong;
 
 static struct {
     naru_server *server;
@@ -31,12 +30,6 @@ static struct {
     int code[CALLS]; /* -1: not ended, -2: not begun */
     size_t got[CALLS];
 } w;
-
-static void wrong_if(bool condition, const char *what)
-{
-    if (condition && !wrong)
-        wrong = what;
-}
 
 static int64_t now(void)
 {

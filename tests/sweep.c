@@ -45,15 +45,8 @@ static struct {
     void *room;
     int raw[4];
     char path[160], url[176];
-    bool cancels;      /* SIGALRM is to cancel; else it is the end of a hang */
-    const char *wrong; /* what the operation did that it must not */
+    bool cancels; /* SIGALRM is to cancel; else it is the end of a hang */
 } w;
-
-static void wrong_if(bool condition, const char *what)
-{
-    if (condition && !w.wrong)
-        w.wrong = what;
-}
 
 static long check_kept(long r, const void *out)
 {
@@ -66,14 +59,6 @@ static long check_kept(long r, const void *out)
         long result_ = (call);                                                                     \
         check_kept(result_, (pointer));                                                            \
     })
-
-static void need(long r)
-{
-    if (r < 0) {
-        print_message("# preparing failed: %ld %s\n", r, naru_why());
-        fail();
-    }
-}
 
 static void nothing(void)
 {
@@ -845,6 +830,7 @@ static bool point(const struct operation *o, struct hook fails, long *ret_points
     int at = fails.at;
     int before = open_descriptors();
     memset(&w, 0, sizeof w);
+    wrong = NULL;
     o->prepare();
     *hook = fails;
     alarm(20);
@@ -858,7 +844,6 @@ static bool point(const struct operation *o, struct hook fails, long *ret_points
     wrong_if(seen.unlisted, "a call that the table has no errno for");
     wrong_if(r < 0 && r != -ETIMEDOUT && o->creates && !seen.removal_failed && left_a_file(),
              "a file that the failed call created is left");
-    const char *wrong = w.wrong;
     char why[256];
     snprintf(why, sizeof why, "%s", naru_why());
     clean_up();

@@ -32,6 +32,10 @@ static void tell(const struct naru_journal_report *r)
         printf("a torn tail of %llu bytes, which nobody was told was sent; the next sender cuts it "
                "off\n",
                (unsigned long long)r->torn);
+    if (r->unbegun)
+        printf("%llu segments behind its end hold nothing: somebody was making them when the power "
+               "went\n",
+               (unsigned long long)r->unbegun);
     if (r->damaged)
         printf("DAMAGED in %llu places; the first: message %llu, segment-%010llu, byte %llu; %llu "
                "messages behind it are readable\n",
@@ -52,13 +56,14 @@ static int run_verify(struct invocation *in)
     if (code < 0)
         return fail_naru(in);
     if (wants_json(in)) {
-        json_t *o = json_pack(
-            "{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "whole", code == 0,
-            "segments", (json_int_t)r.segments, "records", (json_int_t)r.records, "bytes",
-            (json_int_t)r.bytes, "first", (json_int_t)r.first, "last", (json_int_t)r.last, "torn",
-            (json_int_t)r.torn, "damaged", (json_int_t)r.damaged, "bad_segment",
-            (json_int_t)r.bad_segment, "bad_offset", (json_int_t)r.bad_offset, "bad_sequence",
-            (json_int_t)r.bad_sequence, "readable", (json_int_t)r.readable);
+        json_t *o = json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+                              "whole", code == 0, "segments", (json_int_t)r.segments, "records",
+                              (json_int_t)r.records, "bytes", (json_int_t)r.bytes, "first",
+                              (json_int_t)r.first, "last", (json_int_t)r.last, "torn",
+                              (json_int_t)r.torn, "damaged", (json_int_t)r.damaged, "bad_segment",
+                              (json_int_t)r.bad_segment, "bad_offset", (json_int_t)r.bad_offset,
+                              "bad_sequence", (json_int_t)r.bad_sequence, "readable",
+                              (json_int_t)r.readable, "unbegun", (json_int_t)r.unbegun);
         json_line(o);
         json_decref(o);
     } else {
@@ -74,8 +79,8 @@ const struct command verify_command = {
     "reads a journal from end to end and compares every check sum",
     "URL",
     "URL is a queue or topic on map:. A torn tail, what a sender that died or lost power had "
-    "begun, "
-    "is told and is no damage. Damage before it is: exit status 1, with the first bad byte and how "
+    "begun, also a segment in which nothing is yet, is told and is no damage. Damage before it is: "
+    "exit status 1, with the first bad byte and how "
     "much is readable behind it. Nothing is written.",
     1,
     1,

@@ -510,11 +510,13 @@ const struct command why_command = {
     "why",
     "tells who waits for whom, and cycles",
     "[PID...]",
-    "For each PID, or all processes: what it waits for in shm: locks, queues and topics, who could "
+    "For each PID, or all processes: what it waits for in shm: locks, queues and topics, map: "
+    "locks "
+    "and locks in regions, who could "
     "end that wait and what they wait for in turn, and who waits for it. A cycle that nobody from "
     "outside can end is a deadlock. It only looks: nobody is slowed or stopped, so what moves "
     "meanwhile may be seen half. A process whose other threads could still give what is waited for "
-    "is taken as one that waits; locks in regions and those of the kernel are not seen.\n"
+    "is taken as one that waits; libc's and the kernel's own locks are not seen.\n"
     "A wait for a message can be ended by senders that come later, one for room in a queue by "
     "receivers, so a cycle through these is told of and is not called a deadlock.",
     0,

@@ -63,9 +63,12 @@ struct naru_view {
  * left (pid 0): what it has sent and received, how many messages wait in its lane and who has
  * taken which, how far behind a subscriber is, and whom one that sleeps waits for. One of a lock:
  * what it owns, what it waits for and since when, and its place in the queue. "map:/path": the
- * journal, lock or region there. A part of a journal is a cursor that has a name (pid 0), with
- * where it is and how far behind, or a participant: when a sender syncs, what a receiver holds.
- * "posix-sem:", "sysv-sem:": what libc and the kernel tell.
+ * journal, lock or region there. Behind a region follow the locks in it, "URL at OFFSET": all that
+ * somebody takes part in, and of the others those in the first 256 MiB that the region holds (holes
+ * do not count), up to 1 024 in all; where that leaves out anything the region has the fact
+ * "locks_searched". One that is damaged has the fact "problem". A part of a journal is a cursor
+ * that has a name (pid 0), with where it is and how far behind, or a participant: when a sender
+ * syncs, what a receiver holds. "posix-sem:", "sysv-sem:": what libc and the kernel tell.
  *
  * ret_snapshot: owned by the caller, naru_snapshot_free; it may hold no view at all.
  * Returns: 0.
@@ -92,8 +95,9 @@ NARU_API int naru_snapshot_list(const char *url, naru_snapshot **ret_snapshot);
 /* naru_snapshot_waits - looks at everything that anybody has open
  *
  * All named objects of shm: that some process on this host takes part in, wherever they lie, with
- * their parts: so who waits for whom. What cannot be read is left out; naru_snapshot_take tells
- * why.
+ * their parts: so who waits for whom. The same of locks in regions ("URL at OFFSET"; of memory
+ * without a name "shm: at OFFSET") and of those that are a file, map:/file. What cannot be read is
+ * left out; naru_snapshot_take tells why.
  *
  * ret_snapshot: owned by the caller, naru_snapshot_free; it may hold no view at all.
  * Returns: 0.

@@ -77,6 +77,7 @@ struct naru_journal_report {
     uint64_t damaged;   /* places before it where messages are damaged or lost */
     uint64_t bad_segment, bad_offset;  /* of the first one */
     uint64_t bad_sequence, readable;   /* which should be there; whole ones after it */
+    uint64_t unbegun; /* segments behind the end that were made, and nothing is in them */
 };
 
 /* naru_journal_verify - reads every byte of it and compares every check sum
@@ -85,7 +86,7 @@ struct naru_journal_report {
  * and all of them; may be NULL; other than 0: it ends with -ECANCELED.
  *
  * ret_report: what was found; its .size is set by the caller.
- * Returns: 0: the journal is whole, but for what `torn` says; 1: it is damaged.
+ * Returns: 0: the journal is whole, but for what `torn` and `unbegun` say; 1: it is damaged.
  * Errors: -ENOENT; -EEXIST it is no journal; -EACCES; -EIO.
  * Thread: any. Fork: works. Blocks: as long as reading takes. */
 NARU_API int naru_journal_verify(const char *url, struct naru_journal_report *ret_report,

@@ -145,9 +145,5 @@ const char *naru_noun_name(int noun)
 int naru_can(const char *text, int noun)
 {
     struct naru_url url;
-    int r = naru__url_parse(text, &url);
-    if (r < 0)
-        return r;
-    const struct naru_url_form *form = naru__url_form(url.scheme);
-    return form ? naru__cell_check(form, noun, text) : -EINVAL;
+    return naru__url_of(text, noun, &url);
 }

@@ -31,13 +31,7 @@ const struct naru_semaphore_kind_ops *naru__semaphore_kind(const char *scheme)
 static int find_kind(const char *text, struct naru_url *ret_url,
                      const struct naru_semaphore_kind_ops **ret_kind)
 {
-    int r = naru__url_parse(text, ret_url);
-    if (r < 0)
-        return r;
-    const struct naru_url_form *form = naru__url_form(ret_url->scheme);
-    if (!form)
-        return -EINVAL;
-    r = naru__cell_check(form, NARU_NOUN_LOCK, text);
+    int r = naru__url_of(text, NARU_NOUN_LOCK, ret_url);
     if (r < 0)
         return r;
     *ret_kind = naru__semaphore_kind(ret_url->scheme);
@@ -75,11 +69,7 @@ size_t naru_lock_bytes(unsigned participants)
 
 int naru__lock_url(const char *text, const char *noun, struct naru_url *ret_url)
 {
-    int r = naru__url_parse(text, ret_url);
-    const struct naru_url_form *form = r < 0 ? NULL : naru__url_form(ret_url->scheme);
-    if (!form)
-        return r < 0 ? r : -EINVAL;
-    r = naru__cell_check(form, NARU_NOUN_LOCK, text);
+    int r = naru__url_of(text, NARU_NOUN_LOCK, ret_url);
     if (r == 0 && strcmp(ret_url->scheme, naru__shm_semaphore.scheme) != 0 &&
         strcmp(ret_url->scheme, naru__map_semaphore.scheme) != 0)
         r = naru__fail(-EOPNOTSUPP,

@@ -34,13 +34,7 @@ const struct naru_region_kind *naru__region_kind(const char *scheme)
 static int find_kind(const char *text, struct naru_url *ret_url,
                      const struct naru_region_kind **ret_kind)
 {
-    int r = naru__url_parse(text, ret_url);
-    if (r < 0)
-        return r;
-    const struct naru_url_form *form = naru__url_form(ret_url->scheme);
-    if (!form)
-        return -EINVAL;
-    r = naru__cell_check(form, NARU_NOUN_REGION, text);
+    int r = naru__url_of(text, NARU_NOUN_REGION, ret_url);
     if (r < 0)
         return r;
     *ret_kind = naru__region_kind(ret_url->scheme);

@@ -43,13 +43,7 @@ int naru__find_transport(const char *url, int noun, struct naru_url *ret_url,
                          const struct naru_transport **ret_transport)
 {
     struct naru_url parsed;
-    int r = naru__url_parse(url, &parsed);
-    if (r < 0)
-        return r;
-    const struct naru_url_form *form = naru__url_form(parsed.scheme);
-    if (!form)
-        return -EINVAL;
-    r = naru__cell_check(form, noun, url);
+    int r = naru__url_of(url, noun, &parsed);
     if (r < 0)
         return r;
     const struct naru_transport *transport = naru__transport(parsed.scheme);

@@ -8,7 +8,8 @@
 
 /* Of n bytes more. crc: what they follow; 0: nothing. */
 uint32_t naru__crc32c(uint32_t crc, const void *data, size_t n);
-/* The same without the processor's instruction, for a test that compares the two. */
-uint32_t naru__crc32c_table(uint32_t crc, const void *data, size_t n);
+/* The same by tables (0), by an instruction (1), by vectors (2), or by the fastest way before that
+ * which the processor has: for a test that compares them. */
+uint32_t naru__crc32c_by(unsigned way, uint32_t crc, const void *data, size_t n);
 
 #endif

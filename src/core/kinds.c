@@ -308,3 +308,10 @@ int naru__cell_check(const struct naru_url_form *form, int noun, const char *url
                       can[0] ? "; these can: " : "", can,
                       later[0] ? "; these can, but not in this build: " : "", later);
 }
+
+int naru__url_of(const char *text, int noun, struct naru_url *ret_url)
+{
+    int r = naru__url_parse(text, ret_url);
+    const struct naru_url_form *form = r < 0 ? NULL : naru__url_form(ret_url->scheme);
+    return r < 0 ? r : form ? naru__cell_check(form, noun, text) : -EINVAL;
+}

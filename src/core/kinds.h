@@ -3,6 +3,7 @@
 #ifndef NARU_CORE_KINDS_H
 #define NARU_CORE_KINDS_H
 
+#include "base/url.h"
 #include "naru/kinds.h"
 
 extern const struct naru_kind naru__kinds[];
@@ -18,5 +19,7 @@ const struct naru_url_form *naru__url_form(const char *scheme);
 
 /* 0, or -EOPNOTSUPP with the sentence that names who can. */
 int naru__cell_check(const struct naru_url_form *, int noun, const char *url);
+/* The parts of a URL that such a noun can have. */
+int naru__url_of(const char *text, int noun, struct naru_url *ret_url);
 
 #endif

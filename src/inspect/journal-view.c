@@ -67,11 +67,16 @@ static int open_segment(const struct naru_object_view *v, uint64_t number,
         return fd;
     int r = fd < 0 ? fd : naru__os_fstat(fd, &st);
     bool small = r == 0 && (!S_ISREG(st.st_mode) || st.st_size < NARU_SEGMENT_RECORDS_AT);
+    if (r == 0 && !small) /* till it is closed */
+        r = naru__os_lock(fd, NARU_SEGMENT_READ, false);
+    if (r == -EAGAIN)
+        r = -ENOENT; /* its file is just getting another one's */
     if (r == 0 && !small)
         r = naru__os_read_at(fd, ret_header, sizeof *ret_header, 0);
-    if (r < 0)
+    if (r < 0 && r != -ENOENT)
         naru__fail(r, "%s: reading %s failed: %s", v->url, name, naru__errno_text(r));
-    else if (small || naru__segment_check(ret_header, number, (uint64_t)st.st_size, &why) < 0)
+    else if (r == 0 && (small || (r = naru__segment_check(ret_header, number, (uint64_t)st.st_size,
+                                                          &why)) == -EPROTO))
         r = naru__fail(-EPROTO, "%s: %s is refused: %s", v->url, name, why);
     if (r == 0)
         return fd;

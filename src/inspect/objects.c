@@ -72,6 +72,27 @@ static void show_members(naru_snapshot *s, struct snapshot_view *p,
             (void)naru__snapshot_member(s, p, v, i, NULL);
 }
 
+int naru__look_at_view(naru_snapshot *s, const struct naru_object_view *v, uint64_t bytes,
+                       bool brief)
+{
+    int r = 0;
+    const char *noun = naru__object_noun(v->meta.what);
+    struct snapshot_view *p = naru__snapshot_add(s, v->url, strchr(noun, ' ') + 1);
+    naru__snapshot_size(p, v->owner, bytes);
+    show_whole(s, p, v);
+    if (v->meta.what == NARU_OBJECT_QUEUE || v->meta.what == NARU_OBJECT_TOPIC)
+        r = naru__look_at_lanes(s, p, v, brief);
+    else if (v->meta.what >= NARU_OBJECT_SEMAPHORE && v->meta.what <= NARU_OBJECT_BARRIER)
+        r = naru__look_at_lock(s, p, v, brief);
+    else if (v->meta.what == NARU_OBJECT_JOURNAL)
+        r = naru__look_at_journal(s, p, v, brief);
+    else if (!brief)
+        show_members(s, p, v);
+    if (r == -EPROTO) /* others beside it may be whole */
+        naru__snapshot_word(s, p, NULL, "problem", naru__why());
+    return r;
+}
+
 static int look_at(naru_snapshot *s, const struct naru_url *url, bool brief)
 {
     struct naru_object_view v;
@@ -82,24 +103,14 @@ static int look_at(naru_snapshot *s, const struct naru_url *url, bool brief)
     char text[PATH_MAX + 8];
     bool map = v.meta.what == NARU_OBJECT_JOURNAL || v.directory < 0;
     snprintf(text, sizeof text, "%s:%s", map ? "map" : "shm", url->rest);
-    const char *noun = naru__object_noun(v.meta.what);
-    struct snapshot_view *p = naru__snapshot_add(s, text, strchr(noun, ' ') + 1);
+    v.url = text;
     struct sum sum = {.directory = v.directory};
     struct stat st;
     if (v.directory >= 0)
         (void)naru__os_list(v.directory, true, add_size, &sum);
     else if (naru__os_fstat(v.file, &st) == 0)
         sum.bytes = (uint64_t)st.st_blocks * 512;
-    naru__snapshot_size(p, v.owner, sum.bytes);
-    show_whole(s, p, &v);
-    if (v.meta.what == NARU_OBJECT_QUEUE || v.meta.what == NARU_OBJECT_TOPIC)
-        r = naru__look_at_lanes(s, p, &v, brief);
-    else if (v.meta.what >= NARU_OBJECT_SEMAPHORE && v.meta.what <= NARU_OBJECT_BARRIER)
-        r = naru__look_at_lock(s, p, &v, brief);
-    else if (v.meta.what == NARU_OBJECT_JOURNAL)
-        r = naru__look_at_journal(s, p, &v, brief);
-    else if (!brief)
-        show_members(s, p, &v);
+    r = naru__look_at_view(s, &v, sum.bytes, brief);
     naru__object_view_close(&v);
     return r;
 }
@@ -207,28 +218,37 @@ struct found {
     struct {
         dev_t device;
         ino_t inode;
+        char *path;  /* of a file that is written by whoever has it mapped; else NULL */
+        bool looked; /* into that */
     } * seen;
     size_t n;
 };
 
-static int first_time(struct found *f, dev_t device, ino_t inode)
+static int first_time(struct found *f, const struct naru_proc_map *map, const char *path)
 {
     for (size_t i = 0; i < f->n; i++)
-        if (f->seen[i].inode == inode && f->seen[i].device == device)
+        if (f->seen[i].inode == map->inode && f->seen[i].device == map->device)
             return 0;
     void *more = naru__alloc((f->n + 1) * sizeof *f->seen);
-    if (!more)
+    char *copy = path ? naru__copy_text(path, strlen(path)) : NULL;
+    if (!more || (path && !copy)) {
+        free(more);
+        free(copy);
         return -ENOMEM;
+    }
     if (f->n > 0)
         memcpy(more, f->seen, f->n * sizeof *f->seen);
     free(f->seen);
     f->seen = more;
-    f->seen[f->n].device = device;
-    f->seen[f->n++].inode = inode;
+    f->seen[f->n].device = map->device;
+    f->seen[f->n].inode = map->inode;
+    f->seen[f->n].path = copy;
+    f->seen[f->n++].looked = false;
     return 1;
 }
 
-/* Who takes part in an object has its `meta` mapped. */
+/* Who takes part in an object has its `meta` mapped. Whatever else is written by who has it mapped
+ * may be a region, with locks in it. */
 static int each_map(void *arg, pid_t pid, const struct naru_proc_map *map)
 {
     struct found *f = arg;
@@ -236,9 +256,11 @@ static int each_map(void *arg, pid_t pid, const struct naru_proc_map *map)
     char text[PATH_MAX + 8], own[64];
     size_t n = strlen(map->path);
     (void)pid;
-    if (n < 6 || strcmp(map->path + n - 5, "/meta") != 0)
-        return 0;
-    int r = first_time(f, map->device, map->inode);
+    if (n < 6 || strcmp(map->path + n - 5, "/meta") != 0) {
+        bool file = map->writable && map->path[0] == '/' && strncmp(map->path, "/SYSV", 5) != 0;
+        return file ? first_time(f, map, map->path) : 0;
+    }
+    int r = first_time(f, map, NULL);
     if (r <= 0)
         return r;
     int prefix = snprintf(own, sizeof own, "/dev/shm/naru-%u/", geteuid());
@@ -251,12 +273,117 @@ static int each_map(void *arg, pid_t pid, const struct naru_proc_map *map)
     return r == -ENOMEM || r == -EMFILE ? r : 0;
 }
 
+struct sought {
+    int directory;
+    ino_t inode;
+    char *name;
+    size_t size;
+};
+
+static int is_sought(void *arg, const char *name)
+{
+    struct sought *q = arg;
+    struct stat st;
+    if (naru__os_stat_at(q->directory, name, &st) < 0 || st.st_ino != q->inode)
+        return 0;
+    snprintf(q->name, q->size, "%s", name);
+    return 1;
+}
+
+/* A file that was made without a name is called "#NUMBER" by the kernel in its maker for ever, also
+ * once it has one. */
+static void name_again(char *path, size_t size, ino_t inode)
+{
+    char *name = strrchr(path, '/') + 1;
+    if (name == path + 1 || name[0] != '#')
+        return;
+    name[-1] = '\0';
+    struct sought q = {.directory = naru__os_open(path, O_RDONLY | O_DIRECTORY),
+                       .inode = inode,
+                       .name = name,
+                       .size = size - (size_t)(name - path)};
+    name[-1] = '/';
+    if (q.directory >= 0)
+        (void)naru__os_list(q.directory, true, is_sought, &q);
+    naru__os_close(q.directory);
+}
+
+/* What a region is called whose file that is. */
+static void region_url(const char *target, ino_t inode, char *text, size_t size)
+{
+    static const char gone[] = " (deleted)", data[] = "/data";
+    char own[64], path[PATH_MAX];
+    snprintf(path, sizeof path, "%s", target);
+    if (strlen(path) >= sizeof gone && strcmp(path + strlen(path) - strlen(gone), gone) == 0)
+        path[strlen(path) - strlen(gone)] = '\0';
+    name_again(path, sizeof path, inode);
+    struct naru_url url;
+    struct naru_object_view v;
+    size_t n = strlen(path);
+    size_t prefix = (size_t)snprintf(own, sizeof own, "/dev/shm/naru-%u/", geteuid());
+    bool region = n > strlen(data) && strncmp(path + n - strlen(data), data, strlen(data)) == 0;
+    if (region) {
+        snprintf(text, size, "shm:%.*s", (int)(n - strlen(data)), path);
+        region = naru__url_parse(text, &url) == 0 && naru__object_view(&url, &v) == 0;
+        bool is = region && v.meta.what == NARU_OBJECT_REGION;
+        if (region)
+            naru__object_view_close(&v);
+        region = is;
+    }
+    if (strncmp(path, "/memfd:", 7) == 0)
+        snprintf(text, size, "shm:");
+    else if (region && strncmp(path, own, prefix) == 0)
+        snprintf(text, size, "shm:%.*s", (int)(n - strlen(data) - prefix), path + prefix);
+    else if (!region && strncmp(path, "/dev/shm/", 9) == 0 && !strchr(path + 9, '/'))
+        snprintf(text, size, "posix-shm:%.*s", (int)(n - 8), path + 8);
+    else if (!region)
+        snprintf(text, size, "map:%.*s", (int)n, path);
+}
+
+/* Whoever has a region mapped has a descriptor of it, too. */
+static int each_file(void *arg, pid_t pid, int fd, const char *target)
+{
+    struct found *f = arg;
+    char link[64], text[PATH_MAX + 16];
+    struct naru_placed placed;
+    struct stat st;
+    size_t i = 0;
+    while (i < f->n && (!f->seen[i].path || f->seen[i].looked || strcmp(f->seen[i].path, target)))
+        i++;
+    if (i == f->n)
+        return 0;
+    snprintf(link, sizeof link, "/proc/%d/fd/%d", (int)pid, fd);
+    int seen = naru__os_open(link, O_PATH); /* opening some devices has effects */
+    int r = seen < 0 ? seen : naru__os_fstat(seen, &st), file = -ENOENT;
+    for (i = 0; r == 0 && i < f->n; i++)
+        if (f->seen[i].path && !f->seen[i].looked && f->seen[i].inode == st.st_ino &&
+            f->seen[i].device == st.st_dev && S_ISREG(st.st_mode))
+            break;
+    if (r == 0 && i < f->n) {
+        f->seen[i].looked = true;
+        snprintf(link, sizeof link, "/proc/self/fd/%d", seen);
+        file = naru__os_open(link, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    }
+    r = r == -EMFILE || r == -ENFILE ? r : file == -EMFILE || file == -ENFILE ? file : 0;
+    if (file >= 0) {
+        region_url(target, st.st_ino, text, sizeof text);
+        r = naru__look_at_locks_in(f->snapshot, file, text, false, &placed);
+    }
+    naru__os_close(file);
+    naru__os_close(seen);
+    return r;
+}
+
 int naru__look_at_objects_in_use(naru_snapshot *s)
 {
     struct found f = {.snapshot = s};
     size_t hidden = 0;
     int r = naru__os_proc_maps(each_map, &f, &hidden);
-    free(f.seen);
     naru__snapshot_hide(s, hidden);
+    if (r == 0)
+        r = naru__os_proc_files(each_file, &f, &hidden);
+    for (size_t i = 0; i < f.n; i++)
+        free(f.seen[i].path);
+    free(f.seen);
     return r < 0 ? naru__fail(r, "looking through /proc failed: %s", naru__errno_text(r)) : 0;
 }

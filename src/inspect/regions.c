@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* regions.c - a look at regions: at the name, or where there is none at the descriptors that /proc
- * shows under the name that naru gives such memory; and at who has it mapped, naru's or not. */
+ * shows under the name that naru gives such memory; at who has it mapped, naru's or not; and at the
+ * locks in it. */
 #include "inspect/snapshot.h"
 
 #include "base/error.h"
@@ -29,6 +30,7 @@ struct seen {
     ino_t inode;
     bool segment;
     struct snapshot_view *view;
+    int file;   /* NARU__NO_FD: it has none, or may not be read */
     pid_t last; /* that was shown */
 };
 
@@ -53,7 +55,8 @@ static struct seen *add(struct search *s, const struct stat *st)
     s->poor |= !e;
     if (!e)
         return NULL;
-    *e = (struct seen){.next = s->list, .device = st->st_dev, .inode = st->st_ino};
+    *e = (struct seen){
+        .next = s->list, .device = st->st_dev, .inode = st->st_ino, .file = NARU__NO_FD};
     e->view = naru__snapshot_add(s->snapshot, s->url, "region");
     naru__snapshot_size(e->view, st->st_uid, (uint64_t)st->st_size);
     s->list = e;
@@ -105,6 +108,7 @@ static void look_at_object(struct search *s, const struct naru_url *url)
     if (!e)
         return;
     say_mode(s, e->view, st.st_mode);
+    e->file = naru__os_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
     say_stated(s, e->view, (uint32_t)meta.option[NARU_REGION_SIGNATURE],
                meta.option[NARU_REGION_RESERVE]);
     naru__snapshot_number(s->snapshot, e->view, NULL, "creator", NULL, meta.creator);
@@ -118,11 +122,12 @@ static void look_at_posix(struct search *s, const char *name)
     if (naru__os_stat(path, &st) < 0 || !S_ISREG(st.st_mode))
         return;
     struct seen *e = add(s, &st);
-    if (e)
-        say_mode(s, e->view, st.st_mode);
+    if (!e)
+        return;
+    e->file = naru__os_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    say_mode(s, e->view, st.st_mode);
 }
 
-/* It is opened to see what it states, but not read. */
 static void look_at_file(struct search *s, const char *path)
 {
     char link[40], text[NARU_REGION_LABEL_ROOM];
@@ -143,6 +148,8 @@ static void look_at_file(struct search *s, const char *path)
                                   (uint64_t)st.st_blocks * 512);
             naru__snapshot_word(s->snapshot, e->view, NULL, "file_system",
                                 naru__os_file_system(seen).name);
+            e->file = fd;
+            fd = NARU__NO_FD;
         }
     }
     naru__os_close(fd);
@@ -180,12 +187,13 @@ static int each_file(void *arg, pid_t pid, int fd, const char *target)
     if (file < 0)
         return file == -EMFILE || file == -ENFILE ? file : 0;
     int r = naru__os_fstat(file, &st);
-    naru__os_close(file);
-    if (r < 0 || find(s, st.st_dev, st.st_ino))
+    struct seen *e = r < 0 || find(s, st.st_dev, st.st_ino) ? NULL : add(s, &st);
+    if (!e) {
+        naru__os_close(file);
         return 0;
-    struct seen *e = add(s, &st);
-    if (e)
-        say_stated(s, e->view, label.signature, label.reserve);
+    }
+    e->file = file;
+    say_stated(s, e->view, label.signature, label.reserve);
     return 0;
 }
 
@@ -204,6 +212,22 @@ static int each_map(void *arg, pid_t pid, const struct naru_proc_map *map)
         naru__snapshot_number(s->snapshot, e->view, p, "mapped", "bytes", map->bytes);
         e->last = pid;
     }
+    return 0;
+}
+
+/* ---- what lies in it ---- */
+
+static int look_at_locks(struct search *s, const struct seen *e)
+{
+    struct naru_placed placed;
+    if (e->file < 0)
+        return 0;
+    int r = naru__look_at_locks_in(s->snapshot, e->file, s->url, true, &placed);
+    if (r < 0)
+        return r;
+    naru__snapshot_number(s->snapshot, e->view, NULL, "locks", NULL, placed.n);
+    if (!placed.all) /* only where it is not so */
+        naru__snapshot_word(s->snapshot, e->view, NULL, "locks_searched", "not everywhere");
     return 0;
 }
 
@@ -235,9 +259,12 @@ static int look(struct search *s, const struct naru_url *url)
         return r;
     r = naru__os_proc_maps(each_map, s, &hidden);
     naru__snapshot_hide(s->snapshot, hidden);
-    return r < 0 ? naru__fail(r, "%s: looking through /proc failed: %s", url->text,
-                              naru__errno_text(r))
-                 : 0;
+    if (r < 0)
+        return naru__fail(r, "%s: looking through /proc failed: %s", url->text,
+                          naru__errno_text(r));
+    for (const struct seen *e = s->list; e && r == 0; e = e->next)
+        r = look_at_locks(s, e);
+    return r;
 }
 
 static int finished(struct search *s, int r)
@@ -245,6 +272,7 @@ static int finished(struct search *s, int r)
     while (s->list) {
         struct seen *e = s->list;
         s->list = e->next;
+        naru__os_close(e->file);
         free(e);
     }
     return r == 0 && s->poor ? -ENOMEM : r;

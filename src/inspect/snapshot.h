@@ -53,10 +53,22 @@ int naru__look_at_object(naru_snapshot *, const struct naru_url *);
 int naru__list_objects(naru_snapshot *, const struct naru_url *);
 /* Those that some process takes part in, wherever they lie. */
 int naru__look_at_objects_in_use(naru_snapshot *);
+/* One that is in view, under its url. */
+struct naru_object_view;
+int naru__look_at_view(naru_snapshot *, const struct naru_object_view *, uint64_t bytes,
+                       bool brief);
+
+/* placed.c: locks that lie in a file, each "URL at OFFSET": those that somebody takes part in, or
+ * all. It moves the description's position. */
+struct naru_placed {
+    size_t n;
+    bool all; /* it was looked at everywhere, and nothing was left out */
+};
+int naru__look_at_locks_in(naru_snapshot *, int file, const char *url, bool all,
+                           struct naru_placed *ret_placed);
 
 /* member.c: a participant's part with what all have: record, role (unless NULL), since, life,
  * stopped. */
-struct naru_object_view;
 struct snapshot_part *naru__snapshot_member(naru_snapshot *, struct snapshot_view *,
                                             const struct naru_object_view *, uint32_t member,
                                             const char *role);

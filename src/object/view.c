@@ -65,7 +65,7 @@ static int read_members(struct naru_object_view *v, uint64_t file_size)
     if (!v->members)
         return -ENOMEM;
     return naru__os_read_at(v->file, v->members, v->n * sizeof *v->members,
-                            NARU_OBJECT_MEMBERS_AT);
+                            v->at + NARU_OBJECT_MEMBERS_AT);
 }
 
 /* A file that is the object: anything else is not opened, or no further read. */
@@ -90,20 +90,21 @@ static int read_all(struct naru_object_view *v)
 {
     struct stat st;
     int r = v->file < 0 ? v->file : naru__os_fstat(v->file, &st);
-    if (r == 0 && (!S_ISREG(st.st_mode) || st.st_size < NARU_OBJECT_MEMBERS_AT))
+    uint64_t size = r < 0 || (uint64_t)st.st_size < v->at ? 0 : (uint64_t)st.st_size - v->at;
+    if (r == 0 && (!S_ISREG(st.st_mode) || size < NARU_OBJECT_MEMBERS_AT))
         return naru__fail(-EPROTO, "%s: what stands there is no object of naru's: its meta is %s",
                           v->url, S_ISREG(st.st_mode) ? "too short" : "no file");
     if (r == 0)
-        r = naru__os_read_at(v->file, &v->meta, sizeof v->meta, 0);
+        r = naru__os_read_at(v->file, &v->meta, sizeof v->meta, v->at);
     if (r == 0) {
         v->owner = st.st_uid;
         int checked = naru__object_check(&v->meta, v->url);
         if (checked < 0)
             return checked;
-        r = naru__os_read_at(v->file, &v->state, sizeof v->state, NARU_OBJECT_STATE_AT);
+        r = naru__os_read_at(v->file, &v->state, sizeof v->state, v->at + NARU_OBJECT_STATE_AT);
     }
     if (r == 0)
-        r = read_members(v, (uint64_t)st.st_size);
+        r = read_members(v, size);
     return r < 0 ? naru__fail(r, "%s: reading its meta failed: %s", v->url, naru__errno_text(r))
                  : 0;
 }
@@ -122,6 +123,21 @@ int naru__object_view(const struct naru_url *url, struct naru_object_view *ret_v
         r = open_file(path, &v);
     if (r == 0)
         r = read_all(&v);
+    if (r < 0)
+        naru__object_view_close(&v);
+    else
+        *ret_view = v;
+    return r;
+}
+
+int naru__object_view_at(const char *url, int file, uint64_t at, struct naru_object_view *ret_view)
+{
+    struct naru_object_view v = {.url = url,
+                                 .directory = NARU__NO_FD,
+                                 .file = naru__os_duplicate(file),
+                                 .at = at,
+                                 .life_at = NARU_OBJECT_REGION_LIFE_AT + at};
+    int r = read_all(&v);
     if (r < 0)
         naru__object_view_close(&v);
     else

@@ -11,7 +11,8 @@ struct naru_object_view {
     const char *url; /* borrowed */
     int directory, file;
     uint32_t owner; /* uid */
-    uint64_t life_at; /* where in the file the locks of members are */
+    uint64_t at;    /* where in the file it lies */
+    uint64_t life_at; /* and the locks of its members */
     struct naru_object_meta meta;
     struct naru_object_state state;
     uint32_t n; /* records that there are */
@@ -21,6 +22,8 @@ struct naru_object_view {
 /* Of map: also a lock that is a file, whose `directory` is none. Errors: -ENOENT it is not there;
  * -ENOTDIR something else stands there, without a sentence; -EACCES, -EPROTO. */
 int naru__object_view(const struct naru_url *, struct naru_object_view *ret_view);
+/* One that lies in a file, at that place. */
+int naru__object_view_at(const char *url, int file, uint64_t at, struct naru_object_view *ret_view);
 void naru__object_view_close(struct naru_object_view *);
 
 /* 1: member i lives, 0: it has died, -1: that cannot be known; of a record that is taken. */

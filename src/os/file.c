@@ -347,6 +347,15 @@ struct naru_file_system naru__os_file_system(int fd)
     return out;
 }
 
+bool naru__os_writes_in_place(int fd)
+{
+    struct statfs fs;
+    if (fstatfs(fd, &fs) < 0)
+        return false;
+    unsigned type = (unsigned)fs.f_type;
+    return type == EXT4_SUPER_MAGIC || type == XFS_SUPER_MAGIC || type == TMPFS_MAGIC;
+}
+
 struct entry { /* struct linux_dirent64 */
     uint64_t inode;
     int64_t next;
@@ -438,6 +447,35 @@ int naru__os_lock_held(int fd, int64_t byte)
         .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
     int r = lock(fd, F_OFD_GETLK, &range);
     return r < 0 ? r : range.l_type != F_UNLCK;
+}
+
+int naru__os_lock_find(int fd, uint64_t from, uint64_t to, uint64_t *ret_byte)
+{
+    struct flock range = {.l_type = F_WRLCK,
+                          .l_whence = SEEK_SET,
+                          .l_start = (off_t)from,
+                          .l_len = (off_t)(to - from)};
+    int r = lock(fd, F_OFD_GETLK, &range);
+    if (r < 0 || range.l_type == F_UNLCK)
+        return r < 0 ? r : 0;
+    *ret_byte = (uint64_t)range.l_start > from ? (uint64_t)range.l_start : from;
+    return 1;
+}
+
+int naru__os_data_from(int fd, uint64_t at, uint64_t *ret_from, uint64_t *ret_to)
+{
+    off_t from = lseek(fd, (off_t)at, SEEK_DATA), to;
+    if (from < 0 && errno == ENXIO)
+        return -ENXIO;
+    if (from < 0) {
+        *ret_from = at;
+        *ret_to = INT64_MAX;
+        return 0;
+    }
+    to = lseek(fd, from, SEEK_HOLE);
+    *ret_from = (uint64_t)from;
+    *ret_to = to < 0 ? INT64_MAX : (uint64_t)to;
+    return 0;
 }
 
 int naru__os_claim(int fd)

@@ -60,6 +60,9 @@ struct naru_file_system {
     bool memory; /* nothing in it outlives the machine */
 };
 struct naru_file_system naru__os_file_system(int fd);
+/* Bytes that are there are written anew in their place: so that takes no room, and cannot fail for
+ * want of it. Of file systems that are known to do so. */
+bool naru__os_writes_in_place(int fd);
 
 /* The names in a directory, but "." and "..": `each` is called with each until it returns not 0,
  * which is the result; or only as many as one read of the directory tells. */
@@ -72,6 +75,11 @@ int naru__os_make_directory(const char *path, mode_t mode);
 int naru__os_lock(int fd, int64_t byte, bool exclusive);
 int naru__os_unlock(int fd, int64_t byte);
 int naru__os_lock_held(int fd, int64_t byte); /* 1 if another description has any lock there */
+/* 1: another has one on that byte of [from, to), which need not be the first; 0: nobody has. */
+int naru__os_lock_find(int fd, uint64_t from, uint64_t to, uint64_t *ret_byte);
+/* What a file holds, from `at` on, between its holes; all where they are not known. -ENXIO: no
+ * more. It moves the description's position. */
+int naru__os_data_from(int fd, uint64_t at, uint64_t *ret_from, uint64_t *ret_to);
 
 /* flock: the whole object for this description, whatever it was opened for. -EAGAIN if taken. */
 int naru__os_claim(int fd);

@@ -73,7 +73,7 @@ static int each_process(look *look, const struct visit *visit, size_t *ret_hidde
 
 static int look_at_files(const struct visit *visit, pid_t pid, bool *ret_opened)
 {
-    char path[64], target[256];
+    char path[64], target[PATH_MAX];
     struct dirent *entry;
     int r = 0;
     snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);

@@ -135,7 +135,10 @@ static int make_huge(naru_region *r, uint64_t from, uint64_t to)
     to = to / page * page;
     if (from >= to)
         return 0;
-    int code = naru__os_advise(r->data + from, to - from, MADV_COLLAPSE);
+    int code, tries = 0;
+    do /* EAGAIN: a page was in use just then, and trying again may help (madvise(2)) */
+        code = naru__os_advise(r->data + from, to - from, MADV_COLLAPSE);
+    while (code == -EAGAIN && ++tries < 100);
     if (code == 0)
         return 0;
     if (code == -EINVAL)

@@ -75,7 +75,7 @@ uint64_t naru__segment_used(const void *segment, uint64_t at, uint64_t n)
         n -= sizeof zeroes;
     while (n > at && bytes[n - 1] == 0)
         n--;
-    return n;
+    return n > at ? n : at;
 }
 
 void naru__segment_seal(struct naru_segment_header *h)
@@ -93,10 +93,13 @@ int naru__segment_check(const struct naru_segment_header *h, uint64_t number, ui
         why = "it has the layout of another version";
     else if (h->crc != naru__crc32c(0, h, offsetof(struct naru_segment_header, crc)))
         why = "the check sum of its header is wrong";
-    else if (h->number != number)
-        why = "it is another segment's";
     else if (h->bytes > file)
         why = "it was made shorter";
+    int r = why ? -EPROTO : 0;
+    if (r == 0 && h->number != number) {
+        why = "it is another segment's now";
+        r = -ENOENT;
+    }
     *ret_why = why;
-    return why ? -EPROTO : 0;
+    return r;
 }

@@ -5,6 +5,7 @@
  * It is an object (shm/object.h): a directory with `meta`, and beside it
  *
  *   segment-NUMBER   ten digits, from 1 on: a header, then records, each at a multiple of 8 bytes
+ *   spare-N          a segment that was removed, whose file the next one may get
  *   cursor-NAME      where a group of receivers is, and what each of them holds
  *
  * Everything is little-endian, and the same for 32 and 64 bits. man/naru-journal.7 has it all.
@@ -13,6 +14,11 @@
  * fields and payload, seeded with its segment's own seed: so neither zeroes nor a payload that
  * looks like a record are taken for one. Sequence numbers are one up from record to record. A
  * record of type 0 ends a segment: the next one begins with that sequence.
+ *
+ * A file may serve one segment after the other: its pages and mappings are there already, which is
+ * most of what a segment costs. Whoever reads in one holds a lock of the kernel's on it, shared;
+ * whoever reuses it holds the same alone, writes the new header, zeroes behind it, and names it
+ * last. So a header that is whole and says another number than the name: that segment is gone.
  *
  * Senders take turns by an owned lock. Each writes behind `tail`, then raises `committed`, and only
  * then `tail`: so a sender that dies in between leaves either nothing that counts or a whole
@@ -46,7 +52,11 @@ enum { NARU_JOURNAL_KNOWS_LOCKS = 1 << 21 };
 /* The names of its files, for printf and strncmp. */
 #define NARU_SEGMENT_PREFIX "segment-"
 #define NARU_SEGMENT_NAME NARU_SEGMENT_PREFIX "%010" PRIu64
+#define NARU_SPARE_NAME "spare-%u"
 #define NARU_CURSOR_PREFIX "cursor-"
+
+/* The byte of a segment's file that is locked, see above. */
+enum { NARU_SEGMENT_READ = 0 };
 
 /* The roles of members. */
 enum { MAP_RECV = 1, MAP_SEND = 2, MAP_OPENING = 4 };
@@ -122,7 +132,7 @@ struct naru_journal_state {
     _Atomic uint64_t recoveries;
     _Atomic uint64_t flushes;      /* that reached the medium */
     _Atomic uint64_t flush_time;   /* of the last one, ns */
-    _Atomic uint64_t flush_shared; /* how many senders waited for the last one */
+    _Atomic uint64_t flushed;      /* messages that the last one brought */
     uint8_t line3[32];
     _Atomic uint64_t asleep[NARU_SLEEP_SETS][NARU_JOURNAL_MEMBERS / 64];
     _Atomic uint64_t by_socket[NARU_JOURNAL_MEMBERS / 64];
@@ -199,7 +209,7 @@ uint64_t naru__record_search(const void *segment, uint64_t n, uint64_t at, uint3
 uint64_t naru__segment_used(const void *segment, uint64_t at, uint64_t n);
 
 void naru__segment_seal(struct naru_segment_header *);
-/* 0, or why not: -EPROTO with ret_why. */
+/* 0, or why not: -EPROTO with ret_why; -ENOENT: the file is another segment's now. */
 int naru__segment_check(const struct naru_segment_header *, uint64_t number, uint64_t file,
                         const char **ret_why);
 

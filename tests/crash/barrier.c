@@ -2,7 +2,7 @@
 /* barrier.c - barriers under the rig: the death of a party is told, at whatever instruction, and
  * after a reset three parties meet again.
  *
- * They lie in a region without a name, as the semaphores of lock.c do. The log says that the
+ * place.c says where they lie. The log says that the
  * subject's round was completed (own[0]) and that it was the serial one (own[1]), and that a
  * survivor has reset it (own[2]). */
 #include "rig.h"
@@ -21,22 +21,28 @@ struct place {
     naru_barrier *b;
 };
 
-static naru_barrier *open_at(struct world *w, naru_region *region)
+static naru_barrier *open_with(struct world *w, const struct naru_barrier_options *o)
 {
+    const struct place *p = w->object;
     naru_barrier *b;
-    struct naru_barrier_options o = {sizeof o, .flags = NARU_EXISTING | NARU_SLEEP};
-    int r = naru_barrier_at(region, 0, &o, &b);
+    int r = p->region ? naru_barrier_at(p->region, LOCK_AT, o, &b)
+                      : naru_barrier_open(lock_url(w, p->b), o, &b);
     if (r < 0)
         failed(w, "the barrier cannot be opened: %d, %s", r, naru_why());
     return b;
 }
 
+static naru_barrier *open_it(struct world *w)
+{
+    struct naru_barrier_options o = {sizeof o, .flags = NARU_EXISTING | NARU_SLEEP};
+    return open_with(w, &o);
+}
+
 static void enter(struct world *w)
 {
     struct place *p = w->object;
-    if (naru_adopt(p->region) < 0)
-        failed(w, "the region cannot be adopted: %s", naru_why());
-    p->b = open_at(w, p->region);
+    p->region = lock_region_again(w, p->region);
+    p->b = open_it(w);
 }
 
 static void leave(struct world *w)
@@ -57,10 +63,9 @@ static void prepare(struct world *w)
 {
     struct place *p = calloc(1, sizeof *p);
     struct naru_barrier_options o = {sizeof o, .parties = PARTIES, .participants = PARTICIPANTS};
-    if (naru_region_create(NULL, naru_lock_bytes(PARTICIPANTS), NULL, &p->region) < 0 ||
-        naru_barrier_at(p->region, 0, &o, &p->b) < 0)
-        failed(w, "no barrier: %s", naru_why());
     w->object = p;
+    p->region = lock_region(w, PARTICIPANTS);
+    p->b = open_with(w, &o);
     if (w->state == STALE || w->state == BROKEN) { /* one that died, which one has noticed or not */
         pid_t child = fork();
         if (child == 0) {
@@ -92,7 +97,7 @@ static bool fits(const struct world *w, int r)
 static void operate(struct world *w)
 {
     struct place *p = w->object;
-    naru_barrier *b = w->operation == OPEN ? open_at(w, p->region) : p->b;
+    naru_barrier *b = w->operation == OPEN ? open_it(w) : p->b;
     int r = 0;
     if (w->operation == RESET) {
         r = naru_barrier_reset(b);
@@ -113,12 +118,12 @@ static void operate(struct world *w)
 }
 
 /* All three by this process: whoever else does the same makes a round of its own. */
-static void meets(struct world *w, naru_region *region)
+static void meets(struct world *w)
 {
     naru_barrier *b[PARTIES];
     int serial = 0;
     for (int i = 0; i < PARTIES; i++)
-        b[i] = open_at(w, region);
+        b[i] = open_it(w);
     for (int i = 0; i < PARTIES; i++) {
         int r = naru_barrier_arrive(b[i]);
         if (r < 0)
@@ -181,7 +186,7 @@ static void survive(struct world *w, int who, enum fate fate)
             failed(w, "%d while one is stopped: %s", r, naru_why());
         return;
     }
-    naru_barrier *b = w->image ? open_at(w, p->region) : p->b;
+    naru_barrier *b = w->image ? open_it(w) : p->b;
     if (fate == DIED)
         is_told(w, b);
     else if (naru_barrier_reset(b) < 0)
@@ -189,7 +194,7 @@ static void survive(struct world *w, int who, enum fate fate)
     if (fate == DIED)
         going_on(w, who);
     if (w->image)
-        meets(w, p->region);
+        meets(w);
     if (w->image)
         naru_barrier_close(b);
     leave(w);
@@ -211,6 +216,7 @@ const struct scenario barrier_scenario = {
     .states = states,
     .rooms = rooms,
     .participants = 3,
+    .media = lock_media,
     .no_delays = true, /* one is told, resets it, and another waits on */
     .prepare = prepare,
     .attach = attach,

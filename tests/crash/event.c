@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* event.c - events under the rig: no set is lost or invented, and nobody waits for one that was.
  *
- * They lie in a region without a name, as the semaphores of lock.c do. The log counts sets at least
+ * place.c says where they lie. The log counts sets at least
  * and at most (own[0], own[1]), and waits that passed at least and at most (own[2], own[3]).
  * own[4]: survivor 1 has counted. */
 #include "rig.h"
@@ -27,22 +27,28 @@ static bool is_manual(const struct world *w)
     return w->scenario == &manual_event_scenario;
 }
 
-static naru_event *open_at(struct world *w, naru_region *region)
+static naru_event *open_with(struct world *w, const struct naru_event_options *o)
 {
+    const struct place *p = w->object;
     naru_event *e;
-    struct naru_event_options o = {sizeof o, .flags = NARU_EXISTING | NARU_SLEEP};
-    int r = naru_event_at(region, 0, &o, &e);
+    int r = p->region ? naru_event_at(p->region, LOCK_AT, o, &e)
+                      : naru_event_open(lock_url(w, p->e), o, &e);
     if (r < 0)
         failed(w, "the event cannot be opened: %d, %s", r, naru_why());
     return e;
 }
 
+static naru_event *open_it(struct world *w)
+{
+    struct naru_event_options o = {sizeof o, .flags = NARU_EXISTING | NARU_SLEEP};
+    return open_with(w, &o);
+}
+
 static void enter(struct world *w)
 {
     struct place *p = w->object;
-    if (naru_adopt(p->region) < 0)
-        failed(w, "the region cannot be adopted: %s", naru_why());
-    p->e = open_at(w, p->region);
+    p->region = lock_region_again(w, p->region);
+    p->e = open_it(w);
 }
 
 static void leave(struct world *w)
@@ -73,11 +79,9 @@ static void prepare(struct world *w)
     struct place *p = calloc(1, sizeof *p);
     struct naru_event_options o = {sizeof o, .kind = is_manual(w) ? NARU_MANUAL : NARU_AUTOMATIC,
                                    .set = w->state == IS_SET, .participants = PARTICIPANTS};
-    if (naru_region_create(NULL, naru_lock_bytes(PARTICIPANTS), NULL, &p->region) < 0 ||
-        naru_event_at(p->region, 0, &o, &p->e) < 0)
-        failed(w, "no event: %s", naru_why());
-    p->e = naru_event_close(p->e);
     w->object = p;
+    p->region = lock_region(w, PARTICIPANTS);
+    naru_event_close(open_with(w, &o));
     atomic_store(&w->log->own[0], w->state == IS_SET);
     atomic_store(&w->log->own[1], w->state == IS_SET);
     if (w->state != STALE)
@@ -127,7 +131,7 @@ static void operate(struct world *w)
     naru_event *e = p->e;
     switch (w->operation) {
     case OPEN:
-        e = open_at(w, p->region);
+        e = open_it(w);
         set(w, e);
         naru_event_close(e);
         break;
@@ -195,7 +199,7 @@ static void survive(struct world *w, int who, enum fate fate)
             failed(w, "wait: %d, %s", r, naru_why());
         return;
     }
-    naru_event *e = w->image ? open_at(w, p->region) : p->e;
+    naru_event *e = w->image ? open_it(w) : p->e;
     if (fate == DIED && (who == 1 || w->image) && atomic_load(&w->log->own[4]) == 0)
         count(w, e);
     for (int i = 0; i < 300 && who == 2 && !w->image && atomic_load(&w->log->own[4]) == 0; i++)
@@ -221,6 +225,7 @@ const struct scenario event_scenario = {
     .states = states,
     .rooms = rooms,
     .participants = 3,
+    .media = lock_media,
     .no_delays = true,
     .prepare = prepare,
     .attach = attach,
@@ -235,6 +240,7 @@ const struct scenario manual_event_scenario = {
     .states = states,
     .rooms = rooms,
     .participants = 3,
+    .media = lock_media,
     .no_delays = true,
     .prepare = prepare,
     .attach = attach,

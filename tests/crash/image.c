@@ -4,8 +4,9 @@
  * The subject is stopped and the survivor idle, so memory stands still. In a clone of the survivor
  * each shared file (a memfd, a file on tmpfs) is copied into a memfd of its own, which takes its
  * place under each descriptor and each mapping. The copy is another inode: locks that the subject
- * holds are not on it. Sockets are put in the state that a death leaves: hung up. Names in /dev/shm
- * are copied into another /dev/shm, in a mount namespace of the clone's own. */
+ * holds are not on it. Sockets are put in the state that a death leaves: hung up. Names, in
+ * /dev/shm or on disk, are copied into another directory in its place, in a mount namespace of the
+ * clone's own. */
 #include "rig.h"
 
 #include "object/object.h"
@@ -15,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <poll.h>
 #include <stdio.h>
@@ -26,6 +28,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 enum { MAPPINGS_MAX = 64 };
@@ -79,7 +82,7 @@ static struct {
 } seen;
 
 /* What the process itself can change: the others stand still, and what a call of the kernel's
- * changes in a file, its times tell (shm_print). */
+ * changes in a file, its times tell (names_print). */
 static bool may_change(const struct mapping *m)
 {
     return m->mode[0] == 'r' && m->mode[1] == 'w';
@@ -88,7 +91,7 @@ static bool may_change(const struct mapping *m)
 void shared_look(pid_t pid)
 {
     seen.pid = pid;
-    seen.names = shm_print();
+    seen.names = names_print();
     seen.n = shared_mappings(pid, seen.mapping);
     size_t size = 0;
     for (int i = 0; i < seen.n; i++)
@@ -138,6 +141,7 @@ static struct {
     int fd, seals;
 } copies[MAPPINGS_MAX];
 static int n_copies;
+static pid_t subject;
 
 static void copy_bytes(int from, int to, size_t size)
 {
@@ -185,15 +189,51 @@ static int copy_of(uint64_t inode, int from)
     return keep_copy(inode, fd, seals);
 }
 
+static void copy_attributes(int from, const char *name, int to)
+{
+    char path[PATH_MAX], names[256], value[256];
+    snprintf(path, sizeof path, "/proc/self/fd/%d/%s", from, name);
+    ssize_t n = listxattr(path, names, sizeof names);
+    for (char *one = names; n > 0 && one < names + n; one += strlen(one) + 1) {
+        ssize_t size = getxattr(path, one, value, sizeof value);
+        if (size >= 0 && fsetxattr(to, one, value, (size_t)size, 0) != 0)
+            perror("crash: image");
+    }
+}
+
+/* Of a file that the subject keeps to itself by a lease: from its memory. */
+static void copy_leased(uint64_t inode, int to)
+{
+    struct mapping list[MAPPINGS_MAX];
+    static char page[4096];
+    struct stat st;
+    int n = shared_mappings(subject, list);
+    for (int i = 0; i < n && fstat(to, &st) == 0; i++) {
+        for (uint64_t at = list[i].start; list[i].inode == inode && at < list[i].end;
+             at += sizeof page) {
+            uint64_t offset = list[i].offset + (at - list[i].start);
+            uint64_t left = offset < (uint64_t)st.st_size ? (uint64_t)st.st_size - offset : 0;
+            struct iovec here = {page, sizeof page}, there = {(void *)(uintptr_t)at, sizeof page};
+            if (left && process_vm_readv(subject, &here, 1, &there, 1, 0) == sizeof page &&
+                pwrite(to, page, left < sizeof page ? left : sizeof page, (off_t)offset) < 0)
+                perror("crash: image");
+        }
+    }
+}
+
 /* A name of the tree: a file keeps its mode, a socket becomes one that nobody listens at. */
 static void copy_name(int from, int to, const char *name, const struct stat *st)
 {
     char target[256];
     if (S_ISREG(st->st_mode) && n_copies < MAPPINGS_MAX) {
-        int reader = openat(from, name, O_RDONLY | O_CLOEXEC);
+        int reader = openat(from, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
         int fd = openat(to, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, st->st_mode & 07777);
         if (fd >= 0 && ftruncate(fd, st->st_size) == 0) {
-            copy_bytes(reader, fd, (size_t)st->st_size);
+            if (reader < 0 && errno == EWOULDBLOCK)
+                copy_leased(st->st_ino, fd);
+            else
+                copy_bytes(reader, fd, (size_t)st->st_size);
+            copy_attributes(from, name, fd);
             keep_copy(st->st_ino, fd, 0);
         }
         close(reader);
@@ -228,14 +268,14 @@ static void copy_tree(int from, int to)
 
 static void copy_names(void)
 {
-    int old = open("/dev/shm", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (old < 0 || !shm_used()) {
+    int old = open(names_directory(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (old < 0 || !names_used()) {
         close(old);
         return;
     }
-    int new = shm_own() ? open("/dev/shm", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    int new = names_own() ? open(names_directory(), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     if (new < 0) {
-        perror("crash: an image's own /dev/shm");
+        perror("crash: an image's own directory");
         _exit(3);
     }
     copy_tree(old, new);
@@ -288,7 +328,8 @@ static void renew_eventfd(int fd, int flags)
 /* The same name in the copy; or, if it has gone, an empty one that has gone. */
 static void renew_directory(int fd, const char *name)
 {
-    static const char gone[] = "/dev/shm/gone";
+    char gone[PATH_MAX];
+    snprintf(gone, sizeof gone, "%s/gone", names_directory());
     int new = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (new < 0 && mkdir(gone, 0700) == 0) {
         new = open(gone, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -302,7 +343,8 @@ static void renew(int fd)
 {
     struct stat st;
     struct statfs fs;
-    char path[64], name[128];
+    char path[64], name[PATH_MAX];
+    size_t n_names = strlen(names_directory());
     int flags = fcntl(fd, F_GETFL);
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     ssize_t n = readlink(path, name, sizeof name - 1);
@@ -313,10 +355,12 @@ static void renew(int fd)
         hang_up(fd, flags);
     } else if (strncmp(name, "anon_inode:[eventfd]", 20) == 0) {
         renew_eventfd(fd, flags);
-    } else if (S_ISDIR(st.st_mode) && strncmp(name, "/dev/shm/", 9) == 0) {
+    } else if (S_ISDIR(st.st_mode) && strncmp(name, names_directory(), n_names) == 0 &&
+               name[n_names] == '/') {
         renew_directory(fd, name);
-    } else if (S_ISREG(st.st_mode) && fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC &&
-               strncmp(name, "/tmp", 4) != 0) {
+    } else if (S_ISREG(st.st_mode) &&
+               (in_disk_directory(name) || (fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC &&
+                                            strncmp(name, "/tmp", 4) != 0))) {
         int reader = open_of(fd, O_RDONLY), copy = copy_of(st.st_ino, reader);
         if (reader >= 0)
             close(reader);
@@ -361,6 +405,7 @@ void forge(struct world *w)
     int n = shared_mappings(getpid(), list);
     w->image = true;
     n_copies = 0;
+    subject = w->control->seat[0].pid;
     copy_names();
     for (int i = 0; i < n; i++)
         renew_mapping(&list[i]);

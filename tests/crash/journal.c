@@ -358,6 +358,18 @@ static int64_t sync_of(const struct world *w, int who)
                                                                                 : 0;
 }
 
+/* All has been received, and one segment has gone: its file waits to be the next one. */
+static void leave_spare(struct world *w, struct party *p)
+{
+    naru_channel *c = opened(w, NARU_RECV, 0);
+    while (recv_logged(w, c, 0, NARU_NOWAIT) == 0)
+        ;
+    naru_channel_close(c);
+    p->next = fill_segment(w, p->mine, p->next);
+    if (access(PLACE "/spare-0", F_OK) < 0)
+        failed(w, "there is no spare: %s", strerror(errno));
+}
+
 static void attach_subject(struct world *w, struct party *p)
 {
     bool receives = w->operation >= RECV && w->operation <= GIVE_BACK;
@@ -371,6 +383,8 @@ static void attach_subject(struct world *w, struct party *p)
         p->mine = opened(w, NARU_SEND | NARU_RECV, NARU_S);
     if (w->operation == ROLL)
         p->next = fill_segment(w, p->mine, p->next);
+    if (w->operation == ROLL && w->state == KEPT)
+        leave_spare(w, p);
     if (w->operation == CLOSE) { /* it owes a sync, and holds messages */
         must_send(w, p->mine, p->next++, SMALL);
         (void)naru_channel_take_many(p->mine, 0, p->held, 2, NARU_NOWAIT);

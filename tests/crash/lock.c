@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* lock.c - semaphores under the rig: no permit is lost or invented, and none stays with the dead.
  *
- * They lie in a region without a name, so that an image has a copy on which nobody is alive: there
- * survivor 1 joins anew, and everything must come back. The log says how many permits the subject
+ * place.c says where they lie. The log says how many permits the subject
  * has at least (own[0]), and how many it may just now be taking or giving (own[1]); of a plain
  * semaphore, how many were posted at least and at most (own[2], own[3]) and taken likewise. */
 #include "rig.h"
@@ -21,7 +20,7 @@ struct place {
     naru_semaphore *s;
 };
 
-static const struct naru_semaphore_options *options_of(const struct world *w, bool plain, bool fair)
+static const struct naru_semaphore_options *options_of(bool plain, bool fair)
 {
     static struct naru_semaphore_options o;
     o = (struct naru_semaphore_options){.size = sizeof o,
@@ -29,37 +28,41 @@ static const struct naru_semaphore_options *options_of(const struct world *w, bo
                                         .value = VALUE,
                                         .flags = (fair ? NARU_FAIR : 0u) | NARU_SLEEP,
                                         .participants = PARTICIPANTS};
-    (void)w;
     return &o;
 }
 
-static naru_semaphore *open_at(struct world *w, naru_region *region)
+static naru_semaphore *open_with(struct world *w, const struct naru_semaphore_options *o)
 {
+    const struct place *p = w->object;
     naru_semaphore *s;
-    struct naru_semaphore_options o = {.size = sizeof o, .flags = NARU_EXISTING | NARU_SLEEP};
-    int r = naru_semaphore_at(region, 0, &o, &s);
+    int r = p->region ? naru_semaphore_at(p->region, LOCK_AT, o, &s)
+                      : naru_semaphore_open(lock_url(w, p->s), o, &s);
     if (r < 0)
         failed(w, "the semaphore cannot be opened: %d, %s", r, naru_why());
     return s;
 }
 
+static naru_semaphore *open_it(struct world *w)
+{
+    return open_with(w,
+                     &(struct naru_semaphore_options){.size = sizeof(struct naru_semaphore_options),
+                                                      .flags = NARU_EXISTING | NARU_SLEEP});
+}
+
 static struct place *make(struct world *w, bool plain, bool fair)
 {
     struct place *p = calloc(1, sizeof *p);
-    if (naru_region_create(NULL, naru_lock_bytes(PARTICIPANTS), NULL, &p->region) < 0 ||
-        naru_semaphore_at(p->region, 0, options_of(w, plain, fair), &p->s) < 0)
-        failed(w, "no semaphore: %s", naru_why());
-    p->s = naru_semaphore_close(p->s);
     w->object = p;
+    p->region = lock_region(w, PARTICIPANTS);
+    naru_semaphore_close(open_with(w, options_of(plain, fair)));
     return p;
 }
 
 static void enter(struct world *w)
 {
     struct place *p = w->object;
-    if (naru_adopt(p->region) < 0)
-        failed(w, "the region cannot be adopted: %s", naru_why());
-    p->s = open_at(w, p->region);
+    p->region = lock_region_again(w, p->region);
+    p->s = open_it(w);
 }
 
 static void leave(struct world *w)
@@ -150,7 +153,7 @@ static void operate(struct world *w)
         give(w, p->s, 1);
         break;
     case OPEN: {
-        naru_semaphore *s = open_at(w, p->region);
+        naru_semaphore *s = open_it(w);
         take(w, s, 1);
         atomic_store(&w->log->own[0], 0);
         naru_semaphore_close(s);
@@ -193,7 +196,7 @@ static void survive(struct world *w, int who, enum fate fate)
 {
     struct place *p = w->object;
     if (w->image) {
-        naru_semaphore *s = open_at(w, p->region);
+        naru_semaphore *s = open_it(w);
         all_of_it(w, s);
         naru_semaphore_close(s);
         leave(w);
@@ -229,6 +232,7 @@ const struct scenario semaphore_scenario = {
     .states = states,
     .rooms = rooms,
     .participants = 3,
+    .media = lock_media,
     .no_delays = true, /* survivors wait for each other, too */
     .prepare = prepare,
     .attach = attach,
@@ -290,7 +294,7 @@ static void plain_operate(struct world *w)
 static void plain_survive(struct world *w, int who, enum fate fate)
 {
     struct place *p = w->object;
-    naru_semaphore *s = w->image ? open_at(w, p->region) : p->s;
+    naru_semaphore *s = w->image ? open_it(w) : p->s;
     if (who == 1) {
         int least = (int)atomic_load(&w->log->own[2]), most = (int)atomic_load(&w->log->own[3]);
         int value = (int)value_of(w, s);
@@ -316,6 +320,7 @@ const struct scenario plain_semaphore_scenario = {
     .states = plain_states,
     .rooms = rooms,
     .participants = 3,
+    .media = lock_media,
     .no_delays = true,
     .prepare = plain_prepare,
     .attach = plain_attach,

@@ -16,18 +16,19 @@
 extern const struct scenario sample_scenario, named_scenario, pipe_scenario, unix_meeting,
     shm_scenario, queue_scenario, topic_scenario, region_scenario, semaphore_scenario,
     plain_semaphore_scenario, mutex_scenario, rwlock_scenario, event_scenario,
-    manual_event_scenario, barrier_scenario, journal_scenario;
+    manual_event_scenario, barrier_scenario, made_scenario, journal_scenario, disk_region_scenario;
 static const struct scenario *const scenarios[] = {
     &sample_scenario,    &named_scenario,           &pipe_scenario,    &unix_meeting,
     &shm_scenario,       &queue_scenario,           &topic_scenario,   &region_scenario,
     &semaphore_scenario, &plain_semaphore_scenario, &mutex_scenario,   &rwlock_scenario,
-    &event_scenario,     &manual_event_scenario,    &barrier_scenario, &journal_scenario};
+    &event_scenario,     &manual_event_scenario,    &barrier_scenario, &made_scenario,
+    &journal_scenario,   &disk_region_scenario};
 static const char *missing[sizeof scenarios / sizeof *scenarios];
 
 enum { N_SCENARIOS = sizeof scenarios / sizeof *scenarios, JOBS_MAX = 1024 };
 
 static struct options {
-    const char *scenario, *mode, *replay, *json, *flaw;
+    const char *scenario, *medium, *mode, *replay, *json, *flaw;
     unsigned long ask[MODES]; /* points in all */
     unsigned long budget;     /* seconds */
     uint64_t seed;
@@ -204,8 +205,10 @@ static void run_phase(struct world *w, struct job *job, enum mode mode, bool aga
     w->scenario = job->scenario;
     w->operation = job->operation;
     w->state = job->state;
+    w->medium = job->medium;
     w->flaw = options.flaw;
     code_choose(job->scenario->rooms);
+    names_choose(job->scenario->disk);
     if (options.first && stopped(job, mode))
         return;
     if (mode == IMAGES && !again)
@@ -247,10 +250,20 @@ static const struct {
 };
 enum { PHASES = sizeof phases / sizeof *phases };
 
+static void begin_driver(void)
+{
+    names_choose(false);
+    names_own();
+    if (!disk_begin()) {
+        perror("crash: a directory in $TMPDIR");
+        _exit(2);
+    }
+}
+
 static void drive(long core, long cores)
 {
     pin(core);
-    shm_own();
+    begin_driver();
     struct world *w = world_new();
     int64_t end = deadline;
     double used = 0;
@@ -270,6 +283,7 @@ static void drive(long core, long cores)
             }
         } while (fills && clock_now() < deadline);
     }
+    disk_end();
     fflush(stdout);
     _exit(0);
 }
@@ -314,7 +328,7 @@ static void ask_missing(char (*text)[300])
         pid_t pid = fork();
         if (pid == 0) {
             const char *why = scenarios[i]->missing ? scenarios[i]->missing() : NULL;
-            if (scenarios[i]->names && !shm_own())
+            if (scenarios[i]->names && !names_own())
                 why = "no right to mount a /dev/shm of one's own";
             snprintf(text[i], sizeof *text, "%s", why ? why : "");
             _exit(0);
@@ -324,6 +338,31 @@ static void ask_missing(char (*text)[300])
     }
 }
 
+/* In one medium, by the seed, so that in all about as many cells have each; or in all. */
+static void make_cell(const struct scenario *s, int operation, int state)
+{
+    static unsigned next;
+    int media = 0, wanted = -1;
+    bool every = options.all || options.first || options.replay;
+    if (s->one_in && !every &&
+        ((uint64_t)(operation + state) + options.seed) % (uint64_t)s->one_in != 0)
+        return;
+    for (; s->media && s->media[media]; media++)
+        if (options.medium && strcmp(s->media[media], options.medium) == 0)
+            wanted = media;
+    if (options.medium && wanted < 0)
+        return;
+    bool all = !options.medium && every;
+    int medium = options.medium  ? wanted
+                 : media && !all ? (int)((options.seed + next++) % (unsigned)media)
+                                 : 0;
+    do {
+        if (jobs->n < JOBS_MAX)
+            jobs->job[jobs->n++] = (struct job){
+                .scenario = s, .operation = operation, .state = state, .medium = medium};
+    } while (all && ++medium < media);
+}
+
 static void make_jobs(void)
 {
     memset(jobs, 0, sizeof *jobs);
@@ -331,8 +370,8 @@ static void make_jobs(void)
         const struct scenario *s = scenarios[i];
         for (int o = 0; s->operations[o]; o++)
             for (int k = 0; s->states[k] && !missing[i] && chosen(s, s->operations[o]); k++)
-                if ((!s->applies || s->applies(o, k)) && jobs->n < JOBS_MAX)
-                    jobs->job[jobs->n++] = (struct job){.scenario = s, .operation = o, .state = k};
+                if (!s->applies || s->applies(o, k))
+                    make_cell(s, o, k);
     }
 }
 
@@ -373,6 +412,35 @@ static int print_operation(int n, const struct scenario *s, int operation)
         printf(" %s %llu distinct of %llu%s", mode_names[m], (unsigned long long)t.distinct[m],
                (unsigned long long)t.total[m], m == MODES - 1 ? "\n" : ",");
     return good;
+}
+
+/* Of what may lie in several places: how much was done in which. */
+static void print_media(void)
+{
+    const char *medium[JOBS_MAX];
+    unsigned n = 0;
+    for (unsigned i = 0; i < jobs->n; i++) {
+        const struct job *job = &jobs->job[i];
+        const char *is = job->scenario->media ? job->scenario->media[job->medium] : NULL;
+        unsigned k = 0;
+        while (is && k < n && strcmp(medium[k], is) != 0)
+            k++;
+        if (is && k == n)
+            medium[n++] = is;
+    }
+    for (unsigned k = 0; k < n; k++) {
+        unsigned long long cells = 0, total[MODES] = {0};
+        for (unsigned i = 0; i < jobs->n; i++) {
+            const struct job *job = &jobs->job[i];
+            if (!job->scenario->media || strcmp(job->scenario->media[job->medium], medium[k]) != 0)
+                continue;
+            cells++;
+            for (int m = 0; m < MODES; m++)
+                total[m] += job->tally.total[m];
+        }
+        printf("# in %s: %llu cells, images %llu, kills %llu, pauses %llu, cleaner %llu\n",
+               medium[k], cells, total[IMAGES], total[KILLS], total[PAUSES], total[CLEANER]);
+    }
 }
 
 static void write_json(int argc, char **argv, unsigned all, unsigned missed)
@@ -444,6 +512,7 @@ static int sweep(int argc, char **argv)
         printf("# %s: %llu distinct points, %llu in all, %llu missed, %llu failures\n",
                mode_names[m], (unsigned long long)t.distinct[m], (unsigned long long)t.total[m],
                (unsigned long long)t.missed[m], (unsigned long long)t.failures[m]);
+    print_media();
     print_delays();
     if (!options.first) {
         code_unreached(&all, &missed,
@@ -502,7 +571,14 @@ static int self_test(void)
     return bad != 0;
 }
 
-/* SCENARIO.OPERATION:STATE:MODE:POINT[/POINT]:SEED */
+static bool is_called(const struct job *job, const char *state, const char *medium)
+{
+    return strcmp(job->scenario->states[job->state], state) == 0 &&
+           (!medium ||
+            (job->scenario->media && strcmp(job->scenario->media[job->medium], medium) == 0));
+}
+
+/* SCENARIO.OPERATION:STATE[@MEDIUM]:MODE:POINT[/POINT]:SEED */
 static int replay(void)
 {
     char name[64], state[64], mode[16], first[300], *second;
@@ -515,9 +591,12 @@ static int replay(void)
     options.scenario = name;
     options.seed = seed / 8;
     make_jobs();
+    char *medium = strchr(state, '@');
+    if (medium)
+        *medium++ = 0;
     struct job *job = NULL;
-    for (unsigned i = 0; i < jobs->n; i++)
-        if (strcmp(jobs->job[i].scenario->states[jobs->job[i].state], state) == 0)
+    for (unsigned i = 0; i < jobs->n && !job; i++)
+        if (is_called(&jobs->job[i], state, medium))
             job = &jobs->job[i];
     if (!job) {
         fprintf(stderr, "crash: no job is called %s:%s\n", name, state);
@@ -532,11 +611,13 @@ static int replay(void)
         return 2;
     }
     pin(0);
-    shm_own();
+    begin_driver();
+    names_choose(job->scenario->disk);
     struct world *w = world_new();
     w->scenario = job->scenario;
     w->operation = job->operation;
     w->state = job->state;
+    w->medium = job->medium;
     w->flaw = options.flaw;
     w->seed = seed;
     w->until = INT64_MAX;
@@ -554,6 +635,7 @@ static int replay(void)
             good = run_cleaner(w, job, p, second ? &q : NULL, &points);
         free(points.list);
     }
+    disk_end();
     printf("%sok 1 - %s\n1..1\n", good ? "" : "not ", options.replay);
     return !good;
 }
@@ -562,8 +644,9 @@ static int usage(void)
 {
     fprintf(stderr,
             "crash [--scenario NAME[.OPERATION],...] [--mode images|kills|pauses|cleaner] [--all]\n"
-            "      [--ask IMAGES,KILLS,PAUSES] [--budget SECONDS] [--seed N] [--json FILE]\n"
-            "      [--flaw NAME] [--replay SCENARIO.OPERATION:STATE:MODE:POINT:SEED]\n"
+            "      [--medium NAME] [--ask IMAGES,KILLS,PAUSES] [--budget SECONDS] [--seed N] "
+            "[--json FILE]\n"
+            "      [--flaw NAME] [--replay SCENARIO.OPERATION:STATE[@MEDIUM]:MODE:POINT:SEED]\n"
             "      [--self-test] [--first]\n");
     return 2;
 }
@@ -571,10 +654,11 @@ static int usage(void)
 static bool parse(int argc, char **argv)
 {
     static const struct option known[] = {
-        {"scenario", 1, NULL, 's'}, {"mode", 1, NULL, 'm'},  {"ask", 1, NULL, 'p'},
-        {"budget", 1, NULL, 'b'},   {"seed", 1, NULL, 'S'},  {"json", 1, NULL, 'j'},
-        {"replay", 1, NULL, 'r'},   {"flaw", 1, NULL, 'f'},  {"self-test", 0, NULL, 't'},
-        {"all", 0, NULL, 'a'},      {"first", 0, NULL, 'F'}, {NULL, 0, NULL, 0},
+        {"scenario", 1, NULL, 's'},  {"mode", 1, NULL, 'm'},   {"ask", 1, NULL, 'p'},
+        {"medium", 1, NULL, 'M'},    {"budget", 1, NULL, 'b'}, {"seed", 1, NULL, 'S'},
+        {"json", 1, NULL, 'j'},      {"replay", 1, NULL, 'r'}, {"flaw", 1, NULL, 'f'},
+        {"self-test", 0, NULL, 't'}, {"all", 0, NULL, 'a'},    {"first", 0, NULL, 'F'},
+        {NULL, 0, NULL, 0},
     };
     options.seed = (uint64_t)clock_now() % 1000000;
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
@@ -584,6 +668,9 @@ static bool parse(int argc, char **argv)
             break;
         case 'm':
             options.mode = optarg;
+            break;
+        case 'M':
+            options.medium = optarg;
             break;
         case 'p':
             if (sscanf(optarg, "%lu,%lu,%lu", &options.ask[IMAGES], &options.ask[KILLS],

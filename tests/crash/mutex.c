@@ -2,10 +2,10 @@
 /* mutex.c - mutexes and rwlocks under the rig: nobody has one that is dead, and whoever gets it
  * after an owner's death is told so, and by whom, until it is recovered or given up.
  *
- * They lie in a region without a name, as in lock.c. The log says what the subject has: HAS before
- * the call that it is in, WILL after it, and the same of the mark that a death has left and of
- * giving up. Whatever lies between may be found. MET: a survivor is at it, or has been, so that it
- * may be the one that died, or that recovered. */
+ * place.c says where they lie. The log says what the subject has: HAS before the call that it is
+ * in, WILL after it, and the same of the mark that a death has left and of giving up. Whatever lies
+ * between may be found. MET: a survivor is at it, or has been, so that it may be the one that died,
+ * or that recovered. */
 #include "rig.h"
 
 #include <errno.h>
@@ -69,12 +69,18 @@ static void set(struct world *w, int what, unsigned value)
 
 /* ---- both alike ---- */
 
-static union lock open_at(struct world *w, naru_region *region, unsigned flags)
+static union lock open_with(struct world *w, unsigned flags)
 {
+    const struct place *p = w->object;
+    const char *url = p->region ? NULL : lock_url(w, p->l.m);
     union lock l;
+    int r;
     struct naru_mutex_options m = {sizeof m, .flags = flags, .participants = PARTICIPANTS};
     struct naru_rwlock_options o = {sizeof o, .flags = flags, .participants = PARTICIPANTS};
-    int r = is_rwlock(w) ? naru_rwlock_at(region, 0, &o, &l.w) : naru_mutex_at(region, 0, &m, &l.m);
+    if (is_rwlock(w))
+        r = url ? naru_rwlock_open(url, &o, &l.w) : naru_rwlock_at(p->region, LOCK_AT, &o, &l.w);
+    else
+        r = url ? naru_mutex_open(url, &m, &l.m) : naru_mutex_at(p->region, LOCK_AT, &m, &l.m);
     if (r < 0)
         failed(w, "it cannot be opened: %d, %s", r, naru_why());
     return l;
@@ -106,9 +112,8 @@ static void close_lock(const struct world *w, union lock l)
 static void enter(struct world *w)
 {
     struct place *p = w->object;
-    if (naru_adopt(p->region) < 0)
-        failed(w, "the region cannot be adopted: %s", naru_why());
-    p->l = open_at(w, p->region, NARU_EXISTING | NARU_SLEEP);
+    p->region = lock_region_again(w, p->region);
+    p->l = open_with(w, NARU_EXISTING | NARU_SLEEP);
 }
 
 static void leave(struct world *w)
@@ -124,9 +129,8 @@ static void prepare(struct world *w)
     unsigned flags = NARU_SLEEP | (w->state == FAIR ? NARU_FAIR : 0u) |
                      (w->state == INHERIT ? NARU_PRIO_INHERIT : 0u);
     w->object = p;
-    if (naru_region_create(NULL, naru_lock_bytes(PARTICIPANTS), NULL, &p->region) < 0)
-        failed(w, "no region: %s", naru_why());
-    close_lock(w, open_at(w, p->region, flags));
+    p->region = lock_region(w, PARTICIPANTS);
+    close_lock(w, open_with(w, flags));
     if (w->state != STALE)
         return;
     pid_t child = fork(); /* one that died holding it */
@@ -211,7 +215,7 @@ static void operate(struct world *w)
         give(w, p->l);
         break;
     case OPEN: {
-        union lock l = open_at(w, p->region, NARU_EXISTING | NARU_SLEEP);
+        union lock l = open_with(w, NARU_EXISTING | NARU_SLEEP);
         take(w, l, false);
         set(w, WILL, NOTHING_);
         close_lock(w, l);
@@ -328,7 +332,7 @@ static void survive(struct world *w, int who, enum fate fate)
 {
     struct place *p = w->object;
     if (w->image) { /* nobody lives there: what others had is a dead one's as well */
-        union lock l = open_at(w, p->region, NARU_EXISTING | NARU_SLEEP);
+        union lock l = open_with(w, NARU_EXISTING | NARU_SLEEP);
         have_it(w, l, true);
         close_lock(w, l);
         leave(w);
@@ -368,6 +372,7 @@ const struct scenario mutex_scenario = {
     .states = mutex_states,
     .rooms = mutex_rooms,
     .participants = 3,
+    .media = lock_media,
     .no_delays = true, /* survivors wait for each other, too */
     .prepare = prepare,
     .attach = attach,
@@ -383,6 +388,7 @@ const struct scenario rwlock_scenario = {
     .states = rwlock_states,
     .rooms = rwlock_rooms,
     .participants = 3,
+    .media = lock_media,
     .no_delays = true,
     .prepare = prepare,
     .attach = attach,

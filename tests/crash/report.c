@@ -85,10 +85,11 @@ void report_failure(struct world *w, struct job *job, enum mode mode, struct poi
         return;
     char name[256];
     snprintf(name, sizeof name, "%s", point_name(point));
-    printf("# FAILED: %s\n#   crash%s%s --replay %s.%s:%s:%s:%s%s%s:%llu\n", w->control->why,
+    const char *const *media = job->scenario->media;
+    printf("# FAILED: %s\n#   crash%s%s --replay %s.%s:%s%s%s:%s:%s%s%s:%llu\n", w->control->why,
            w->flaw ? " --flaw " : "", w->flaw ? w->flaw : "", job->scenario->name,
            job->scenario->operations[job->operation], job->scenario->states[job->state],
-           mode_names[mode], name, second ? "/" : "", second ? point_name(*second) : "",
-           (unsigned long long)w->seed);
+           media ? "@" : "", media ? media[job->medium] : "", mode_names[mode], name,
+           second ? "/" : "", second ? point_name(*second) : "", (unsigned long long)w->seed);
     fflush(stdout);
 }

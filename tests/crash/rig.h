@@ -43,6 +43,8 @@
 #include <sys/types.h>
 #include <sys/user.h>
 
+typedef struct naru_region naru_region;
+
 enum { PARTICIPANTS_MAX = 4, MESSAGES_MAX = 1024, STREAMS_MAX = 8 };
 enum { HANG_MS = 2000 }; /* a promise is 100 ms; this is the bound for a hang */
 
@@ -74,7 +76,7 @@ struct log {
 
 struct world {
     const struct scenario *scenario;
-    int operation, state;
+    int operation, state, medium;
     const char *flaw; /* planted, or NULL */
     uint64_t seed;
     bool image; /* this process is an image's */
@@ -100,6 +102,7 @@ struct scenario {
     bool no_images; /* what matters lies in the kernel */
     bool streams;   /* several senders and receivers, each with an order of its own */
     bool names; /* in /dev/shm: needs the right to mount one of its own */
+    bool disk;  /* with names: in disk_directory() instead */
     bool no_pauses;
     bool no_delays; /* survivors wait for each other, too: their time says nothing */
     bool no_child; /* what a forked child has inherited is not dead */
@@ -117,6 +120,10 @@ struct scenario {
     /* In a process of its own, when all have ended: the next opener, who leaves nothing. May be
      * NULL: nothing is left then, either. */
     void (*sweep)(struct world *);
+    /* Where it may lie, for world.medium; NULL: in one place. Each operation in each state is swept
+     * in one of them, by the seed, or in all with --all and --first. */
+    const char *const *media;
+    int one_in; /* so many states an operation is swept, by the seed, or in all; 0: in all */
     /* Operations that do not apply in a state. NULL: all do. */
     bool (*applies)(int operation, int state);
 };
@@ -179,14 +186,35 @@ void forge(struct world *);                 /* in a raw clone of a survivor */
 struct naru_object;
 int forge_locks(struct world *, int who, struct naru_object *);
 void keep_on_fork(void);                    /* pages that a fork wipes are not wiped */
-bool shm_own(void);                         /* from here on this process's /dev/shm is empty */
-bool shm_left(char *ret_name, size_t size); /* something in it, but the directories of users */
-bool shm_used(void);
-uint64_t shm_print(void); /* of all names there */
 bool shared_mapped(void);                   /* by this process, and not the rig's */
 void shared_look(pid_t);                    /* watch that process's shared memory, and the log */
 bool shared_changed(struct world *);        /* since the last call */
 
+/* ---- where files with names lie (names.c) ---- */
+
+bool disk_begin(void);
+void disk_clear(void);
+void disk_end(void);
+const char *disk_directory(void); /* the driver's own, in $TMPDIR */
+bool in_disk_directory(const char *path);
+void names_choose(bool disk); /* which directory the following are about: this, or /dev/shm */
+const char *names_directory(void);
+bool names_own(void);                         /* from here on this process's is empty */
+bool names_left(char *ret_name, size_t size); /* something in it, but the directories of users */
+void names_clear(void);
+bool names_used(void);
+uint64_t names_print(void); /* of all names there */
+
+/* ---- where locks lie (place.c) ---- */
+
+extern const char *const lock_media[];
+enum { LOCK_AT = 384 };                                          /* in a region */
+naru_region *lock_region(struct world *, unsigned participants); /* a new one; NULL: a file is it */
+naru_region *lock_region_again(struct world *, naru_region *);   /* a participant's own */
+/* "map:…" where it is a file. lock: an image's, whose copy it is; of a scenario with names NULL. */
+const char *lock_url(const struct world *, const void *lock);
+int lock_file(const struct world *, int64_t *ret_at); /* on disk: opened; and where in it */
+void lock_remove(void);                               /* all that is there */
 /* ---- what code there is (points.c) ---- */
 
 enum { TIMES_MAX = 3 };
@@ -238,7 +266,7 @@ struct tally {
 
 struct job {
     const struct scenario *scenario;
-    int operation, state;
+    int operation, state, medium;
     struct points points, calls; /* of the recorded trace */
     struct points changes;       /* the points at which memory, or the log, had changed */
     uint64_t next[MODES];        /* of the shuffled list */

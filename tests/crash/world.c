@@ -204,8 +204,8 @@ static void image(struct world *w, int who)
         if (w->scenario->sweep)
             w->scenario->sweep(w);
         char name[256];
-        if (shm_left(name, sizeof name))
-            failed(w, "%s is left in /dev/shm", name);
+        if (names_left(name, sizeof name))
+            failed(w, "%s is left in %s", name, names_directory());
         _exit(0);
     }
     int status = 0;
@@ -343,11 +343,13 @@ bool world_end(struct world *w)
         end_process(w->control->seat[i].descendant);
     }
     bool before = w->control->failed;
-    if (shm_left(name, sizeof name) && w->scenario->sweep)
+    if (names_left(name, sizeof name) && w->scenario->sweep)
         sweep(w);
-    if (shm_left(name, sizeof name)) {
-        note_failure(w, "%s is left in /dev/shm", name);
-        shm_own(); /* for the next world */
+    if (names_left(name, sizeof name)) {
+        note_failure(w, "%s is left in %s", name, names_directory());
+        names_clear(); /* for the next world */
     }
+    if (w->scenario->media)
+        disk_clear();
     return before || !w->control->failed;
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
-# journal.bats - looking at journals from the shell: show, ls, peek; real processes.
+# journal.bats - journals from the shell: show, ls, peek, verify; real processes.
 
 setup() {
     NARU=$(realpath "$NARU")
@@ -54,4 +54,33 @@ three" ]
     [ -z "$(naru ls --names "map:$D")" ]
     run naru show "$J"
     [ "$status" -eq 1 ]
+}
+
+@test "verify tells what is whole, torn, damaged" {
+    for i in 1 2 3; do naru send "$J" "message $i"; done
+    [ "$(naru verify "$J")" = "3 messages (1 to 3) of 27 B in 1 segments" ]
+    printf half | dd of=journal/segment-0000000001 bs=1 seek=5000 conv=notrunc status=none
+    run naru verify "$J"
+    [ "$status" -eq 0 ]
+    [[ "$output" = *"torn tail of"* ]]
+    naru verify --json "$J" | jq -e '.whole and .torn > 0 and .damaged == 0'
+    printf X | dd of=journal/segment-0000000001 bs=1 seek=4136 conv=notrunc status=none
+    run naru verify "$J"
+    [ "$status" -eq 1 ]
+    [[ "$output" = *"message 1, segment-0000000001, byte 4096; 2 messages behind it are readable"* ]]
+    naru verify --json "$J" >said || [ $? -eq 1 ]
+    jq -e '(.whole | not) and .damaged == 1 and .bad_offset == 4096 and .readable == 2' said
+}
+
+@test "verify tells of a segment that was being made when the power went" {
+    naru send "$J" one two
+    : >journal/segment-0000000002
+    dd if=/dev/zero of=journal/meta bs=8 seek=564 count=1 conv=notrunc status=none # another start
+    run naru verify "$J"
+    [ "$status" -eq 0 ]
+    [[ "$output" = "2 messages (1 to 2)"*"1 segments behind its end hold nothing"* ]]
+    naru verify --json "$J" | jq -e '.whole and .unbegun == 1 and .torn == 0'
+    [ "$(naru recv "$J" --count 2)" = "one
+two" ]
+    naru verify --json "$J" | jq -e '.whole and .unbegun == 0'
 }

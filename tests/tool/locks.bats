@@ -290,6 +290,41 @@ chain() { # N: each of N scripts has its own and waits for the next one's
     done
 }
 
+@test "why follows locks in regions and in files, and show lists them" {
+    one=map:$D/one two=shm:$D/two
+    "$(dirname "$NARU")/../tests/in-region" $one 384 $two 65536 >first 3>&- &
+    first=$!
+    until grep -qs has first; do sleep 0.01; done
+    "$(dirname "$NARU")/../tests/in-region" $two 65536 $one 384 >second 3>&- &
+    second=$!
+    until grep -qs has second; do sleep 0.01; done
+    run naru show $one
+    [[ $output == *"$one: a region "*"locks 1"* ]]
+    [[ $output == *"$one at 384: a mutex "*"condition owned"*"$first"* ]]
+    touch go
+    sees $one ".[]|select(.url==\"$one at 384\").waiters == 1"
+    sees $two ".[]|select(.url==\"$two at 65536\").waiters == 1"
+    run naru why $first
+    [ "$status" -eq 0 ]
+    [[ $output == *"process $first (in-region) waits for the mutex of $two at 65536"* ]]
+    [[ $output == *"process $second (in-region) owns the mutex"* ]]
+    [[ $(grep "^deadlock: " <<<"$output") == *"$one at 384"* ]]
+    [[ $(grep "^deadlock: " <<<"$output") == *"$two at 65536"* ]]
+    kill $first
+    wait $second
+    wait $first || true
+    "$NARU" sem acquire map:$D/file --value 1 -- sh -c "touch has; while [ ! -e gone ]; do sleep 0.01; done" 3>&- &
+    first=$!
+    until_file has
+    "$NARU" sem acquire map:$D/file -- true 3>&- &
+    second=$!
+    sees map:$D/file '.[0].waiters == 1'
+    [[ $(naru why $second) == *"waits for 1 permit of map:$D/file, since"*"process $first (naru) owns 1 permit"* ]]
+    touch gone
+    wait $first $second
+    naru rm $two
+}
+
 @test "a cycle that somebody from outside can end is no deadlock" {
     # two permits: one is in the cycle, the other with somebody who goes on
     holds "${S}1" free --value 2

@@ -275,11 +275,8 @@ int naru__inbox_room(struct naru_inbox *in, struct iovec ret_room[2], size_t lim
 {
     int n = 0;
     size_t ahead = BLOCK_SIZE;
-    if (in->stalled) {
-        int r = naru__inbox_fed(in, 0);
-        if (r < 0)
-            return r;
-    }
+    if (in->stalled) /* what it holds may be whole messages, behind which nothing more may come */
+        return naru__inbox_fed(in, 0);
     if (in->join.piece_left) {
         size_t piece = limit && limit < in->join.piece_left ? limit : in->join.piece_left;
         ret_room[n++] = (struct iovec){in->join.data + in->join.got, piece};

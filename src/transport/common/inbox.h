@@ -64,8 +64,8 @@ void naru__inbox_init(struct naru_inbox *, bool shared, size_t max_message,
                       void *context);
 void naru__inbox_deinit(struct naru_inbox *);
 
-/* Where the next bytes go: one or two pieces. Returns how many, 0 when there is no room until what
- * is here is taken, or as naru__inbox_fed. limit: read at most so many bytes (0: what fits). */
+/* Where the next bytes go: one or two pieces. Returns how many, 0 when what is here has to be
+ * looked at first, or as naru__inbox_fed. limit: read at most so many bytes (0: what fits). */
 int naru__inbox_room(struct naru_inbox *, struct iovec ret_room[2], size_t limit);
 
 /* n bytes have come. 0, -ENOMEM, what control answered, or -EPROTO with a sentence: on a shared

@@ -145,8 +145,8 @@ int naru__connection_pull(struct connection *c)
     if (c->rx_end < 0)
         return c->rx_end;
     int n = naru__inbox_room(&c->inbox, room, 0);
-    if (n <= 0) /* 0: what is here must be taken first */
-        return n < 0 ? broken(c, n) : -EAGAIN;
+    if (n <= 0)
+        return n < 0 ? broken(c, n) : 1;
     ssize_t r = read_all(c, room, n);
     if (r == -EAGAIN)
         return -EAGAIN;

@@ -259,7 +259,7 @@ static int read_some(struct fifo_queue *q, bool alone)
     if (limit == 0 && !alone)
         return naru__inbox_midway(&q->inbox) ? stuck(q) : -EAGAIN;
     int n = naru__inbox_room(&q->inbox, room, (size_t)limit);
-    if (n < 0)
+    if (n <= 0)
         return n;
     ssize_t got = naru__os_readv(q->in, room, n);
     naru__count(&q->channel.handle.counts.calls[0], 1);

@@ -31,18 +31,116 @@ static uint64_t wall_clock(void)
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
+static int sync_all(struct map_journal *e, bool names);
+
 /* ---- segments ---- */
+
+static bool retains(const struct map_journal *e)
+{
+    const uint64_t *keep = e->object.meta.option;
+    return keep[NARU_JOURNAL_KEEP_BYTES] || keep[NARU_JOURNAL_KEEP_TIME] ||
+           keep[NARU_JOURNAL_KEEP_READ];
+}
+
+/* The one that was written stays mapped as long as it is kept, for its file will be used again: as
+ * many as there is room for, and as address space allows. */
+static void leave_segment(struct map_journal *e)
+{
+    enum { MOST = 256 << 20 }; /* bytes */
+    uint64_t oldest = atomic_load(&e->state->oldest);
+    struct map_segment *free = NULL;
+    for (unsigned i = 0; i < MAP_SEGMENTS && retains(e) && (i + 1) * e->out.size <= MOST; i++) {
+        if (e->past[i].number < oldest)
+            naru__segment_close(&e->past[i]);
+        if (!e->past[i].number)
+            free = &e->past[i];
+    }
+    if (free) {
+        *free = e->out;
+        free->fd = naru__os_close(free->fd);
+    } else {
+        naru__segment_close(&e->out);
+    }
+    e->out = (struct map_segment){.fd = NARU__NO_FD};
+}
 
 static int have_tail(struct map_journal *e, uint64_t tail)
 {
     uint64_t number = naru__place_segment(tail);
     if (e->out.number == number)
         return 0;
-    naru__segment_close(&e->out);
+    leave_segment(e);
     int r = naru__segment_open(&e->object, number, true, &e->out);
     return r == -ENOENT
                ? naru__fail(-EPROTO, "%s: its segment %" PRIu64 " is gone", journal_name(e), number)
                : r;
+}
+
+/* One that is mapped still, and its file; NULL: it is not, or the file is another. */
+static struct map_segment *past_of(struct map_journal *e, uint64_t number, int *ret_fd)
+{
+    char name[32];
+    struct stat st;
+    for (unsigned i = 0; i < MAP_SEGMENTS; i++) {
+        if (e->past[i].number != number)
+            continue;
+        naru__segment_name(name, number);
+        int fd = naru__os_open_at(e->object.directory, name, O_RDWR | O_NOFOLLOW);
+        if (fd >= 0 && naru__os_fstat(fd, &st) == 0 && st.st_ino == e->past[i].inode) {
+            *ret_fd = fd;
+            return &e->past[i];
+        }
+        naru__os_close(fd);
+        break;
+    }
+    return NULL;
+}
+
+/* What the next segment could be made of. name: the spare's; a spare's inode tells whose it is. */
+static bool is_mine(const struct map_journal *e, unsigned spare, char name[32])
+{
+    struct stat st;
+    snprintf(name, 32, NARU_SPARE_NAME, spare);
+    return e->spare[spare].number && naru__os_stat_at(e->object.directory, name, &st) == 0 &&
+           st.st_ino == e->spare[spare].inode;
+}
+
+/* One that goes: if this sender has it mapped and nobody reads it, its file will be used again. */
+static bool set_aside(struct map_journal *e, uint64_t number)
+{
+    char name[32], to[32];
+    unsigned spare = 0;
+    int fd = NARU__NO_FD;
+    while (spare < MAP_SPARES && is_mine(e, spare, to))
+        spare++;
+    struct map_segment *s = spare < MAP_SPARES ? past_of(e, number, &fd) : NULL;
+    if (!s)
+        return false;
+    naru__segment_name(name, number);
+    bool can = s->size == e->object.meta.option[NARU_JOURNAL_SEGMENT] &&
+               naru__os_writes_in_place(fd) && naru__os_lock(fd, NARU_SEGMENT_READ, true) == 0;
+    if (can)
+        (void)naru__os_unlink_at(e->object.directory, to);
+    if (!can || naru__os_rename_at(e->object.directory, name, to) < 0) {
+        naru__os_close(fd); /* and with it the lock */
+        return false;
+    }
+    naru__segment_close(&e->spare[spare]);
+    e->spare[spare] = *s;
+    e->spare[spare].fd = fd;
+    *s = (struct map_segment){.fd = NARU__NO_FD};
+    return true;
+}
+
+/* Who has just come to its end lets go of it a message later: then its file can be used again. */
+static bool is_read(struct map_journal *e, uint64_t number)
+{
+    int fd = NARU__NO_FD, r = 0;
+    if (past_of(e, number, &fd)) {
+        r = naru__os_lock_held(fd, NARU_SEGMENT_READ);
+        naru__os_close(fd);
+    }
+    return r == 1;
 }
 
 /* What nobody has to keep goes, by the creator's options: whole segments before the current one. */
@@ -51,8 +149,7 @@ static void retain(struct map_journal *e, uint64_t current)
     const uint64_t *keep = e->object.meta.option;
     struct naru_journal_state *s = e->state;
     uint64_t oldest = atomic_load(&s->oldest), bytes = 0;
-    if (!keep[NARU_JOURNAL_KEEP_BYTES] && !keep[NARU_JOURNAL_KEEP_TIME] &&
-        !keep[NARU_JOURNAL_KEEP_READ])
+    if (!retains(e))
         return;
     uint64_t lowest = keep[NARU_JOURNAL_KEEP_READ] ? naru__cursors_lowest(&e->object) : 0;
     for (uint64_t n = current - 1; n >= oldest && n > 0; n--) { /* from the youngest on */
@@ -72,15 +169,53 @@ static void retain(struct map_journal *e, uint64_t current)
             (keep[NARU_JOURNAL_KEEP_BYTES] && bytes > keep[NARU_JOURNAL_KEEP_BYTES]) ||
             (keep[NARU_JOURNAL_KEEP_TIME] && ended + keep[NARU_JOURNAL_KEEP_TIME] < wall_clock()) ||
             (keep[NARU_JOURNAL_KEEP_READ] && lowest != UINT64_MAX && lowest >= first);
-        if (!goes)
+        if (!goes || (n == current - 1 && is_read(e, n)))
             continue;
         for (; oldest <= n; oldest++) { /* the oldest first: a death leaves no hole */
             naru__segment_name(name, oldest);
-            (void)naru__os_unlink_at(e->object.directory, name);
+            if (!set_aside(e, oldest))
+                (void)naru__os_unlink_at(e->object.directory, name);
             atomic_store(&s->oldest, oldest + 1);
         }
         return;
     }
+}
+
+/* Before the bytes of a spare change, the medium has to know that it is no segment any more, and to
+ * have what came after it: else, after the loss of power, there would be a hole before what was
+ * synced. While nothing has been, nothing is promised, and the first who does syncs it all. */
+static bool is_surely_gone(struct map_journal *e)
+{
+    struct naru_journal_state *s = e->state;
+    uint32_t owner = 0;
+    int r = 0;
+    if (!atomic_compare_exchange_strong(&s->flush, &owner, e->object.member + 1))
+        return false;
+    if (atomic_load(&s->durable))
+        r = sync_all(e, true);
+    atomic_exchange(&s->flush, 0);
+    naru__journal_wake(&e->object, NARU_SLEEP_DURABLE, true);
+    return r == 0;
+}
+
+/* Makes the next segment of a spare. */
+static int reuse(struct map_journal *e, uint64_t number, uint64_t first,
+                 struct map_segment *ret_segment)
+{
+    char name[32];
+    unsigned spare = 0;
+    while (spare < MAP_SPARES && !is_mine(e, spare, name))
+        spare++;
+    if (spare == MAP_SPARES || !is_surely_gone(e))
+        return -EAGAIN;
+    struct map_segment *s = &e->spare[spare];
+    int r = naru__segment_reuse(&e->object, name, number, first, s);
+    if (r == 0)
+        *ret_segment = *s;
+    else
+        naru__segment_close(s);
+    *s = (struct map_segment){.fd = NARU__NO_FD};
+    return r;
 }
 
 /* Ends the current segment and begins the next, with room for so many bytes. */
@@ -92,7 +227,11 @@ static int roll(struct map_journal *e, uint64_t tail, uint64_t need)
     uint64_t sequence = atomic_load(&s->committed) + 1;
     uint64_t bytes = e->object.meta.option[NARU_JOURNAL_SEGMENT];
     need = (NARU_SEGMENT_RECORDS_AT + need + sizeof(struct naru_record) + 4095) & ~UINT64_C(4095);
-    int r = naru__segment_make(&e->object, number, sequence, need > bytes ? need : bytes, &next);
+    int r = -EAGAIN;
+    if (need <= bytes)
+        r = reuse(e, number, sequence, &next);
+    if (r < 0)
+        r = naru__segment_make(&e->object, number, sequence, need > bytes ? need : bytes, &next);
     if (r < 0)
         return r;
     /* its header reaches the medium before a message in it counts as synced: the flush syncs the
@@ -103,10 +242,23 @@ static int roll(struct map_journal *e, uint64_t tail, uint64_t need)
     naru__record_seal(mark, e->out.seed);
     atomic_store(&s->tail, naru__place(number, NARU_SEGMENT_RECORDS_AT));
     atomic_store(&s->intent, 0);
-    naru__segment_close(&e->out);
+    leave_segment(e);
     e->out = next;
     retain(e, number);
     return 0;
+}
+
+void naru__out_close(struct map_journal *e, bool owner)
+{
+    for (unsigned i = 0; i < MAP_SPARES; i++) {
+        char name[32];
+        if (owner && is_mine(e, i, name))
+            (void)naru__os_unlink_at(e->object.directory, name);
+        naru__segment_close(&e->spare[i]);
+    }
+    naru__segment_close(&e->out);
+    for (unsigned i = 0; i < MAP_SEGMENTS; i++)
+        naru__segment_close(&e->past[i]);
 }
 
 /* ---- appending ---- */
@@ -246,8 +398,8 @@ static int append(struct map_journal *e, const struct naru_outgoing *out, size_t
         }
     }
     sequence += fits;
-    /* seq_cst: before the look at who sleeps; and readers acquire what was written */
-    atomic_store(&s->committed, sequence);
+    /* release: readers acquire what was written. Before the look at who sleeps: by the unlocking */
+    atomic_store_explicit(&s->committed, sequence, memory_order_release);
     atomic_store_explicit(&s->tail, naru__place(e->out.number, end), memory_order_release);
     atomic_store_explicit(&s->intent, 0, memory_order_release);
     e->last = sequence;
@@ -272,32 +424,18 @@ static bool is_flushed(struct map_journal *e, uint64_t arg)
 
 /* Those whom a flush has served come back at about the same time, each a little after the other. If
  * the first of them flushed at once it would do so for itself alone, and the rest had to wait for
- * the flush after it. So it waits as long as they keep coming, a small part of what a flush takes;
- * who has been alone does not wait. */
+ * the flush after it. So it waits until there are as many messages as the last one brought, and one
+ * more if it had to wait for that; but only a part of what a flush takes, if they do not come. */
 static void let_others_come(struct map_journal *e, bool waited)
 {
     enum { MOST = 8 }; /* ms: of a flush that is taken for usual */
     struct naru_journal_state *s = e->state;
-    if (!waited && atomic_load(&s->flush_shared) < 2)
-        return;
+    uint64_t enough = atomic_load(&s->durable) + atomic_load(&s->flushed) + waited;
     int64_t took = (int64_t)atomic_load(&s->flush_time);
     took = took < 0 || took > MOST * NARU_MS ? MOST * NARU_MS : took;
-    int64_t now = naru__now(), end = now + took / 4, quiet = now + took / 16;
-    for (uint64_t last = atomic_load(&s->committed); now < quiet && now < end; now = naru__now()) {
+    int64_t end = naru__now() + took / 2;
+    while (atomic_load(&s->committed) < enough && naru__now() < end)
         sched_yield();
-        uint64_t committed = atomic_load(&s->committed);
-        if (committed != last)
-            quiet = naru__now() + took / 16;
-        last = committed;
-    }
-}
-
-static unsigned waiting_for_flush(const struct naru_journal_state *s)
-{
-    unsigned n = 0;
-    for (size_t i = 0; i < NARU_JOURNAL_MEMBERS / 64; i++)
-        n += (unsigned)__builtin_popcountll(atomic_load(&s->asleep[NARU_SLEEP_DURABLE][i]));
-    return n;
 }
 
 static int sync_segment(struct map_journal *e, uint64_t number)
@@ -325,8 +463,8 @@ static int sync_name(struct map_journal *e)
     return r;
 }
 
-/* With the flush lock. */
-static int sync_all(struct map_journal *e)
+/* With the flush lock. names: and which segments there are, whatever has changed. */
+static int sync_all(struct map_journal *e, bool names)
 {
     struct naru_journal_state *s = e->state;
     uint64_t committed = atomic_load(&s->committed), from = atomic_load(&s->durable_at);
@@ -343,7 +481,7 @@ static int sync_all(struct map_journal *e)
     }
     for (uint64_t n = from; n <= to && r == 0; n++)
         r = sync_segment(e, n);
-    if (r == 0 && (to > from || first))
+    if (r == 0 && (to > from || first || names))
         r = naru__os_sync_all(e->object.directory);
     if (r == 0 && (first || e->new_directory))
         r = sync_name(e);
@@ -353,10 +491,10 @@ static int sync_all(struct map_journal *e)
         return r;
     }
     e->new_directory = false;
+    atomic_store(&s->flushed, committed - atomic_load(&s->durable));
     atomic_store(&s->durable_at, to);
     atomic_store(&s->durable, committed);
     atomic_store(&s->flush_time, (uint64_t)(naru__now() - began));
-    atomic_store(&s->flush_shared, 1 + waiting_for_flush(s));
     atomic_fetch_add(&s->flushes, 1);
     return 0;
 }
@@ -387,16 +525,16 @@ static int flush_to(struct map_journal *e, uint64_t sequence, int64_t deadline)
         int r = naru__journal_check(e);
         if (r < 0)
             return r;
-        if (atomic_compare_exchange_strong(&s->flush, &owner, e->object.member + 1)) {
+        if (atomic_compare_exchange_strong(&s->flush, &owner, e->object.member + 1) ||
+            (owner != e->object.member + 1 && /* this handle's other thread is at it */
+             naru__journal_take_from_nobody(e, &s->flush, owner))) {
             if (atomic_load(&s->durable) < sequence) {
                 let_others_come(e, waited);
-                r = sync_all(e);
+                r = sync_all(e, false);
             }
             atomic_exchange(&s->flush, 0);
             naru__journal_wake(&e->object, NARU_SLEEP_DURABLE, true);
-            if (r < 0)
-                return flush_failed(e);
-            continue;
+            return r < 0 ? flush_failed(e) : 0; /* all that counts, whatever `sequence` is */
         }
         waited = true;
         r = naru__journal_wait(e, &w, NARU_SLEEP_DURABLE, is_flushed, (uint64_t)(uintptr_t)&f);
@@ -434,8 +572,8 @@ static bool all_passed(const struct map_journal *e, uint64_t sequence)
         const struct naru_object_member *m = &e->object.members[i];
         /* acquire: pairs with the release in advance() */
         uint64_t base = atomic_load_explicit(&m->kind[MAP_TOLD_BASE], memory_order_acquire);
-        if (naru__member_role(atomic_load(&m->who)) & MAP_RECV && base && base < lowest &&
-            !naru__object_died(&e->object, i))
+        if (naru__member_role(atomic_load(&m->who)) & (MAP_RECV | MAP_OPENING) && base &&
+            base < lowest && !naru__object_died(&e->object, i))
             lowest = base;
     }
     return lowest > sequence;

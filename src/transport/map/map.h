@@ -16,10 +16,10 @@ extern const struct naru_transport naru__map_transport;
 struct map_segment {
     uint64_t number; /* 0: none */
     uint8_t *memory;
-    uint64_t size, first;
+    uint64_t size, first, inode;
     uint32_t seed;
-    int fd;         /* of the sender's, else NARU__NO_FD */
-    bool by_write;  /* write(2) may be used on it */
+    int fd;         /* of what is only kept mapped NARU__NO_FD */
+    bool by_write;  /* write(2) may be used on it, and costs less */
     unsigned users; /* messages in it that are taken in place */
     uint64_t used;  /* when, in takes */
 };
@@ -29,7 +29,10 @@ struct map_taken {
     unsigned segment;  /* place in the cache */
 };
 
-enum { MAP_SEGMENTS = 16 };
+enum { MAP_SEGMENTS = 16, MAP_SPARES = 4 };
+
+/* No segment any more: its mapping is kept, for the file may serve another one. */
+#define MAP_LET_GO UINT64_MAX
 
 struct map_journal {
     struct naru_channel channel;
@@ -41,6 +44,9 @@ struct map_journal {
 
     /* the sending thread's */
     struct map_segment out;
+    struct map_segment past[MAP_SEGMENTS]; /* before it, mapped still: to be reused */
+    struct map_segment spare[MAP_SPARES];  /* removed, locked: [N] is that of spare-N, if its inode
+                                            * is that still */
     uint8_t *stage;     /* records on their way to write(2) */
     int64_t sync;       /* as the option */
     int64_t due;        /* what was sent has to be synced then; 0: nothing is owed */
@@ -56,6 +62,8 @@ struct map_journal {
     struct map_segment in[MAP_SEGMENTS];
     struct map_taken *taken; /* channel.max_taken */
     unsigned taken_at;
+    bool behind; /* segments before the current one are not let go yet */
+    unsigned streams; /* looks that wait before, see let_come() */
     uint64_t takes, missed;
     uint64_t known; /* up to there messages count; looked up when that has been used up */
     uint64_t hint_next, hint_place; /* where the record `next` is, if that is still it */
@@ -76,12 +84,18 @@ static inline const char *journal_name(const struct map_journal *e)
 
 /* ---- segment.c ---- */
 
-/* Maps a segment of the journal in that directory. -ENOENT without a sentence. */
+/* Maps a segment of the journal in that directory, and locks it, if it is only to be read. -ENOENT
+ * without a sentence: it is not there, or its file serves another by now. */
 int naru__segment_open(const struct naru_object *, uint64_t number, bool writable,
                        struct map_segment *ret_segment);
 /* Makes one anew, whatever a maker who died at it has left. */
 int naru__segment_make(const struct naru_object *, uint64_t number, uint64_t first, uint64_t bytes,
                        struct map_segment *ret_segment);
+/* The same from the file of one that was removed, which has that name: the caller has it locked. */
+int naru__segment_reuse(const struct naru_object *, const char *name, uint64_t number,
+                        uint64_t first, struct map_segment *);
+/* If one of those n maps the same file and is in no use, s gets that mapping, and it is closed. */
+void naru__segment_adopt(struct map_segment *s, struct map_segment *list, size_t n);
 void naru__segment_close(struct map_segment *);
 void naru__segment_name(char name[32], uint64_t number);
 /* The numbers of the first and the last that are there; -ENOENT without a sentence. */
@@ -103,7 +117,11 @@ int naru__journal_verify(const struct naru_object *, struct naru_journal_report 
 
 int naru__journal_lock(struct map_journal *, naru_journal_lock *, enum naru_journal_sleep,
                        struct naru_wait *);
+/* ... which has that owner, if it is no member. */
+bool naru__journal_take_from_nobody(struct map_journal *, naru_journal_lock *, uint32_t owner);
 void naru__journal_unlock(struct map_journal *, naru_journal_lock *, enum naru_journal_sleep);
+/* The process of a lock's owner, by its number; 0: it names no record. */
+uint32_t naru__journal_pid(const struct map_journal *, uint32_t owner);
 void naru__journal_wake(const struct naru_object *, enum naru_journal_sleep, bool all);
 /* Is that member neither dead nor being cleaned up after? */
 bool naru__journal_takes_part(const struct map_journal *, uint32_t member);
@@ -126,6 +144,9 @@ int naru__journal_flush(naru_channel *, int64_t deadline);
 int naru__journal_sync(naru_channel *, int64_t deadline);
 /* What .sync owes by now. */
 int naru__journal_pay(struct map_journal *, int64_t deadline);
+
+/* Unmaps the sender's; the owner also removes the spares that are its own. */
+void naru__out_close(struct map_journal *, bool owner);
 
 /* Whole segments before that sequence go. */
 int naru__journal_trim(naru_channel *, uint64_t before, uint64_t *ret_bytes);

@@ -113,13 +113,8 @@ static bool is_right(const struct naru_object *o)
 static int clean(struct naru_object *o, uint32_t member)
 {
     struct naru_journal_state *s = state_of(o);
-    if (!is_right(o)) {
-        /* what it says of tail and cursors is not so any more: recover() comes. But who died in
-         * that is in the way of the next */
-        uint32_t owner = member + 1;
-        (void)atomic_compare_exchange_strong(&s->append, &owner, 0);
-        return 0;
-    }
+    if (!is_right(o))
+        return 0; /* what it says of tail and cursors is not so any more: recover() comes */
     int r = naru__cursors_clean(o, member);
     if (r < 0)
         return r;
@@ -180,7 +175,8 @@ int naru__journal_wait(struct map_journal *e, struct naru_wait *w, enum naru_jou
     if (r < 0)
         return r;
     if (r > 0) {
-        for (int i = 0; i < LOOKS && !ready(e, arg); i++)
+        bool streams = set == NARU_SLEEP_MESSAGE && e->streams; /* then the next look waits */
+        for (int i = 0; i < LOOKS && !streams && !ready(e, arg); i++)
             naru__relax();
         return 0;
     }
@@ -203,21 +199,47 @@ static bool is_free(struct map_journal *e, uint64_t lock)
     return atomic_load((naru_journal_lock *)(uintptr_t)lock) == 0;
 }
 
+uint32_t naru__journal_pid(const struct map_journal *e, uint32_t owner)
+{
+    return owner > 0 && owner <= naru__object_members(&e->object)
+               ? atomic_load(&e->object.members[owner - 1].pid)
+               : 0;
+}
+
+/* Damage leaves that, and who dies in a recovery. Else who takes part has a role, and whoever
+ * cleans up after a dead one frees its locks first. */
+bool naru__journal_take_from_nobody(struct map_journal *e, naru_journal_lock *lock, uint32_t owner)
+{
+    struct naru_object *o = &e->object;
+    struct naru_life life = {0};
+    uint32_t me = o->member + 1;
+    bool record = owner <= naru__object_members(o);
+    if (owner == 0 ||
+        (record && owner != me && naru__member_role(atomic_load(&o->members[owner - 1].who))))
+        return false;
+    /* its own number: it has not taken it yet. Another's: while nobody can be that member */
+    if (owner != me && owner <= o->meta.members_max && naru__object_hold(o, owner - 1, &life) < 0)
+        return false;
+    bool taken = atomic_compare_exchange_strong(lock, &owner, me);
+    naru__os_life_drop(&life);
+    if (taken && lock == &e->state->append && is_right(o))
+        repair_append(o);
+    return taken;
+}
+
 int naru__journal_lock(struct map_journal *e, naru_journal_lock *lock, enum naru_journal_sleep set,
                        struct naru_wait *w)
 {
     for (;;) {
         uint32_t owner = 0;
-        if (atomic_compare_exchange_strong(lock, &owner, e->object.member + 1))
+        if (atomic_compare_exchange_strong(lock, &owner, e->object.member + 1) ||
+            naru__journal_take_from_nobody(e, lock, owner))
             return 0;
         int r = naru__journal_wait(e, w, set, is_free, (uint64_t)(uintptr_t)lock);
         if (r < 0) {
             if (r == -ETIMEDOUT)
                 naru__fail(r, "%s: the time given passed; process %" PRIu32 " is in the way",
-                           journal_name(e),
-                           owner <= NARU_JOURNAL_MEMBERS && owner > 0
-                               ? atomic_load(&e->object.members[owner - 1].pid)
-                               : 0);
+                           journal_name(e), naru__journal_pid(e, owner));
             return r;
         }
     }
@@ -226,7 +248,10 @@ int naru__journal_lock(struct map_journal *e, naru_journal_lock *lock, enum naru
 void naru__journal_unlock(struct map_journal *e, naru_journal_lock *lock,
                           enum naru_journal_sleep set)
 {
-    atomic_exchange(lock, 0); /* seq_cst: before the look at who sleeps */
+    /* release: pairs with taking it. Fence: what was written under it comes before the look at who
+     * sleeps, for the lock and for what it protects; a sleeper sets its bit before its last look */
+    atomic_store_explicit(lock, 0, memory_order_release);
+    atomic_thread_fence(memory_order_seq_cst);
     naru__journal_wake(&e->object, set, false);
 }
 
@@ -265,6 +290,7 @@ struct recovery {
     const struct naru_object *o;
     uint64_t surely;   /* sequence up to which the medium had all */
     uint64_t sequence; /* of the next record */
+    uint64_t from;     /* the first segment that is whole */
     uint64_t segment, at;
     uint64_t cut;
 };
@@ -311,14 +337,24 @@ static int walk_all(struct recovery *c, uint64_t from, uint64_t last)
     uint64_t number = from;
     for (; r == 1 && number <= last; number++) {
         r = naru__segment_open(c->o, number, true, &s);
+        if (r == -ENOENT && c->segment == 0 && number < last) {
+            char name[32]; /* its file served another, and that never got its name */
+            naru__segment_name(name, number);
+            (void)naru__os_unlink_at(c->o->directory, name);
+            from = number + 1;
+            r = 1;
+            continue;
+        }
         if (r == -ENOENT || r == -EPROTO) { /* it never came to the medium whole */
             r = 0;
             break;
         }
         if (r < 0)
             return r;
-        if (number == from)
+        if (number == from) {
             c->sequence = s.first;
+            c->from = from;
+        }
         if (s.first > c->sequence && c->sequence <= c->surely)
             c->sequence = s.first; /* what is between is damaged */
         if (s.first != c->sequence) {
@@ -363,7 +399,7 @@ static int recover(struct map_journal *e)
     uint64_t committed = c.sequence - 1;
     atomic_store(&s->tail, naru__place(c.segment, c.at));
     atomic_store(&s->intent, 0);
-    atomic_store(&s->oldest, first);
+    atomic_store(&s->oldest, c.from > from ? c.from : first);
     atomic_store(&s->committed, committed);
     atomic_store(&s->durable, committed);
     atomic_store(&s->durable_at, c.segment);
@@ -373,22 +409,6 @@ static int recover(struct map_journal *e)
     atomic_store(&s->cut_at, naru__place(c.segment, c.at));
     atomic_fetch_add(&s->recoveries, 1);
     return naru__cursors_recover(&e->object, committed);
-}
-
-/* The owner that the lock has from another world is no member any more. */
-static void drop_stale(struct map_journal *e)
-{
-    naru_journal_lock *lock = &e->state->append;
-    struct naru_life life = {0};
-    uint32_t owner = atomic_load(lock);
-    if (owner == 0 || owner > e->object.meta.members_max)
-        atomic_compare_exchange_strong(lock, &owner, 0);
-    else if (owner - 1 == e->object.member)
-        atomic_store(lock, 0); /* this one has not taken it yet */
-    else if (naru__object_hold(&e->object, owner - 1, &life) == 0) {
-        atomic_compare_exchange_strong(lock, &owner, 0); /* while nobody can be that member */
-        naru__os_life_drop(&life);
-    }
 }
 
 /* Of a process that dies the kernel frees the member's lock first, and this one a moment later. */
@@ -410,8 +430,6 @@ static int settle(struct map_journal *e)
     enum { PATIENCE = 10 };
     struct naru_wait w =
         naru__wait_begin(&e->channel.handle, NARU_OUT, naru__now() + PATIENCE * NARU_S);
-    if (!is_right(&e->object))
-        drop_stale(e);
     int r = naru__journal_lock(e, &e->state->append, NARU_SLEEP_APPEND, &w);
     if (r < 0)
         return r;
@@ -516,7 +534,7 @@ static void journal_free(struct map_journal *e)
     if (owner && e->joined && e->due)
         (void)naru__journal_pay(e, naru__now());
     naru__cursor_close(e, owner);
-    naru__segment_close(&e->out);
+    naru__out_close(e, owner);
     if (e->object.generation && owner) {
         uint32_t me = e->object.member;
         for (int set = 0; set < NARU_SLEEP_SETS; set++)
@@ -635,10 +653,11 @@ static int join(struct map_journal *e, const struct options *o)
         if (o->role & NARU_SEND) /* relaxed: it is for looking at alone */
             atomic_store_explicit(&e->object.members[e->object.member].kind[MAP_TOLD_SYNC],
                                   (uint64_t)e->sync, memory_order_relaxed);
-        naru__object_appear(&e->object, role);
         if (o->role & NARU_RECV)
             r = naru__cursor_open(e, o->journal);
     }
+    if (r == 0) /* now: who waits for a receiver sends what this one has to see */
+        naru__object_appear(&e->object, role);
     if (r == 0 && naru__object_removed(&e->object))
         r = -EAGAIN; /* between finding it and joining it: find the next */
     if (r == 0)      /* whoever sleeps alone is alone no more */

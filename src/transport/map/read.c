@@ -25,7 +25,10 @@
 #include <string.h>
 #include <time.h>
 
-enum { FIND_TRIES = 100 }; /* while others trim */
+enum {
+    FIND_TRIES = 100, /* while others trim */
+    STREAM_LOOKS = 4  /* after one that found several messages */
+};
 
 static const char prefix[] = NARU_CURSOR_PREFIX;
 
@@ -321,18 +324,19 @@ static int claim_cursor(struct map_journal *e)
     int r = 0;
     if (!e->topic)
         return 0;
-    while (!atomic_compare_exchange_strong(&e->cursor->user, &user, e->object.member + 1)) {
-        if (r < 0 || user > NARU_JOURNAL_MEMBERS || naru__journal_takes_part(e, user - 1))
+    while (r >= 0) {
+        user = 0;
+        if (atomic_compare_exchange_strong(&e->cursor->user, &user, e->object.member + 1) ||
+            naru__journal_take_from_nobody(e, &e->cursor->user, user))
+            return 0;
+        if (naru__journal_takes_part(e, user - 1))
             break;
         r = naru__journal_collect(e);
         if (r >= 0)
             r = naru__wait_tick(&w);
-        user = 0;
     }
-    if (user == 0)
-        return 0;
     char program[32] = "";
-    uint32_t pid = user <= NARU_JOURNAL_MEMBERS ? atomic_load(&e->object.members[user - 1].pid) : 0;
+    uint32_t pid = naru__journal_pid(e, user);
     naru__os_program_of((pid_t)pid, program, sizeof program);
     return naru__fail(-EBUSY, "%s: the cursor %s is process %" PRIu32 "'s (%s)", journal_name(e),
                       e->cursor_name + sizeof prefix - 1, pid, program);
@@ -392,10 +396,36 @@ void naru__cursor_close(struct map_journal *e, bool owner)
 
 /* ---- finding a record ---- */
 
+/* What lies before the cursor's base nobody looks at again, and a sender may have the file. (By a
+ * wrong guess, where others move the cursor, it is opened again.) */
+static void let_go(struct map_journal *e)
+{
+    struct naru_cursor_file *c = e->cursor;
+    uint64_t base = atomic_load(&c->base), place = 0, current = naru__place_segment(e->hint_place);
+    struct naru_cursor_entry *entry = entry_of(c, base);
+    if (atomic_load(&entry->word) >> 16 == base)
+        place = atomic_load(&entry->place);
+    else if (e->hint_next == base)
+        place = e->hint_place;
+    e->behind = false;
+    for (unsigned i = 0; i < MAP_SEGMENTS; i++) {
+        struct map_segment *s = &e->in[i];
+        if (!s->number || s->number == MAP_LET_GO)
+            continue;
+        if (s->number < naru__place_segment(place) && s->users == 0) {
+            (void)naru__os_unlock(s->fd, NARU_SEGMENT_READ);
+            s->fd = naru__os_close(s->fd);
+            s->number = MAP_LET_GO;
+        } else if (s->number < current) {
+            e->behind = true;
+        }
+    }
+}
+
 /* -ENOENT without a sentence: it has been trimmed. */
 static int see_segment(struct map_journal *e, uint64_t number, struct map_segment **ret_s)
 {
-    struct map_segment *oldest = NULL;
+    struct map_segment *oldest = NULL, opened = {.fd = NARU__NO_FD};
     for (unsigned i = 0; i < MAP_SEGMENTS; i++) {
         struct map_segment *s = &e->in[i];
         if (s->number == number) {
@@ -409,11 +439,14 @@ static int see_segment(struct map_journal *e, uint64_t number, struct map_segmen
     if (!oldest)
         return naru__fail(-ENOBUFS, "%s: messages of %d segments are not released yet",
                           journal_name(e), MAP_SEGMENTS);
-    naru__segment_close(oldest);
-    int r = naru__segment_open(&e->object, number, false, oldest);
+    int r = naru__segment_open(&e->object, number, false, &opened);
     if (r < 0)
         return r;
+    naru__segment_adopt(&opened, e->in, MAP_SEGMENTS);
+    naru__segment_close(oldest);
+    *oldest = opened;
     oldest->used = ++e->takes;
+    e->behind = true;
     *ret_s = oldest;
     return 0;
 }
@@ -480,10 +513,15 @@ static int place_of_next(struct map_journal *e, uint64_t next, uint64_t *ret_pla
 static int pass_over(struct map_journal *e, uint64_t next, uint64_t place)
 {
     struct map_segment *s;
-    uint64_t number = naru__place_segment(place), at = 0, to;
+    uint64_t number = naru__place_segment(place), at = 0, to, first, last;
     uint64_t sequence = atomic_load(&e->state->committed) + 1;
-    uint64_t last = naru__place_segment(atomic_load(&e->state->tail));
-    int r = see_segment(e, number, &s);
+    uint64_t current = naru__place_segment(atomic_load(&e->state->tail));
+    int r = naru__segment_range(e->object.directory, &first, &last);
+    if (r < 0)
+        return naru__fail(r, "%s: listing its segments failed: %s", journal_name(e),
+                          naru__errno_text(r));
+    last = last < current ? last : current; /* what is there, whatever the memory says */
+    r = see_segment(e, number, &s);
     if (r == 0)
         at = naru__record_search(s->memory, s->size, naru__place_offset(place), s->seed, next);
     to = at ? naru__place(number, at) : 0; /* 0: nothing is, what comes next comes behind */
@@ -515,14 +553,13 @@ static int go_on(struct map_journal *e, uint64_t next, uint64_t tried)
     int r = -EAGAIN;
     for (int tries = 0; tries < FIND_TRIES && r == -EAGAIN; tries++)
         r = naru__journal_find(&e->object, next, &place, &sequence);
-    if (r == -EAGAIN || (r == 0 && sequence == next && place == tried))
+    /* it counts, so what is there ends before it by damage alone; and nobody goes back for ever */
+    if (r == -EAGAIN || (r == 0 && (sequence < next || (sequence == next && place == tried))))
         return damaged(e, next, tried); /* it was not trimmed: others before it are there */
     if (r < 0)
         return r;
-    if (sequence > next) {
-        e->missed += sequence - next;
-        atomic_fetch_add(&e->cursor->missed, sequence - next);
-    }
+    e->missed += sequence - next;
+    atomic_fetch_add(&e->cursor->missed, sequence - next);
     begin_at(e->cursor, sequence, place);
     e->hint_next = sequence;
     e->hint_place = place;
@@ -579,8 +616,9 @@ static int find_next(struct map_journal *e, int64_t select, uint64_t *ret_sequen
     for (;;) {
         uint64_t next = atomic_load(&c->next), base = atomic_load(&c->base);
         struct found f;
-        if (next > e->known) { /* rarely looked at: each look takes the line from the sender */
+        if (next > e->known) { /* rarely looked at, see let_come() */
             e->known = e->seen.committed = atomic_load(&e->state->committed);
+            e->streams = e->known > next ? STREAM_LOOKS : e->streams - (e->streams > 0);
             if (next > e->known)
                 return -EAGAIN;
         }
@@ -592,9 +630,9 @@ static int find_next(struct map_journal *e, int64_t select, uint64_t *ret_sequen
         int r = place_of_next(e, next, &place);
         if (r == 0)
             r = see_record(e, next, place, &f);
-        if (r == -ENOENT)
-            r = go_on(e, next, place);
-        else if (r == -EPROTO && e->skip)
+        if (r == -ENOENT && (r = go_on(e, next, place)) == 0)
+            continue;
+        if (r == -EPROTO && e->skip)
             r = pass_over(e, next, place);
         else if (r == 0) {
             bool wanted = naru__select_wants(select, f.type) && (select >= 0 || f.type == 1);
@@ -700,12 +738,25 @@ static void hand_out(struct map_journal *e, uint64_t sequence, const struct foun
     naru__count(&e->channel.handle.counts.bytes_received, f->size);
 }
 
+/* Each look at what counts takes the line from the sender, who then waits for it. So when a look
+ * has found several messages, the next ones wait a little, that they may find several, too. An
+ * answer, or whatever else comes alone, is met at once. */
+static void let_come(const struct map_journal *e)
+{
+    enum { RELAXES = 24 };
+    if (!e->streams || atomic_load_explicit(&e->cursor->next, memory_order_relaxed) <= e->known)
+        return; /* relaxed: a guess */
+    for (int i = 0; i < RELAXES; i++)
+        naru__relax();
+}
+
 static int take_once(struct map_journal *e, int64_t select, struct naru_wait *w,
                      struct naru_message *ret_message)
 {
     struct found f;
     uint64_t sequence;
     bool again;
+    let_come(e);
     int r = lock_cursor(e, w);
     if (r < 0)
         return r;
@@ -807,6 +858,8 @@ static void end(struct map_journal *e, const struct naru_message *m, size_t n,
         advance(c);
         unlock_cursor(e);
     }
+    if (e->behind)
+        let_go(e);
     if (back)
         naru__journal_wake(&e->object, NARU_SLEEP_MESSAGE, true);
 }

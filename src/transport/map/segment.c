@@ -41,28 +41,37 @@ int naru__segment_open(const struct naru_object *o, uint64_t number, bool writab
     if (fd == -ENOENT)
         return fd;
     int r = fd < 0 ? fd : naru__os_fstat(fd, &st);
-    if (r < 0)
+    if (r == 0 && !writable)
+        r = naru__os_lock(fd, NARU_SEGMENT_READ, false);
+    if (r == -EAGAIN) { /* its file is just getting another one's */
+        naru__os_close(fd);
+        return -ENOENT;
+    }
+    if (r < 0) {
+        naru__os_close(fd);
         return naru__fail(r, "%s: opening %s failed: %s%s", o->url, name, naru__errno_text(r),
                           naru__limit_of_files(r).text);
+    }
     uint64_t size = (uint64_t)st.st_size;
     if (!S_ISREG(st.st_mode) || size < NARU_SEGMENT_RECORDS_AT)
         r = refuse(o, name, "it is too short for a segment");
     else if ((r = naru__os_read_at(fd, &header, sizeof header, 0)) < 0)
         naru__fail(r, "%s: reading %s failed: %s", o->url, name, naru__errno_text(r));
-    else if ((r = naru__segment_check(&header, number, size, &why)) < 0)
+    else if ((r = naru__segment_check(&header, number, size, &why)) == -EPROTO)
         refuse(o, name, why);
-    else if ((r = naru__os_map(fd, header.bytes, writable, &memory)) < 0)
+    else if (r == 0 && (r = naru__os_map(fd, header.bytes, writable, &memory)) < 0)
         naru__fail(r, "%s: %s, %s, cannot be mapped: %s%s", o->url, name,
                    naru__size_text(header.bytes).text, naru__errno_text(r),
                    naru__limit_of_memory(r, header.bytes).text);
-    if (r < 0 || !writable)
-        fd = naru__os_close(fd);
-    if (r < 0)
+    if (r < 0) {
+        naru__os_close(fd);
         return r;
+    }
     *ret_segment = (struct map_segment){.number = number,
                                         .memory = memory,
                                         .size = header.bytes,
                                         .first = header.first,
+                                        .inode = st.st_ino,
                                         .seed = header.seed,
                                         .fd = fd,
                                         .by_write = naru__os_may_write_to(header.bytes)};
@@ -78,20 +87,10 @@ static uint32_t seed_of(const struct naru_object *o, uint64_t number)
     return (uint32_t)(z ^ z >> 31);
 }
 
-int naru__segment_make(const struct naru_object *o, uint64_t number, uint64_t first, uint64_t bytes,
-                       struct map_segment *ret_segment)
+static struct naru_segment_header header_of(const struct naru_object *o, uint64_t number,
+                                            uint64_t first, uint64_t bytes)
 {
-    char name[32];
-    void *memory;
     struct timespec t;
-    naru__segment_name(name, number);
-    int r = naru__os_unlink_at(o->directory, name); /* a maker's who died at it */
-    if (r < 0 && r != -ENOENT)
-        return naru__fail(r, "%s: removing the half-made %s failed: %s", o->url, name,
-                          naru__errno_text(r));
-    int fd = naru__object_file(o, name, bytes);
-    if (fd < 0)
-        return fd;
     clock_gettime(CLOCK_REALTIME, &t);
     struct naru_segment_header header = {.magic = NARU_JOURNAL_MAGIC,
                                          .version = NARU_JOURNAL_VERSION,
@@ -102,7 +101,27 @@ int naru__segment_make(const struct naru_object *o, uint64_t number, uint64_t fi
                                              (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec,
                                          .seed = seed_of(o, number)};
     naru__segment_seal(&header);
+    return header;
+}
+
+int naru__segment_make(const struct naru_object *o, uint64_t number, uint64_t first, uint64_t bytes,
+                       struct map_segment *ret_segment)
+{
+    char name[32];
+    void *memory;
+    struct stat st;
+    naru__segment_name(name, number);
+    int r = naru__os_unlink_at(o->directory, name); /* a maker's who died at it */
+    if (r < 0 && r != -ENOENT)
+        return naru__fail(r, "%s: removing the half-made %s failed: %s", o->url, name,
+                          naru__errno_text(r));
+    int fd = naru__object_file(o, name, bytes);
+    if (fd < 0)
+        return fd;
+    struct naru_segment_header header = header_of(o, number, first, bytes);
     r = naru__os_write_at(fd, &header, sizeof header, 0);
+    if (r == 0)
+        r = naru__os_fstat(fd, &st);
     if (r < 0)
         naru__fail(r, "%s: writing %s failed: %s", o->url, name, naru__errno_text(r));
     else if ((r = naru__os_map(fd, bytes, true, &memory)) < 0)
@@ -118,10 +137,50 @@ int naru__segment_make(const struct naru_object *o, uint64_t number, uint64_t fi
                                         .memory = memory,
                                         .size = bytes,
                                         .first = first,
+                                        .inode = st.st_ino,
                                         .seed = header.seed,
                                         .fd = fd,
                                         .by_write = naru__os_may_write_to(bytes)};
     return 0;
+}
+
+int naru__segment_reuse(const struct naru_object *o, const char *name, uint64_t number,
+                        uint64_t first, struct map_segment *s)
+{
+    char to[32];
+    struct naru_segment_header header = header_of(o, number, first, s->size);
+    naru__segment_name(to, number);
+    /* before all else, and by one call: from then on nobody takes it for what it was */
+    int r = naru__os_write_at(s->fd, &header, sizeof header, 0);
+    if (r < 0)
+        return r;
+    memset(s->memory + sizeof header, 0, s->size - sizeof header);
+    r = naru__os_unlink_at(o->directory, to); /* a maker's who died at it */
+    if (r == 0 || r == -ENOENT)
+        r = naru__os_rename_at(o->directory, name, to);
+    if (r == 0)
+        r = naru__os_unlock(s->fd, NARU_SEGMENT_READ);
+    if (r < 0)
+        return r;
+    s->number = number;
+    s->first = first;
+    s->seed = header.seed;
+    s->by_write = false; /* its pages are there */
+    return 0;
+}
+
+void naru__segment_adopt(struct map_segment *s, struct map_segment *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct map_segment *other = &list[i];
+        if (!other->number || other->users || other->inode != s->inode || other->size != s->size)
+            continue;
+        uint8_t *memory = s->memory; /* nothing of it was touched */
+        s->memory = other->memory;
+        other->memory = memory;
+        naru__segment_close(other);
+        return;
+    }
 }
 
 void naru__segment_close(struct map_segment *s)

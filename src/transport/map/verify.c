@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* verify.c - reads a journal from end to end and compares every check sum. It takes part in nothing
  * and writes nothing. What is known to count and is not whole is damage; what lies behind the last
- * whole message, and is not known to count, is a torn tail. */
+ * whole message, and is not known to count, is a torn tail: also segments that were being made when
+ * the power went, in which nothing is. */
 #include "base/error.h"
 #include "os/fd.h"
 #include "os/sync.h"
@@ -18,6 +19,7 @@ struct verify {
     int (*progress)(void *arg, uint64_t done, uint64_t all);
     void *arg;
     uint64_t known;    /* sequence up to which all count */
+    uint64_t end;      /* number of the segment in which the last whole message is */
     uint64_t sequence; /* of the next record */
     uint64_t done, all, told;
 };
@@ -42,7 +44,7 @@ static void note_damage(struct verify *v, uint64_t segment, uint64_t at)
     }
 }
 
-static int verify_segment(struct verify *v, const struct map_segment *s, bool last)
+static int verify_segment(struct verify *v, const struct map_segment *s)
 {
     struct naru_journal_report *report = v->report;
     uint64_t at = NARU_SEGMENT_RECORDS_AT;
@@ -65,7 +67,7 @@ static int verify_segment(struct verify *v, const struct map_segment *s, bool la
         bool behind =
             next &&
             ((const struct naru_record *)(const void *)(s->memory + next))->sequence >= v->sequence;
-        if (behind || !last || v->sequence <= v->known)
+        if (behind || s->number < v->end || v->sequence <= v->known)
             note_damage(v, s->number, at);
         else
             report->torn += naru__segment_used(s->memory, at, s->size) - at;
@@ -76,13 +78,38 @@ static int verify_segment(struct verify *v, const struct map_segment *s, bool la
     }
 }
 
-static int verify_one(struct verify *v, uint64_t number, bool first, bool last)
+/* Is a whole message in it, or something in the way of looking, which is told later? */
+static bool begun(const struct naru_object *o, uint64_t number)
+{
+    struct map_segment s = {.fd = NARU__NO_FD};
+    int r = naru__segment_open(o, number, false, &s);
+    bool any = r == 0 && naru__record_search(s.memory, s.size, NARU_SEGMENT_RECORDS_AT, s.seed,
+                                             s.first - 1) != 0;
+    naru__segment_close(&s);
+    return any || (r < 0 && r != -ENOENT && r != -EPROTO);
+}
+
+static void note_unbegun(struct verify *v, const struct map_segment *s)
+{
+    v->report->unbegun++;
+    if (s->number)
+        v->report->torn += naru__segment_used(s->memory, NARU_SEGMENT_RECORDS_AT, s->size) -
+                           NARU_SEGMENT_RECORDS_AT;
+}
+
+/* 1: it was to be the first, and is gone. */
+static int verify_one(struct verify *v, uint64_t number, bool first)
 {
     struct map_segment s = {.fd = NARU__NO_FD};
     int r = naru__segment_open(v->o, number, false, &s);
-    /* whoever was making it did not come to an end */
-    if (r == -EPROTO && last && !first && v->sequence > v->known)
+    if (r == -ENOENT && first && number < v->end)
+        return 1; /* trimmed meanwhile; or its file served another when the power went */
+    if (number > v->end && v->sequence > v->known && (r == 0 || r == -ENOENT || r == -EPROTO)) {
+        if (r != -ENOENT)
+            note_unbegun(v, &s);
+        naru__segment_close(&s);
         return 0;
+    }
     if (r == -ENOENT || r == -EPROTO) { /* its header, or all of it */
         note_damage(v, number, 0);
         return 0;
@@ -96,7 +123,7 @@ static int verify_one(struct verify *v, uint64_t number, bool first, bool last)
         v->sequence = s.first;
     }
     v->report->segments++;
-    r = verify_segment(v, &s, last);
+    r = verify_segment(v, &s);
     v->done += s.size;
     naru__segment_close(&s);
     return r;
@@ -117,12 +144,20 @@ int naru__journal_verify(const struct naru_object *o, struct naru_journal_report
         v.known = atomic_load(&s->committed);
         if (last > current && current >= first)
             last = current; /* what is behind it counts for nothing: it is being made */
+        v.end = last;
     } else {
         v.known = atomic_load(&s->durable);
+        for (v.end = last; v.end > first && !begun(o, v.end);)
+            v.end--;
     }
     v.all = (last - first + 1) * o->meta.option[NARU_JOURNAL_SEGMENT];
-    for (uint64_t n = first; n <= last && r == 0; n++)
-        r = verify_one(&v, n, n == first, n == last);
+    for (uint64_t n = first; n <= last && r == 0; n++) {
+        r = verify_one(&v, n, n == first);
+        if (r == 1) {
+            first = n + 1;
+            r = 0;
+        }
+    }
     if (r < 0)
         return r;
     if (v.progress)
