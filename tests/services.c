@@ -1027,6 +1027,24 @@ static void shutdown_without_grace(void)
     naru_client_close(w.client);
 }
 
+/* A child that serves its parent ends when that has gone. */
+static void nobody_can_come(void)
+{
+    if (!carrier->pair)
+        return;
+    struct world w = begin_world(NULL, NULL);
+    expect_adds(w.client);
+    naru_client_close(w.client);
+    end_child(w.server);
+    w = begin_world(&(struct setup){.options.workers = 2}, NULL);
+    naru_call *call = begin(w.client, &r_sleep);
+    expect_ok(naru_call_send(call, &(struct numbers){60 * NARU_S, 0}, 16, PATIENCE));
+    await_count(&seen->running, 1);
+    naru_client_close(w.client);
+    end_child(w.server);
+    expect(seen->cancelled == 1);
+}
+
 struct restart {
     pid_t pid;
     struct setup setup;
@@ -1292,6 +1310,7 @@ static const struct test_case cases[] = {
     {"events beside a waiting thread", events_beside_a_waiting_thread},
     {"server killed", server_killed},
     {"client killed", client_killed},
+    {"nobody can come", nobody_can_come},
     {"shutdown in mid-stream", shutdown_in_mid_stream},
     {"shutdown without grace", shutdown_without_grace},
     {"restart under a waiting client", restart_under_a_waiting_client},

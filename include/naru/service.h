@@ -257,7 +257,10 @@ NARU_API int naru_server_process(naru_server *server, int64_t timeout);
 
 /* naru_server_run - processes until the server is shut down
  *
- * Returns: 0: it was shut down.
+ * Or, if it listens nowhere, until the last of the connections that were attached has ended: a
+ * child that serves its parent ends with it.
+ *
+ * Returns: 0.
  * Errors: -ECANCELED naru_cancel ended it; -EDEADLK a handler called it; the common ones.
  * Thread: one. Fork: -ECHILD. Blocks: until naru_server_shutdown. */
 NARU_API int naru_server_run(naru_server *server);

@@ -104,9 +104,7 @@ int naru_server_process(naru_server *server, int64_t timeout)
 int naru_server_run(naru_server *server)
 {
     int r = naru__enter(server, NARU__SERVER);
-    while (r == 0)
-        r = naru__server_process(server, NARU__NEVER);
-    return r == -EPIPE ? 0 : r;
+    return r < 0 ? r : naru__server_run(server);
 }
 
 int naru_server_shutdown(naru_server *server, int64_t grace)

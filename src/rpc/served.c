@@ -399,8 +399,6 @@ static void touch(struct connection *n)
 {
     struct naru_server *s = n->server;
     bool stops = atomic_load_explicit(&s->stop_at, memory_order_relaxed) != 0;
-    if (!n->carrier && !stops)
-        return;
     if (n->carrier && !n->going && !stops && !n->carrier->ops->owes(n->carrier))
         return;
     if (n->carrier)

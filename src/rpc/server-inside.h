@@ -73,6 +73,7 @@ struct naru_server {
     unsigned rounds;
     _Atomic int64_t stop_at; /* 0: it runs; else when calls are ended */
     bool stopping, ended;
+    bool attached, runs; /* it had connections that it did not accept; naru_server_run is in */
 };
 
 /* Is this the thread that is in naru_server_process? */

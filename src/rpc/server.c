@@ -649,6 +649,25 @@ static int pause_loop(struct naru_server *s, struct naru_wait *wait)
     return r < 0 ? r : 0;
 }
 
+/* Nobody is there any more, and nobody can come. */
+static bool is_alone(struct naru_server *s)
+{
+    /* acquire: as in has_ended */
+    return s->runs && s->attached && !s->listeners && !s->connections &&
+           atomic_load_explicit(&s->n_calls, memory_order_acquire) == 0;
+}
+
+int naru__server_run(naru_server *s)
+{
+    int r;
+    s->runs = true;
+    do
+        r = naru__server_process(s, NARU__NEVER);
+    while (r == 0);
+    s->runs = false;
+    return r == -EPIPE ? 0 : r;
+}
+
 int naru__server_process(naru_server *s, int64_t deadline)
 {
     enum { LOOK_EVERY = 64 };
@@ -672,6 +691,10 @@ int naru__server_process(naru_server *s, int64_t deadline)
             did |= serve_due(s);
         run_timers(s);
         sweep(s);
+        if (is_alone(s))
+            r = naru__fail(-EPIPE, "the server's connections have ended, and it listens nowhere");
+        if (r == -EPIPE)
+            break;
         if (has_ended(s)) {
             while (s->connections)
                 close_connection(s, s->connections);
@@ -838,7 +861,9 @@ int naru__server_attach(naru_server *s, naru_channel *channel)
 {
     if (s->stopping)
         return naru__fail(-EPIPE, "the server was shut down");
-    return take_connection(s, channel, true);
+    int r = take_connection(s, channel, true);
+    s->attached |= r == 0;
+    return r;
 }
 
 /* Async-signal-safe: an atomic store, and a write. */

@@ -10,6 +10,7 @@ int naru__server_add(naru_server *, const naru_service *, void *self);
 int naru__server_listen(naru_server *, const char *url);
 int naru__server_attach(naru_server *, naru_channel *);
 int naru__server_process(naru_server *, int64_t deadline);
+int naru__server_run(naru_server *);
 int naru__server_shutdown(naru_server *, int64_t grace); /* async-signal-safe */
 void naru__server_close(naru_server *, bool owner);
 
