@@ -414,6 +414,8 @@ static void serve(void *context)
     seen->ready = 1;
     expect_ok(start->setup->foreign_loop ? run_in_foreign_loop(the_server)
                                          : naru_server_run(the_server));
+    signal(SIGTERM, SIG_IGN); /* it may have ended by itself */
+    signal(SIGUSR1, SIG_IGN);
     naru_server_close(the_server);
     int after = open_descriptors();
     if (!start->a && before != after)
