@@ -108,6 +108,19 @@ typedef struct naru_method {
     const void *more; /* of generated code */
 } naru_method;
 
+/* The .proto file of a service, first, and all that it imports, as protoc describes them: bytes of
+ * google.protobuf.FileDescriptorProto. Of generated code, for reflection. */
+struct naru_schema_file {
+    const char *name; /* "example/calculator.proto" */
+    const void *data;
+    size_t size;
+};
+
+struct naru_schema {
+    const struct naru_schema_file *files;
+    size_t n;
+};
+
 typedef struct naru_service {
     size_t size;      /* sizeof(struct naru_service) */
     const char *name; /* "example.Calculator" */

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: MIT */
+/* naru/protobuf.h - calls with messages of protobuf-c: what the code of protoc-gen-naru is made of.
+ *
+ * A message is packed straight into the memory that the call reserves, and unpacked from where it
+ * lies. naru.h does not include this header: it needs protobuf-c, which the library does not. A
+ * program calls the functions that are generated; naru_protobuf_unpack is there for the handlers of
+ * events (naru_call_on), which get bytes.
+ *
+ * protobuf-c unpacks by calling itself, and joins what comes twice by copying it again. So what
+ * comes from outside is looked at first: nested deeper than NARU_PROTOBUF_DEPTH, or with one part
+ * sent over and over, it is refused before it costs stack or time. */
+#ifndef NARU_PROTOBUF_H
+#define NARU_PROTOBUF_H
+
+#include <naru/service.h>
+
+#include <errno.h>
+#include <protobuf-c/protobuf-c.h>
+#include <stdlib.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define NARU_PROTOBUF_DEPTH 100   /* messages in messages, as other implementations have it */
+#define NARU_PROTOBUF_REPEATS 100 /* of parts that come once, in one message */
+
+/* A varint of at most 64 bits; behind its last byte, or NULL. */
+static inline const uint8_t *naru_protobuf_varint_(const uint8_t *at, const uint8_t *end,
+                                                   uint64_t *ret_value)
+{
+    uint64_t value = 0;
+    for (unsigned shift = 0; at < end && shift < 64; shift += 7) {
+        value |= (uint64_t)(*at & 0x7f) << shift;
+        if (*at++ < 0x80) {
+            *ret_value = value;
+            return at;
+        }
+    }
+    return NULL;
+}
+
+/* Whether unpacking costs no more than it should. What is malformed passes: unpacking finds it. */
+static inline int naru_protobuf_bounded_(const ProtobufCMessageDescriptor *type, const uint8_t *at,
+                                         const uint8_t *end, unsigned depth)
+{
+    unsigned parts = 0, repeats = 0;
+    for (unsigned i = 0; i < type->n_fields; i++)
+        parts += type->fields[i].type == PROTOBUF_C_TYPE_MESSAGE;
+    if (parts == 0)
+        return 1;
+    if (depth == 0)
+        return 0;
+    while (at < end) {
+        uint64_t tag, length = 0;
+        at = naru_protobuf_varint_(at, end, &tag);
+        if (!at)
+            return 1;
+        switch (tag & 7) {
+        case PROTOBUF_C_WIRE_TYPE_VARINT:
+            at = naru_protobuf_varint_(at, end, &length);
+            length = 0;
+            break;
+        case PROTOBUF_C_WIRE_TYPE_64BIT:
+            length = 8;
+            break;
+        case PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED:
+            at = naru_protobuf_varint_(at, end, &length);
+            break;
+        case PROTOBUF_C_WIRE_TYPE_32BIT:
+            length = 4;
+            break;
+        default:
+            return 1;
+        }
+        if (!at || length > (uint64_t)(end - at))
+            return 1;
+        const ProtobufCFieldDescriptor *field =
+            (tag & 7) != PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED
+                ? NULL
+                : protobuf_c_message_descriptor_get_field(type, (unsigned)(tag >> 3));
+        if (field && field->type == PROTOBUF_C_TYPE_MESSAGE) {
+            if (field->label != PROTOBUF_C_LABEL_REPEATED &&
+                ++repeats > parts + NARU_PROTOBUF_REPEATS)
+                return 0;
+            if (!naru_protobuf_bounded_((const ProtobufCMessageDescriptor *)field->descriptor, at,
+                                        at + length, depth - 1))
+                return 0;
+        }
+        at += length;
+    }
+    return 1;
+}
+
+static inline void *naru_protobuf_alloc_(void *failed, size_t size)
+{
+    void *memory = malloc(size);
+    if (!memory)
+        *(int *)failed = 1;
+    return memory;
+}
+
+static inline void naru_protobuf_free_(void *failed, void *memory)
+{
+    (void)failed;
+    free(memory);
+}
+
+/* The message of this type in these bytes. ret_message: freed by its own free_unpacked, with NULL
+ * as the allocator. 0; -EPROTO no such message, or one that costs too much; -ENOMEM. */
+static inline int naru_protobuf_unpack(const ProtobufCMessageDescriptor *type, const void *data,
+                                       size_t size, void **ret_message)
+{
+    int failed = 0;
+    ProtobufCAllocator memory = {naru_protobuf_alloc_, naru_protobuf_free_, &failed};
+    const uint8_t *bytes = (const uint8_t *)data;
+    if (size > 0 && !naru_protobuf_bounded_(type, bytes, bytes + size, NARU_PROTOBUF_DEPTH))
+        return -EPROTO;
+    ProtobufCMessage *message = protobuf_c_message_unpack(type, &memory, size, bytes);
+    if (!message)
+        return failed ? -ENOMEM : -EPROTO;
+    *ret_message = message;
+    return 0;
+}
+
+static inline void naru_protobuf_free(void *message)
+{
+    if (message)
+        protobuf_c_message_free_unpacked((ProtobufCMessage *)message, NULL);
+}
+
+/* Packs a message into the call's own memory and sends it. As naru_call_send. */
+static inline int naru_protobuf_send(naru_call *call, const void *message, int64_t timeout)
+{
+    const ProtobufCMessage *m = (const ProtobufCMessage *)message;
+    size_t size = protobuf_c_message_get_packed_size(m);
+    void *room;
+    int r = naru_call_reserve(call, size, timeout, &room);
+    if (r < 0)
+        return r;
+    protobuf_c_message_pack(m, (uint8_t *)room);
+    return naru_call_commit(call, room, size);
+}
+
+/* The next message. 1; 0 there are no more; as naru_call_take, and as naru_protobuf_unpack. */
+static inline int naru_protobuf_take(naru_call *call, const ProtobufCMessageDescriptor *type,
+                                     int64_t timeout, void **ret_message)
+{
+    struct naru_payload payload;
+    int r = naru_call_take(call, timeout, &payload);
+    if (r <= 0)
+        return r;
+    r = naru_protobuf_unpack(type, payload.data, payload.size, ret_message);
+    naru_call_release(call, &payload);
+    return r < 0 ? r : 1;
+}
+
+/* ---- a server ---- */
+
+/* What a handler is given. NARU_STATUS_OK, or the status with which the call has failed. */
+static inline int naru_protobuf_request(naru_call *call, const ProtobufCMessageDescriptor *type,
+                                        const void *data, size_t size, void **ret_message)
+{
+    int r = naru_protobuf_unpack(type, data, size, ret_message);
+    if (r == -ENOMEM)
+        return naru_call_fail(call, NARU_STATUS_RESOURCE_EXHAUSTED,
+                              "no memory for a request of %zu bytes", size);
+    if (r < 0)
+        return naru_call_fail(call, NARU_STATUS_INVALID_ARGUMENT,
+                              "these %zu bytes are no %s, or nested too deeply", size, type->name);
+    return NARU_STATUS_OK;
+}
+
+static inline int naru_protobuf_unimplemented(naru_call *call)
+{
+    return naru_call_fail(call, NARU_STATUS_UNIMPLEMENTED, "%s.%s has no handler here",
+                          naru_call_service(call)->name, naru_call_method(call)->name);
+}
+
+/* ---- a client ---- */
+
+/* The end of a call: its status, and before it the one reply of a method that has one (type is NULL
+ * for others). Closes the call in any case. */
+static inline int naru_protobuf_finish(naru_call *call, const ProtobufCMessageDescriptor *type,
+                                       int64_t timeout, void **ret_reply)
+{
+    void *reply = NULL;
+    int r = type ? naru_protobuf_take(call, type, timeout, &reply) : 0;
+    if (r >= 0)
+        r = naru_call_wait(call, timeout);
+    if (r >= 0 && type && !reply)
+        r = -EPROTO;
+    naru_call_close(call);
+    if (r < 0) {
+        naru_protobuf_free(reply);
+        return r;
+    }
+    if (type)
+        *ret_reply = reply;
+    return 0;
+}
+
+/* Begins a call with its one request. */
+static inline int naru_protobuf_begin(naru_client *client, const naru_route *route,
+                                      const void *request, const struct naru_call_options *options,
+                                      naru_call **ret_call)
+{
+    naru_call *call;
+    int r = naru_call_begin(client, route, options, &call);
+    if (r < 0)
+        return r;
+    r = naru_protobuf_send(call, request, NARU_FOREVER);
+    if (r < 0) {
+        naru_call_close(call);
+        return r;
+    }
+    *ret_call = call;
+    return 0;
+}
+
+static inline int naru_protobuf_invoke(naru_client *client, const naru_route *route,
+                                       const void *request, const struct naru_call_options *options,
+                                       const ProtobufCMessageDescriptor *type, void **ret_reply)
+{
+    naru_call *call;
+    int r = naru_protobuf_begin(client, route, request, options, &call);
+    return r < 0 ? r : naru_protobuf_finish(call, type, NARU_FOREVER, ret_reply);
+}
+
+/* ---- a call that is not waited for ---- */
+
+struct naru_protobuf_later {
+    const ProtobufCMessageDescriptor *type; /* of the reply */
+    void (*done)(void);                     /* of the method's own type */
+    void *arg;
+    void *reply;
+    int unpacked; /* what naru_protobuf_unpack said of it */
+    void *packed; /* the request, until the call takes it; else NULL */
+    size_t size;
+};
+
+static inline void naru_protobuf_later_message_(naru_call *call, void *arg, const void *data,
+                                                size_t size)
+{
+    struct naru_protobuf_later *later = (struct naru_protobuf_later *)arg;
+    (void)call;
+    if (!later->reply)
+        later->unpacked = naru_protobuf_unpack(later->type, data, size, &later->reply);
+}
+
+static inline void naru_protobuf_later_writable_(naru_call *call, void *arg)
+{
+    struct naru_protobuf_later *later = (struct naru_protobuf_later *)arg;
+    if (later->packed && naru_call_send(call, later->packed, later->size, NARU_NOWAIT) != -EAGAIN) {
+        free(later->packed); /* sent; or it failed, which the end tells */
+        later->packed = NULL;
+    }
+}
+
+/* Sends the request, or keeps it packed for the event that there is room. */
+static inline int naru_protobuf_later_send_(naru_call *call, struct naru_protobuf_later *later,
+                                            const void *request)
+{
+    int r = naru_protobuf_send(call, request, NARU_NOWAIT);
+    if (r != -EAGAIN)
+        return r;
+    const ProtobufCMessage *m = (const ProtobufCMessage *)request;
+    later->size = protobuf_c_message_get_packed_size(m);
+    later->packed = malloc(later->size ? later->size : 1);
+    if (!later->packed)
+        return -ENOMEM;
+    protobuf_c_message_pack(m, (uint8_t *)later->packed);
+    return 0;
+}
+
+/* Begins a call whose end is told by naru_client_process. ret_call may be NULL. */
+static inline int naru_protobuf_later(naru_client *client, const naru_route *route,
+                                      const void *request, const struct naru_call_options *options,
+                                      const ProtobufCMessageDescriptor *type,
+                                      void (*end)(naru_call *, void *, const struct naru_status *),
+                                      void (*done)(void), void *arg, naru_call **ret_call)
+{
+    struct naru_call_events events = {sizeof(struct naru_call_events), naru_protobuf_later_message_,
+                                      NULL, naru_protobuf_later_writable_, end};
+    struct naru_protobuf_later *later = (struct naru_protobuf_later *)calloc(1, sizeof *later);
+    naru_call *call;
+    if (!later)
+        return -ENOMEM;
+    later->type = type;
+    later->done = done;
+    later->arg = arg;
+    int r = naru_call_begin(client, route, options, &call);
+    if (r >= 0) {
+        r = naru_protobuf_later_send_(call, later, request);
+        if (r >= 0)
+            r = naru_call_on(call, &events, later); /* the last step: from now on it may end */
+        if (r < 0)
+            naru_call_close(call);
+    }
+    if (r < 0) {
+        free(later->packed);
+        free(later);
+        return r;
+    }
+    if (ret_call)
+        *ret_call = call;
+    return 0;
+}
+
+/* The status to tell: a call that ended well and has no reply did not. */
+static inline const struct naru_status *naru_protobuf_status(struct naru_protobuf_later *later,
+                                                             const struct naru_status *status,
+                                                             struct naru_status *ret_own)
+{
+    if (status->code == NARU_STATUS_OK && !later->reply) {
+        ret_own->code =
+            later->unpacked == -ENOMEM ? NARU_STATUS_RESOURCE_EXHAUSTED : NARU_STATUS_INTERNAL;
+        ret_own->message = later->unpacked == -ENOMEM ? "no memory for the reply"
+                           : later->unpacked < 0      ? "the reply is of another type"
+                                                      : "there was no reply";
+        ret_own->details = NULL;
+        ret_own->details_size = 0;
+        return ret_own;
+    }
+    if (status->code != NARU_STATUS_OK) {
+        naru_protobuf_free(later->reply);
+        later->reply = NULL;
+    }
+    return status;
+}
+
+static inline void naru_protobuf_later_close(struct naru_protobuf_later *later, naru_call *call)
+{
+    naru_call_close(call);
+    free(later->packed);
+    free(later);
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif
