@@ -17,6 +17,7 @@ struct named {
     const char *what; /* 'method "Add"' */
     struct place place;
     size_t order;
+    bool hidden; /* within a source: told only if nothing else is */
 };
 
 struct list {
@@ -29,8 +30,14 @@ static void note(struct list *list, struct place p, const char *what, const char
     if (!is_identifier(name))
         refuse(p, "%s would be \"%s\" in C, which is no name there", what, name);
     list->all = grow(list->all, list->n, sizeof *list->all);
-    list->all[list->n] = (struct named){name, what, p, list->n};
+    list->all[list->n] = (struct named){name, what, p, list->n, false};
     list->n++;
+}
+
+static void note_hidden(struct list *list, struct place p, const char *what, const char *name)
+{
+    note(list, p, what, name);
+    list->all[list->n - 1].hidden = true;
 }
 
 static int by_name(const void *a, const void *b)
@@ -59,12 +66,14 @@ static void refuse_equal(struct list *list)
 {
     if (list->n)
         qsort(list->all, list->n, sizeof *list->all, by_name);
-    for (size_t i = 1; i < list->n; i++) {
-        const struct named *first = &list->all[i - 1], *second = &list->all[i];
-        if (strcmp(first->name, second->name) == 0 && !told(first, second))
-            refuse(second->place, "%s would be \"%s\" in C, as %s at %s is: rename one of them",
-                   second->what, second->name, first->what, where(first->place));
-    }
+    for (int hidden = 0; hidden < 2; hidden++)
+        for (size_t i = 1; i < list->n; i++) {
+            const struct named *first = &list->all[i - 1], *second = &list->all[i];
+            if (strcmp(first->name, second->name) == 0 && second->hidden == hidden &&
+                !told(first, second))
+                refuse(second->place, "%s would be \"%s\" in C, as %s at %s is: rename one of them",
+                       second->what, second->name, first->what, where(first->place));
+        }
     free(list->all);
     *list = (struct list){NULL, 0};
 }
@@ -119,7 +128,7 @@ static void check_oneof(struct list *list, struct list *members, struct place p,
     for (size_t i = 0; i < m->n_field; i++)
         if (m->field[i]->has_oneof_index && (size_t)m->field[i]->oneof_index == index)
             note(list, p, what,
-                 print("%s_%s", constants, spell(UPPER, str(m->field[i]->name), "_")));
+                 print("%s_%s", constants, spell(UPPER, eased_name(str(m->field[i]->name)), "_")));
     note(members, p, what, print("%s_case", spell(LOWER, name, "_")));
 }
 
@@ -184,9 +193,9 @@ static void check_method(struct list *list, const struct method *m)
     const char *const *suffixes = m->client_streams || m->server_streams ? of_streams : of_unary;
     for (size_t i = 0; suffixes[i]; i++)
         note(list, m->place, what, print("%s%s", m->c, suffixes[i]));
-    note(list, m->place, what, print("route_%s", m->c));
-    note(list, m->place, what, print("serve_%s", m->c));
-    note(list, m->place, what, print("end_%s", m->c));
+    note_hidden(list, m->place, what, print("route_%s", m->c));
+    note_hidden(list, m->place, what, print("serve_%s", m->c));
+    note_hidden(list, m->place, what, print("end_%s", m->c));
     if (is_keyword(m->c))
         refuse(m->place, "%s would be \"%s\" in C, which is a keyword: put it into a package", what,
                m->c);
@@ -198,7 +207,7 @@ static void check_service(struct list *list, const struct service *s)
     struct list members = {NULL, 0};
     note(list, s->place, what, print("%s_handlers", s->c));
     note(list, s->place, what, print("%s_service", s->c));
-    note(list, s->place, what, print("%s_methods", s->c));
+    note_hidden(list, s->place, what, print("%s_methods", s->c));
     if (strncmp(s->c, "naru_", 5) == 0 || strcmp(s->c, "naru") == 0)
         refuse(s->place,
                "%s would have functions \"%s_...\", and naru_ is the library's own: "
@@ -212,13 +221,13 @@ static void check_service(struct list *list, const struct service *s)
     refuse_equal(&members);
 }
 
-void check(const Request *request, const struct unit *units, size_t n)
+void check(const struct model *model)
 {
     struct list list = {NULL, 0};
-    for (size_t i = 0; i < request->n_proto_file; i++)
-        check_file(&list, request->proto_file[i]);
-    for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < units[i].n; j++)
-            check_service(&list, &units[i].services[j]);
+    for (size_t i = 0; i < model->request->n_proto_file; i++)
+        check_file(&list, model->request->proto_file[i]);
+    for (size_t i = 0; i < model->n; i++)
+        for (size_t j = 0; j < model->units[i].n; j++)
+            check_service(&list, &model->units[i].services[j]);
     refuse_equal(&list);
 }

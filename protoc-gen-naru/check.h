@@ -5,6 +5,6 @@
 
 #include "protoc-gen-naru/model.h"
 
-void check(const Request *request, const struct unit *units, size_t n);
+void check(const struct model *model);
 
 #endif

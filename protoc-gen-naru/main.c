@@ -56,24 +56,24 @@ static void add_file(Response *response, char *name, char *content)
 /* Everything is refused before anything is made. */
 static void answer(Request *request, Response *response)
 {
-    size_t n;
     if (*str(request->parameter)) {
         response->error =
             print("--naru_out takes no parameter, and \"%s\" is one", request->parameter);
         return;
     }
-    struct unit *units = units_of(request, &n);
-    check(request, units, n);
+    struct model model = model_of(request);
+    check(&model);
     response->error = (char *)refused();
     if (response->error)
         return;
-    for (size_t i = 0; i < n; i++) {
-        if (units[i].n == 0)
+    for (size_t i = 0; i < model.n; i++) {
+        const struct unit *unit = &model.units[i];
+        if (unit->n == 0)
             continue;
-        add_file(response, print("%s.naru.h", units[i].stem), header_of(&units[i]));
-        add_file(response, print("%s.naru.c", units[i].stem), source_of(&units[i], request));
+        add_file(response, print("%s.naru.h", unit->stem), header_of(unit));
+        add_file(response, print("%s.naru.c", unit->stem), source_of(unit, request));
     }
-    add_messages(request, response);
+    add_messages(request, &model, response);
 }
 
 static int write_response(const Response *response)

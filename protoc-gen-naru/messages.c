@@ -3,8 +3,8 @@
  * is the same on the wire:
  *
  *   optional of proto3      a oneof of one field, which is what protoc has made of it already
- *   a name that is a        the name with an underscore behind; it knows some of them itself
- *   keyword
+ *   a field named as        with an underscore behind; it does that itself where it knows the
+ *   a keyword               keyword
  *   services                left out: those of protobuf-c are not ours, and a method Double would
  *                           be a member "double" of a struct */
 #include "protoc-gen-naru/messages.h"
@@ -29,10 +29,8 @@ static void ease_message(Message *m)
 {
     for (size_t i = 0; i < m->n_field; i++) {
         Field *field = m->field[i];
-        char *lower = field_name(str(field->name));
+        field->name = eased_name(str(field->name));
         field->has_proto3_optional = 0;
-        if (strlen(lower) > strlen(str(field->name)))
-            field->name = print("%s_", field->name);
     }
     for (size_t i = 0; i < m->n_nested_type; i++)
         ease_message(m->nested_type[i]);
@@ -96,8 +94,67 @@ static int run(Response *response, int in, int out)
     return -1;
 }
 
+static char *replace(char *text, const char *old, const char *by)
+{
+    for (char *at; (at = strstr(text, old));)
+        text = print("%.*s%s%s", (int)(at - text), text, by, at + strlen(old));
+    return text;
+}
+
+static const Field *first_of_oneof(const Message *m, size_t index)
+{
+    for (size_t i = 0; i < m->n_field; i++)
+        if (m->field[i]->has_oneof_index && (size_t)m->field[i]->oneof_index == index)
+            return m->field[i];
+    return NULL;
+}
+
+/* How a union whose first member is this one is initialised. */
+static const char *nothing_in(const struct model *model, const Field *first)
+{
+    const struct type *type = type_named(model, first->type_name);
+    switch (first->type) {
+    case GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_BYTES:
+        return "{0,NULL}";
+    case GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_ENUM:
+        return type ? print("(%s)0", type->c) : "0";
+    default:
+        return "0";
+    }
+}
+
+/* It has {0} for all unions: of bytes, C compilers warn of that, of an enum C++ compilers fail. */
+static char *mend(char *header, const struct model *model, const File *file, const char *scope,
+                  const Message *m)
+{
+    char *full_name = print("%s.%s", scope, str(m->name));
+    for (size_t i = 0; i < m->n_oneof_decl; i++) {
+        const Field *first = first_of_oneof(m, i);
+        char *oneof = print("%s.%s", full_name, str(m->oneof_decl[i]->name));
+        char *none = print(" %s__NOT_SET, {", spell(UPPER, with_c_package(file, oneof), "__"));
+        const char *by = first ? nothing_in(model, first) : "0";
+        if (strcmp(by, "0") != 0)
+            header = replace(header, print("%s0}", none), print("%s%s}", none, by));
+    }
+    for (size_t i = 0; i < m->n_nested_type; i++)
+        header = mend(header, model, file, full_name, m->nested_type[i]);
+    return header;
+}
+
+static void mend_header(const Response *its, const struct model *model, const struct unit *unit)
+{
+    char *name = print("%s.pb-c.h", unit->stem);
+    const File *file = unit->file;
+    const char *scope = *str(file->package) ? print(".%s", file->package) : "";
+    for (size_t i = 0; i < its->n_file; i++)
+        for (size_t j = 0; strcmp(str(its->file[i]->name), name) == 0 && j < file->n_message_type;
+             j++)
+            its->file[i]->content =
+                mend((char *)str(its->file[i]->content), model, file, scope, file->message_type[j]);
+}
+
 /* What it wrote becomes part of the response: its files, or its error. */
-static int take(Response *response, int out)
+static int take(Response *response, const struct model *model, int out)
 {
     struct stat s;
     if (fstat(out, &s) < 0)
@@ -115,6 +172,8 @@ static int take(Response *response, int out)
         response->error = its->error;
         return -1;
     }
+    for (size_t i = 0; i < model->n; i++)
+        mend_header(its, model, &model->units[i]);
     for (size_t i = 0; i < its->n_file; i++) {
         response->file = grow(response->file, response->n_file, sizeof *response->file);
         response->file[response->n_file++] = its->file[i];
@@ -122,7 +181,7 @@ static int take(Response *response, int out)
     return 0;
 }
 
-void add_messages(Request *request, Response *response)
+void add_messages(Request *request, const struct model *model, Response *response)
 {
     ease(request);
     size_t size = google__protobuf__compiler__code_generator_request__get_packed_size(request);
@@ -132,7 +191,7 @@ void add_messages(Request *request, Response *response)
     if (in < 0 || out < 0 || write_all(in, data, size) < 0)
         fail(response, "its input", errno);
     else if (run(response, in, out) == 0)
-        take(response, out);
+        take(response, model, out);
     close(in);
     close(out);
 }

@@ -9,6 +9,6 @@ typedef Google__Protobuf__Compiler__CodeGeneratorResponse Response;
 
 /* Adds its files to the response, or its error. Changes the request: protoc-gen-c is asked for what
  * it can. */
-void add_messages(Request *request, Response *response);
+void add_messages(Request *request, const struct model *model, Response *response);
 
 #endif

@@ -7,11 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct types {
-    struct type *all;
-    size_t n;
-};
-
 bool is_proto3(const File *file)
 {
     return strcmp(str(file->syntax), "proto3") == 0;
@@ -25,16 +20,40 @@ const File *file_named(const Request *request, const char *name)
     return NULL;
 }
 
-static void add_types(struct types *types, const File *file, const char *scope, size_t n,
-                      Message *const *messages)
+static void add_type(struct model *model, const File *file, const char *full_name)
+{
+    const char *named = with_c_package(file, full_name);
+    model->types = grow(model->types, model->n_types, sizeof *model->types);
+    model->types[model->n_types++] =
+        (struct type){full_name, spell(CAMEL, named, "__"), spell(LOWER, named, "__")};
+}
+
+static void add_enums(struct model *model, const File *file, const char *scope, size_t n,
+                      Enum *const *enums)
+{
+    for (size_t i = 0; i < n; i++)
+        add_type(model, file, print("%s.%s", scope, str(enums[i]->name)));
+}
+
+static void add_messages(struct model *model, const File *file, const char *scope, size_t n,
+                         Message *const *messages)
 {
     for (size_t i = 0; i < n; i++) {
-        char *full_name = print("%s.%s", scope, str(messages[i]->name));
-        const char *named = with_c_package(file, full_name);
-        types->all = grow(types->all, types->n, sizeof *types->all);
-        types->all[types->n++] =
-            (struct type){full_name, spell(CAMEL, named, "__"), spell(LOWER, named, "__")};
-        add_types(types, file, full_name, messages[i]->n_nested_type, messages[i]->nested_type);
+        const Message *m = messages[i];
+        char *full_name = print("%s.%s", scope, str(m->name));
+        add_type(model, file, full_name);
+        add_enums(model, file, full_name, m->n_enum_type, m->enum_type);
+        add_messages(model, file, full_name, m->n_nested_type, m->nested_type);
+    }
+}
+
+static void add_types(struct model *model)
+{
+    for (size_t i = 0; i < model->request->n_proto_file; i++) {
+        const File *file = model->request->proto_file[i];
+        const char *scope = *str(file->package) ? print(".%s", file->package) : "";
+        add_enums(model, file, scope, file->n_enum_type, file->enum_type);
+        add_messages(model, file, scope, file->n_message_type, file->message_type);
     }
 }
 
@@ -44,14 +63,20 @@ static int by_name(const void *a, const void *b)
     return strcmp(x->full_name, y->full_name);
 }
 
-static const struct type *find_type(const struct types *types, struct place p, const char *name)
+const struct type *type_named(const struct model *model, const char *full_name)
+{
+    const struct type key = {.full_name = str(full_name)};
+    if (model->n_types == 0)
+        return NULL;
+    return bsearch(&key, model->types, model->n_types, sizeof key, by_name);
+}
+
+static const struct type *find_type(const struct model *model, struct place p, const char *name)
 {
     static const struct type none = {"", "", ""};
-    const struct type key = {.full_name = str(name)};
-    const struct type *found =
-        types->n ? bsearch(&key, types->all, types->n, sizeof key, by_name) : NULL;
+    const struct type *found = type_named(model, name);
     if (!found)
-        refuse(p, "the message \"%s\" is in none of the files that protoc named", str(name));
+        refuse(p, "the message \"%s\" is in none of the files that protoc described", str(name));
     return found ? found : &none;
 }
 
@@ -64,7 +89,7 @@ static const char *flags_of(const Google__Protobuf__MethodDescriptorProto *m)
     return *flags ? flags + 3 : "0";
 }
 
-static struct method method_of(const struct types *types, struct place p,
+static struct method method_of(const struct model *model, struct place p,
                                const struct service *service,
                                const Google__Protobuf__MethodDescriptorProto *m)
 {
@@ -77,12 +102,12 @@ static struct method method_of(const struct types *types, struct place p,
         .client_streams = m->client_streaming,
         .server_streams = m->server_streaming,
         .deprecated = m->options && m->options->deprecated,
-        .request = find_type(types, p, m->input_type),
-        .reply = find_type(types, p, m->output_type),
+        .request = find_type(model, p, m->input_type),
+        .reply = find_type(model, p, m->output_type),
     };
 }
 
-static struct service service_of(const struct types *types, struct place p,
+static struct service service_of(const struct model *model, struct place p,
                                  const Google__Protobuf__ServiceDescriptorProto *s)
 {
     const char *package = str(p.file->package);
@@ -96,42 +121,40 @@ static struct service service_of(const struct types *types, struct place p,
     };
     for (size_t i = 0; i < s->n_method; i++)
         service.methods[i] =
-            method_of(types, inside(p, SERVICE_METHOD, (int)i), &service, s->method[i]);
+            method_of(model, inside(p, SERVICE_METHOD, (int)i), &service, s->method[i]);
     return service;
 }
 
-struct unit *units_of(const Request *request, size_t *ret_n)
+static struct unit unit_of(const struct model *model, const File *file)
 {
-    struct types types = {NULL, 0};
-    for (size_t i = 0; i < request->n_proto_file; i++) {
-        const File *file = request->proto_file[i];
-        const char *package = str(file->package);
-        add_types(&types, file, *package ? print(".%s", package) : "", file->n_message_type,
-                  file->message_type);
-    }
-    if (types.n)
-        qsort(types.all, types.n, sizeof *types.all, by_name);
-    struct unit *units = make(request->n_file_to_generate * sizeof *units);
-    size_t n = 0;
+    struct unit unit = {
+        .file = file,
+        .stem = without_suffix(str(file->name)),
+        .services = make(file->n_service * sizeof *unit.services),
+        .n = file->n_service,
+    };
+    for (size_t i = 0; i < unit.n; i++)
+        unit.services[i] = service_of(
+            model, inside((struct place){.file = file}, FILE_SERVICE, (int)i), file->service[i]);
+    return unit;
+}
+
+struct model model_of(const Request *request)
+{
+    struct model model = {.request = request};
+    add_types(&model);
+    if (model.n_types)
+        qsort(model.types, model.n_types, sizeof *model.types, by_name);
+    model.units = make(request->n_file_to_generate * sizeof *model.units);
     for (size_t i = 0; i < request->n_file_to_generate; i++) {
         const File *file = file_named(request, request->file_to_generate[i]);
-        if (!file) {
-            File nowhere = GOOGLE__PROTOBUF__FILE_DESCRIPTOR_PROTO__INIT;
-            nowhere.name = request->file_to_generate[i];
+        File nowhere = GOOGLE__PROTOBUF__FILE_DESCRIPTOR_PROTO__INIT;
+        nowhere.name = request->file_to_generate[i];
+        if (file)
+            model.units[model.n++] = unit_of(&model, file);
+        else
             refuse((struct place){.file = &nowhere},
                    "protoc wants it made and did not describe it");
-            continue;
-        }
-        struct unit *unit = &units[n++];
-        unit->file = file;
-        unit->stem = without_suffix(str(file->name));
-        unit->n = file->n_service;
-        unit->services = make(unit->n * sizeof *unit->services);
-        for (size_t j = 0; j < unit->n; j++)
-            unit->services[j] =
-                service_of(&types, inside((struct place){.file = file}, FILE_SERVICE, (int)j),
-                           file->service[j]);
     }
-    *ret_n = n;
-    return units;
+    return model;
 }

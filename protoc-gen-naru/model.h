@@ -27,6 +27,7 @@ enum {
     SERVICE_METHOD = 2,
 };
 
+/* A message or an enum. */
 struct type {
     const char *full_name; /* ".example.AddRequest" */
     const char *c;         /* Example__AddRequest */
@@ -58,8 +59,19 @@ struct unit {
     size_t n;
 };
 
-/* Of request->file_to_generate, in its order; what cannot be found is refused. */
-struct unit *units_of(const Request *request, size_t *ret_n);
+struct model {
+    const Request *request;
+    struct type *types; /* of all files, sorted */
+    size_t n_types;
+    struct unit *units; /* of request->file_to_generate, in its order */
+    size_t n;
+};
+
+/* What cannot be found is refused. */
+struct model model_of(const Request *request);
+
+/* NULL if it is in none of the files. */
+const struct type *type_named(const struct model *model, const char *full_name);
 
 /* The file of this name, NULL if the request has none. */
 const File *file_named(const Request *request, const char *name);

@@ -8,16 +8,19 @@
 
 enum { C_OPTIONS = 1019, C_PACKAGE = 6 }; /* of protobuf-c/protobuf-c.proto */
 
-static const char keywords[] =
-    " alignas alignof and and_eq asm auto bitand bitor bool break case catch char char16_t "
-    "char32_t char8_t class co_await co_return co_yield compl concept const const_cast "
-    "consteval constexpr constinit continue decltype default delete do double dynamic_cast "
-    "else enum errno explicit export extern false float for friend goto i386 if inline int "
-    "linux long mutable namespace new noexcept not not_eq nullptr operator or or_eq private "
-    "protected public register reinterpret_cast requires restrict return short signed "
-    "sizeof static static_assert static_cast struct switch template this thread_local throw "
-    "true try typedef typeid typename typeof union unix unsigned using virtual void "
-    "volatile wchar_t while xor xor_eq ";
+/* Those that protobuf-c knows, and those that it does not. */
+static const char known[] =
+    " and and_eq asm auto bitand bitor bool break case catch char class compl const "
+    "const_cast continue default delete do double dynamic_cast else enum explicit extern "
+    "false float for friend goto if inline int long mutable namespace new not not_eq "
+    "operator or or_eq private protected public register reinterpret_cast return short "
+    "signed sizeof static static_cast struct switch template this throw true try typedef "
+    "typeid typename union unsigned using virtual void volatile wchar_t while xor xor_eq ";
+
+static const char unknown[] =
+    " alignas alignof char16_t char32_t char8_t co_await co_return co_yield concept "
+    "consteval constexpr constinit decltype errno export i386 linux noexcept nullptr "
+    "requires restrict static_assert thread_local typeof unix ";
 
 /* The locale is not asked: what is a letter does not depend on it. */
 static bool is_upper(char c)
@@ -35,9 +38,14 @@ static char to_upper(char c)
     return c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : c;
 }
 
+static bool is_in(const char *words, const char *name)
+{
+    return !strchr(name, ' ') && strstr(words, print(" %s ", name));
+}
+
 bool is_keyword(const char *name)
 {
-    return !strchr(name, ' ') && strstr(keywords, print(" %s ", name));
+    return is_in(known, name) || is_in(unknown, name);
 }
 
 bool is_identifier(const char *name)
@@ -81,12 +89,23 @@ char *spell(enum spelling how, const char *name, const char *between)
     return end_text(&t);
 }
 
-char *field_name(const char *name)
+static char *lower_case(const char *name)
 {
     char *lower = print("%s", name);
     for (char *c = lower; *c; c++)
         *c = to_lower(*c);
+    return lower;
+}
+
+char *field_name(const char *name)
+{
+    char *lower = lower_case(name);
     return is_keyword(lower) ? print("%s_", lower) : lower;
+}
+
+char *eased_name(const char *name)
+{
+    return print("%s%s", name, is_in(unknown, lower_case(name)) ? "_" : "");
 }
 
 char *member_name(const char *name)

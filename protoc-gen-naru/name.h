@@ -21,6 +21,10 @@ const char *with_c_package(const File *file, const char *full_name);
 char *field_name(const char *name);
 char *member_name(const char *name); /* of a method */
 
+/* The name of a field that protobuf-c's generator is told: its own list of keywords is not whole.
+ */
+char *eased_name(const char *name);
+
 /* Of C, of C++, or a macro that compilers define. */
 bool is_keyword(const char *name);
 bool is_identifier(const char *name);

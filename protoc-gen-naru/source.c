@@ -135,14 +135,14 @@ static void print_serve(FILE *out, const struct service *s, const struct method 
         return;
     }
     fprintf(out,
-            "    void *request;\n"
+            "    void *request = NULL;\n"
             "    if (!handlers->%s)\n"
             "        return naru_protobuf_unimplemented(call);\n",
             m->member);
     CALL(out, "    int r = naru_protobuf_request", "call",
          print("&%s__descriptor", m->request->lower), "data", "size", "&request");
     fprintf(out,
-            "    if (r != NARU_STATUS_OK)\n"
+            "    if (!request)\n"
             "        return r;\n"
             "    r = handlers->%s(call, self, (%s *)request);\n"
             "    if (r != NARU_LATER)\n"

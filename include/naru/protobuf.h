@@ -157,7 +157,8 @@ static inline int naru_protobuf_take(naru_call *call, const ProtobufCMessageDesc
 
 /* ---- a server ---- */
 
-/* What a handler is given. NARU_STATUS_OK, or the status with which the call has failed. */
+/* What a handler is given. NARU_STATUS_OK; or the status with which the call has failed, and
+ * ret_message stays as it is. */
 static inline int naru_protobuf_request(naru_call *call, const ProtobufCMessageDescriptor *type,
                                         const void *data, size_t size, void **ret_message)
 {
