@@ -35,11 +35,11 @@ static void print_async(FILE *out, const struct method *m)
                "\n{\n");
     fprintf(out,
             "    struct naru_protobuf_later *later = (struct naru_protobuf_later *)arg;\n"
-            "    struct naru_status own;\n"
-            "    status = naru_protobuf_status(later, status, &own);\n"
             "    %s_done *done = (%s_done *)later->done;\n"
-            "    done(later->arg, status, (%s *)later->reply);\n"
-            "    naru_protobuf_later_close(later, call);\n}\n\n",
+            "    struct naru_status told;\n"
+            "    if (naru_protobuf_ending(later, status, &told))\n"
+            "        done(later->arg, &told, (%s *)later->reply);\n"
+            "    naru_protobuf_ended(later, call);\n}\n\n",
             m->c, m->c, m->reply->c);
     DEFINE(out, print("%s_async", m->c), CLIENT, print("const %s *request", m->request->c), OPTIONS,
            print("%s_done *done", m->c), "void *arg", "naru_call **ret_call");

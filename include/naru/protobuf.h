@@ -180,6 +180,58 @@ static inline int naru_protobuf_unimplemented(naru_call *call)
 
 /* ---- a client ---- */
 
+/* A message packed: in `small` if it fits, else in memory of its own. NULL: no memory. */
+enum { NARU_PROTOBUF_SMALL = 1024 };
+
+static inline uint8_t *naru_protobuf_pack_(const void *message, uint8_t *small, size_t *ret_size)
+{
+    const ProtobufCMessage *m = (const ProtobufCMessage *)message;
+    size_t size = protobuf_c_message_get_packed_size(m);
+    uint8_t *packed = size <= NARU_PROTOBUF_SMALL ? small : (uint8_t *)malloc(size);
+    if (packed)
+        *ret_size = protobuf_c_message_pack(m, packed);
+    return packed;
+}
+
+/* One message there and one back. */
+static inline int naru_protobuf_invoke(naru_client *client, const naru_route *route,
+                                       const void *request, const struct naru_call_options *options,
+                                       const ProtobufCMessageDescriptor *type, void **ret_reply)
+{
+    uint8_t small[NARU_PROTOBUF_SMALL];
+    size_t size;
+    uint8_t *packed = naru_protobuf_pack_(request, small, &size);
+    struct naru_payload reply;
+    if (!packed)
+        return -ENOMEM;
+    int r = naru_client_invoke(client, route, packed, size, options, &reply);
+    if (packed != small)
+        free(packed);
+    if (r < 0)
+        return r;
+    r = naru_protobuf_unpack(type, reply.data, reply.size, ret_reply);
+    naru_client_release(client, &reply);
+    return r;
+}
+
+/* Begins a call with its one request. */
+static inline int naru_protobuf_begin(naru_client *client, const naru_route *route,
+                                      const void *request, const struct naru_call_options *options,
+                                      naru_call **ret_call)
+{
+    naru_call *call;
+    int r = naru_call_begin(client, route, options, &call);
+    if (r < 0)
+        return r;
+    r = naru_protobuf_send(call, request, NARU_FOREVER);
+    if (r < 0) {
+        naru_call_close(call);
+        return r;
+    }
+    *ret_call = call;
+    return 0;
+}
+
 /* The end of a call: its status, and before it the one reply of a method that has one (type is NULL
  * for others). Closes the call in any case. */
 static inline int naru_protobuf_finish(naru_call *call, const ProtobufCMessageDescriptor *type,
@@ -201,34 +253,16 @@ static inline int naru_protobuf_finish(naru_call *call, const ProtobufCMessageDe
     return 0;
 }
 
-/* Begins a call with its one request. */
-static inline int naru_protobuf_begin(naru_client *client, const naru_route *route,
-                                      const void *request, const struct naru_call_options *options,
-                                      naru_call **ret_call)
-{
-    naru_call *call;
-    int r = naru_call_begin(client, route, options, &call);
-    if (r < 0)
-        return r;
-    r = naru_protobuf_send(call, request, NARU_FOREVER);
-    if (r < 0) {
-        naru_call_close(call);
-        return r;
-    }
-    *ret_call = call;
-    return 0;
-}
-
-static inline int naru_protobuf_invoke(naru_client *client, const naru_route *route,
-                                       const void *request, const struct naru_call_options *options,
-                                       const ProtobufCMessageDescriptor *type, void **ret_reply)
-{
-    naru_call *call;
-    int r = naru_protobuf_begin(client, route, request, options, &call);
-    return r < 0 ? r : naru_protobuf_finish(call, type, NARU_FOREVER, ret_reply);
-}
-
 /* ---- a call that is not waited for ---- */
+
+/* Another thread may be told of a call's end while this one still begins it. Whoever is the last
+ * of the two closes the call; and a call that could not begin has no end. */
+enum {
+    NARU_PROTOBUF_BEGUN = 1,  /* the beginning is over */
+    NARU_PROTOBUF_FAILED = 2, /* it failed */
+    NARU_PROTOBUF_ENDING = 4, /* the end is told */
+    NARU_PROTOBUF_ENDED = 8,  /* it was told */
+};
 
 struct naru_protobuf_later {
     const ProtobufCMessageDescriptor *type; /* of the reply */
@@ -236,9 +270,14 @@ struct naru_protobuf_later {
     void *arg;
     void *reply;
     int unpacked; /* what naru_protobuf_unpack said of it */
-    void *packed; /* the request, until the call takes it; else NULL */
-    size_t size;
+    int state;    /* NARU_PROTOBUF_..., atomic */
 };
+
+/* Acquire and release, of each the other: who frees has seen all that the other has done. */
+static inline int naru_protobuf_mark_(struct naru_protobuf_later *later, int bits)
+{
+    return __atomic_fetch_or(&later->state, bits, __ATOMIC_ACQ_REL);
+}
 
 static inline void naru_protobuf_later_message_(naru_call *call, void *arg, const void *data,
                                                 size_t size)
@@ -249,29 +288,23 @@ static inline void naru_protobuf_later_message_(naru_call *call, void *arg, cons
         later->unpacked = naru_protobuf_unpack(later->type, data, size, &later->reply);
 }
 
-static inline void naru_protobuf_later_writable_(naru_call *call, void *arg)
+static inline void naru_protobuf_later_close_(struct naru_protobuf_later *later, naru_call *call)
 {
-    struct naru_protobuf_later *later = (struct naru_protobuf_later *)arg;
-    if (later->packed && naru_call_send(call, later->packed, later->size, NARU_NOWAIT) != -EAGAIN) {
-        free(later->packed); /* sent; or it failed, which the end tells */
-        later->packed = NULL;
-    }
+    naru_call_close(call);
+    free(later);
 }
 
-/* Sends the request, or keeps it packed for the event that there is room. */
-static inline int naru_protobuf_later_send_(naru_call *call, struct naru_protobuf_later *later,
-                                            const void *request)
+static inline int naru_protobuf_later_send_(naru_call *call, const void *request)
 {
-    int r = naru_protobuf_send(call, request, NARU_NOWAIT);
-    if (r != -EAGAIN)
-        return r;
-    const ProtobufCMessage *m = (const ProtobufCMessage *)request;
-    later->size = protobuf_c_message_get_packed_size(m);
-    later->packed = malloc(later->size ? later->size : 1);
-    if (!later->packed)
+    uint8_t small[NARU_PROTOBUF_SMALL];
+    size_t size;
+    uint8_t *packed = naru_protobuf_pack_(request, small, &size);
+    if (!packed)
         return -ENOMEM;
-    protobuf_c_message_pack(m, (uint8_t *)later->packed);
-    return 0;
+    int r = naru_call_send(call, packed, size, NARU_NOWAIT);
+    if (packed != small)
+        free(packed);
+    return r;
 }
 
 /* Begins a call whose end is told by naru_client_process. ret_call may be NULL. */
@@ -282,59 +315,62 @@ static inline int naru_protobuf_later(naru_client *client, const naru_route *rou
                                       void (*done)(void), void *arg, naru_call **ret_call)
 {
     struct naru_call_events events = {sizeof(struct naru_call_events), naru_protobuf_later_message_,
-                                      NULL, naru_protobuf_later_writable_, end};
-    struct naru_protobuf_later *later = (struct naru_protobuf_later *)calloc(1, sizeof *later);
+                                      NULL, NULL, end};
     naru_call *call;
-    if (!later)
-        return -ENOMEM;
-    later->type = type;
-    later->done = done;
-    later->arg = arg;
     int r = naru_call_begin(client, route, options, &call);
-    if (r >= 0) {
-        r = naru_protobuf_later_send_(call, later, request);
-        if (r >= 0)
-            r = naru_call_on(call, &events, later); /* the last step: from now on it may end */
-        if (r < 0)
-            naru_call_close(call);
+    if (r < 0)
+        return r;
+    struct naru_protobuf_later *later = (struct naru_protobuf_later *)calloc(1, sizeof *later);
+    if (later) {
+        later->type = type;
+        later->done = done;
+        later->arg = arg;
     }
+    r = later ? naru_call_on(call, &events, later) : -ENOMEM;
     if (r < 0) {
-        free(later->packed);
-        free(later);
+        naru_protobuf_later_close_(later, call);
         return r;
     }
+    r = naru_protobuf_later_send_(call, request);
+    if (r < 0)
+        naru_call_cancel(call); /* so it has an end, which closes it */
+    int state =
+        naru_protobuf_mark_(later, NARU_PROTOBUF_BEGUN | (r < 0 ? NARU_PROTOBUF_FAILED : 0));
+    if (state & NARU_PROTOBUF_ENDED)
+        naru_protobuf_later_close_(later, call);
+    if (r < 0 && !(state & NARU_PROTOBUF_ENDING))
+        return r;
     if (ret_call)
         *ret_call = call;
     return 0;
 }
 
-/* The status to tell: a call that ended well and has no reply did not. */
-static inline const struct naru_status *naru_protobuf_status(struct naru_protobuf_later *later,
-                                                             const struct naru_status *status,
-                                                             struct naru_status *ret_own)
+/* The end has come. 1: done is told of it, with this status; 0: it is not, as beginning failed. A
+ * call that ended well without a reply did not end well. */
+static inline int naru_protobuf_ending(struct naru_protobuf_later *later,
+                                       const struct naru_status *status,
+                                       struct naru_status *ret_status)
 {
+    int failed = naru_protobuf_mark_(later, NARU_PROTOBUF_ENDING) & NARU_PROTOBUF_FAILED;
+    *ret_status = *status;
     if (status->code == NARU_STATUS_OK && !later->reply) {
-        ret_own->code =
-            later->unpacked == -ENOMEM ? NARU_STATUS_RESOURCE_EXHAUSTED : NARU_STATUS_INTERNAL;
-        ret_own->message = later->unpacked == -ENOMEM ? "no memory for the reply"
-                           : later->unpacked < 0      ? "the reply is of another type"
-                                                      : "there was no reply";
-        ret_own->details = NULL;
-        ret_own->details_size = 0;
-        return ret_own;
+        int memory = later->unpacked == -ENOMEM;
+        ret_status->code = memory ? NARU_STATUS_RESOURCE_EXHAUSTED : NARU_STATUS_INTERNAL;
+        ret_status->message = memory                ? "no memory for the reply"
+                              : later->unpacked < 0 ? "the reply is no message of its type"
+                                                    : "there was no reply";
     }
-    if (status->code != NARU_STATUS_OK) {
+    if (status->code != NARU_STATUS_OK || failed) {
         naru_protobuf_free(later->reply);
         later->reply = NULL;
     }
-    return status;
+    return !failed;
 }
 
-static inline void naru_protobuf_later_close(struct naru_protobuf_later *later, naru_call *call)
+static inline void naru_protobuf_ended(struct naru_protobuf_later *later, naru_call *call)
 {
-    naru_call_close(call);
-    free(later->packed);
-    free(later);
+    if (naru_protobuf_mark_(later, NARU_PROTOBUF_ENDED) & NARU_PROTOBUF_BEGUN)
+        naru_protobuf_later_close_(later, call);
 }
 
 #ifdef __cplusplus

@@ -166,7 +166,7 @@ int naru_call_finish(naru_call *call, int code)
 
 int naru_call_reserve(naru_call *call, size_t size, int64_t timeout, void **ret)
 {
-    if (timeout == NARU_NOWAIT && !call->serving && getenv("FAKE_AGAIN"))
+    if (timeout == NARU_NOWAIT && !call->serving && call->arg == (void *)call)
         return -EAGAIN;
     *ret = call->room = zeroes(size ? size : 1);
     call->room_size = size;
@@ -236,6 +236,27 @@ int naru_call_wait(naru_call *call, int64_t timeout)
 {
     (void)timeout;
     return told(call);
+}
+
+int naru_client_invoke(naru_client *client, const naru_route *route, const void *request,
+                       size_t size, const struct naru_call_options *o, struct naru_payload *ret)
+{
+    naru_call *call;
+    naru_call_begin(client, route, o, &call);
+    naru_call_send(call, request, size, NARU_FOREVER);
+    int r = naru_call_take(call, NARU_FOREVER, ret);
+    ret->internal[0] = (uintptr_t)call;
+    if (r > 0 && (r = naru_call_wait(call, NARU_FOREVER)) == 0)
+        return 0;
+    naru_call_close(call);
+    return r ? r : -EPROTO;
+}
+
+int naru_client_release(naru_client *client, struct naru_payload *reply)
+{
+    (void)client;
+    naru_call_close((naru_call *)(uintptr_t)reply->internal[0]);
+    return 0;
 }
 
 int naru_call_on(naru_call *call, const struct naru_call_events *events, void *arg)

@@ -350,6 +350,43 @@ static void not_waited_for(void)
           "a reply that is no message is INTERNAL");
 }
 
+static void tree_done(void *arg, const struct naru_status *s, Test__Values__Tree *reply)
+{
+    struct told *t = arg;
+    t->n++;
+    t->code = s->code;
+    t->known = reply ? (int)strlen(reply->name) : -1;
+    test__values__tree__free_unpacked(reply, NULL);
+}
+
+static int begin_tree(char *name, struct told *t)
+{
+    Test__Values__Tree request = TEST__VALUES__TREE__INIT;
+    request.name = name;
+    *t = (struct told){0, -1, -2};
+    return test_values_values_echo_tree_async(client, &request, NULL, tree_done, t, NULL);
+}
+
+/* The first allocation is of what a call needs, the second of a large request, packed. */
+static void not_begun(void)
+{
+    char name[2000];
+    struct told t;
+    memset(name, 'x', sizeof name - 1);
+    name[sizeof name - 1] = 0;
+    for (long n = 0; n < 2; n++) {
+        __atomic_store_n(&failing, n, __ATOMIC_RELAXED);
+        int r = begin_tree(name, &t);
+        __atomic_store_n(&failing, -1, __ATOMIC_RELAXED);
+        for (int i = 0; i < 3; i++)
+            naru_client_process(client, NARU_MS);
+        CHECK(r == -ENOMEM && t.n == 0, "a call that cannot begin says so, and has no end");
+    }
+    int r = begin_tree(name, &t);
+    process_until(&t);
+    CHECK(r == 0 && t.n == 1 && t.known == sizeof name - 1, "a large one that can");
+}
+
 static void later(void)
 {
     struct told t;
@@ -467,6 +504,7 @@ int main(void)
     hostile_requests();
     no_memory();
     not_waited_for();
+    not_begun();
     later();
     client_streams();
     server_streams();
