@@ -73,6 +73,8 @@ extern "C" {
                               * long as a wake-up takes (30 us) while that pays, and then sleep */
 #define NARU_NO_READ_AHEAD 256u /* receiver of a FIFO queue: takes no record that it was not asked
                                  * for, also when it is alone; what it leaves is the next one's */
+#define NARU_CONNECTING 1024u   /* naru_channel_connect: does not wait for the other host; what is
+                                 * sent then does, or learns why there is nobody (tcp:) */
 
 /* The conditions that callers branch on, one row each: X(errno, short name, meaning). This one
  * table makes naru_strerror, the manual and every binding's exceptions. */

@@ -262,6 +262,73 @@ int naru__connection_send(naru_channel *channel, const struct naru_outgoing *out
     return 0;
 }
 
+/* What is left of a message is copied, and written when there is room. */
+static int owe_rest(struct connection *c, struct naru_wire *wire)
+{
+    struct iovec vector[WIRE_VECTOR];
+    while (!wire->done) {
+        int n = naru__wire_fill(wire, vector, WIRE_FRAMES);
+        size_t bytes = 0;
+        for (int i = 0; i < n; i++) {
+            if (naru__connection_owe(c, vector[i].iov_base, vector[i].iov_len) < 0) {
+                stop_sending(c); /* nothing sensible can follow half a message */
+                return -ENOMEM;
+            }
+            bytes += vector[i].iov_len;
+        }
+        naru__wire_advance(wire, bytes);
+    }
+    return 0;
+}
+
+static int post_wire(struct connection *c, struct naru_wire *wire)
+{
+    struct iovec vector[WIRE_VECTOR];
+    while (!wire->done) {
+        int n = naru__wire_fill(wire, vector, WIRE_FRAMES);
+        ssize_t r = put_vector(c, vector, n);
+        naru__count(&c->channel.handle.counts.calls[1], 1);
+        if (r > 0)
+            naru__wire_advance(wire, (size_t)r);
+        else if (r != -EAGAIN)
+            return write_failed(c, (int)r);
+        else
+            return naru__wire_begun(wire) ? owe_rest(c, wire) : -EAGAIN;
+    }
+    return 0;
+}
+
+int naru__connection_settle(naru_channel *channel)
+{
+    struct connection *c = of_channel(channel);
+    int r = must_wait(c) ? ready_to_send(c, NARU__AT_ONCE) : naru__connection_pay(c);
+    return r == 0 || r == -EAGAIN ? r : write_failed(c, r);
+}
+
+int naru__connection_post(naru_channel *channel, const struct naru_outgoing *out)
+{
+    struct connection *c = of_channel(channel);
+    struct naru_wire wire;
+    atomic_store_explicit(&c->used, true, memory_order_relaxed);
+    int r = ready_to_send(c, NARU__AT_ONCE);
+    if (r < 0)
+        return r;
+    size_t most = atomic_load_explicit(&c->peer_max, memory_order_relaxed);
+    if (out->size > most)
+        return too_large(c, out->size, most);
+    r = naru__connection_pay(c);
+    if (r < 0)
+        return r == -EAGAIN ? r : write_failed(c, r);
+    c->sequence++;
+    naru__wire_init(&wire, out, c->medium->atomic, FRAME_PIECE, c->sender, c->sequence);
+    r = post_wire(c, &wire);
+    if (r < 0)
+        return r;
+    naru__count(&channel->handle.counts.sent, 1);
+    naru__count(&channel->handle.counts.bytes_sent, out->size);
+    return 0;
+}
+
 /* Says that descriptors come with the next message, and brings them: one write, whole or not at
  * all. */
 static int announce(struct connection *c, const int *fds, size_t n, int64_t deadline)
