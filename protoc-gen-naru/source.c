@@ -166,7 +166,7 @@ static void print_service(FILE *out, const struct service *s)
 {
     fprintf(out, "/* ==== %s ==== */\n\n", s->name);
     for (size_t i = 0; i < s->n; i++)
-        fprintf(out, "static const naru_route route_%s = {\n    \"%s/%s\", %s};\n", s->methods[i].c,
+        fprintf(out, "static const naru_route route_%s = {\n    \"%s/%s\", %s, NULL};\n", s->methods[i].c,
                 s->name, s->methods[i].name, s->methods[i].flags);
     fputs(s->n ? "\n" : "", out);
     for (size_t i = 0; i < s->n; i++) {
@@ -180,7 +180,7 @@ static void print_service(FILE *out, const struct service *s)
     if (s->n) {
         fprintf(out, "static const naru_method %s_methods[] = {\n", s->c);
         for (size_t i = 0; i < s->n; i++)
-            fprintf(out, "    {\"%s\", %s, serve_%s, NULL},\n", s->methods[i].name,
+            fprintf(out, "    {\"%s\", %s, serve_%s, NULL, NULL},\n", s->methods[i].name,
                     s->methods[i].flags, s->methods[i].c);
         fprintf(out, "};\n\n");
     }

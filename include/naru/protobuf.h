@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <protobuf-c/protobuf-c.h>
 #include <stdlib.h>
+#include <string.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -202,9 +203,15 @@ static inline int naru_protobuf_invoke(naru_client *client, const naru_route *ro
     size_t size;
     uint8_t *packed = naru_protobuf_pack_(request, small, &size);
     struct naru_payload reply;
+    struct naru_call_options in_place; /* it is given back at once, so it need not be copied */
     if (!packed)
         return -ENOMEM;
-    int r = naru_client_invoke(client, route, packed, size, options, &reply);
+    memset(&in_place, 0, sizeof in_place);
+    in_place.size = sizeof in_place;
+    if (options)
+        in_place = *options;
+    in_place.flags |= NARU_IN_PLACE;
+    int r = naru_client_invoke(client, route, packed, size, &in_place, &reply);
     if (packed != small)
         free(packed);
     if (r < 0)

@@ -180,8 +180,8 @@ static void unary(void)
 /* Bytes as the request of a method. */
 static int raw(const char *path, const void *data, size_t size)
 {
-    static const naru_route routes[] = {{"test.values.Words/Delete", 0},
-                                        {"test.values.Values/EchoTree", 0}};
+    static const naru_route routes[] = {{"test.values.Words/Delete", 0, NULL},
+                                        {"test.values.Values/EchoTree", 0, NULL}};
     naru_call *call;
     struct naru_payload payload;
     const naru_route *route = &routes[strcmp(path, routes[0].path) != 0];
