@@ -349,7 +349,7 @@ NARU_API int naru_client_status(struct naru_status *ret_status);
 
 /* naru_client_close - ends a client and frees it, with all its calls
  *
- * Calls in flight are cancelled; no events run.
+ * Calls in flight are cancelled; those with events are told their end in here.
  *
  * Returns: NULL. NULL is allowed.
  * Thread: one. Fork: frees the child's copy. Blocks: never. */

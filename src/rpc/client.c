@@ -1202,6 +1202,7 @@ void naru__client_close(naru_client *c, bool owner)
             next = call->next;
             end_with(c, call, NARU_STATUS_CANCELLED, "the client was closed");
         }
+        (void)run_events(c); /* what an event was given, its end gives back */
         pthread_mutex_unlock(&c->lock);
     }
     for (int i = 0; i < LINKS; i++) {

@@ -405,6 +405,31 @@ static void later(void)
     CHECK(t.n == 1 && t.code == NARU_STATUS_OK && t.known == LATER + 5, "reaches the caller");
 }
 
+/* The client is another one, which is closed. */
+static void closed(const char *url)
+{
+    enum { OPEN = 3 };
+    struct told t[OPEN];
+    naru_client *first = client;
+    int begun = 0, told = 0;
+    naru_client_open(url, NULL, &client);
+    for (int i = 0; i < OPEN; i++)
+        begun += begin_delete(i == 0 ? LATER : i, &t[i], NULL) == 0;
+    naru_client_process(client, NARU_MS);
+    client = naru_client_close(client);
+    for (int i = 0; i < OPEN; i++)
+        told += t[i].n == 1;
+    CHECK(begun == OPEN && told == OPEN && t[0].code == NARU_STATUS_CANCELLED,
+          "closing a client tells the end of its calls");
+    client = first;
+    naru_call *call = wait_for_kept();
+    if (call) {
+        free_older(kept_request);
+        kept_request = NULL;
+        naru_call_finish(call, NARU_STATUS_OK);
+    }
+}
+
 /* ---- streams ---- */
 
 static void client_streams(void)
@@ -506,6 +531,7 @@ int main(void)
     not_waited_for();
     not_begun();
     later();
+    closed(url);
     client_streams();
     server_streams();
     both_stream();
