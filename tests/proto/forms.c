@@ -405,6 +405,53 @@ static void later(void)
     CHECK(t.n == 1 && t.code == NARU_STATUS_OK && t.known == LATER + 5, "reaches the caller");
 }
 
+static int stop;
+
+static void *process(void *unused)
+{
+    (void)unused;
+    while (!__atomic_load_n(&stop, __ATOMIC_RELAXED))
+        naru_client_process(client, NARU_MS);
+    return NULL;
+}
+
+static void count(void *arg, const struct naru_status *s, Test__Values__Older *reply)
+{
+    (void)s;
+    free_older(reply);
+    __atomic_fetch_add((int *)arg, 1, __ATOMIC_RELEASE);
+}
+
+/* One thread begins calls, whose time is over at once or soon, and another is told their ends. */
+static void ends_while_it_begins(void)
+{
+    enum { CALLS = 3000 };
+    static int told[CALLS];
+    pthread_t thread;
+    int begun = 0, right = 0;
+    pthread_create(&thread, NULL, process, NULL);
+    for (int i = 0; i < CALLS; i++) {
+        struct naru_call_options o = {.size = sizeof o, .timeout = 1 + i % 100 * 1000};
+        Test__Values__Older request = older(i % 100);
+        int r = test_values_words_delete_async(client, &request, &o, count, &told[i], NULL);
+        begun += r == 0;
+        if (r < 0)
+            told[i] = -1; /* and never again */
+    }
+    for (int i = 0; i < 2000 && right < begun; i++) {
+        right = 0;
+        for (int j = 0; j < CALLS; j++)
+            right += __atomic_load_n(&told[j], __ATOMIC_ACQUIRE) == 1;
+        usleep(1000);
+    }
+    __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+    pthread_join(thread, NULL);
+    for (int j = 0; j < CALLS; j++)
+        right -= told[j] == 0 || told[j] > 1;
+    printf("# %d of %d began\n", begun, CALLS);
+    CHECK(begun > 0 && right == begun, "an end that another thread is told at once is told once");
+}
+
 /* The client is another one, which is closed. */
 static void closed(const char *url)
 {
@@ -531,6 +578,7 @@ int main(void)
     not_waited_for();
     not_begun();
     later();
+    ends_while_it_begins();
     closed(url);
     client_streams();
     server_streams();
