@@ -58,6 +58,22 @@ void *__wrap_calloc(size_t n, size_t size)
     return fails() ? NULL : __real_calloc(n, size);
 }
 
+/* ---- a call that ends before its request is sent, as by another thread ---- */
+
+static int early;
+
+int __real_naru_call_send(naru_call *call, const void *data, size_t size, int64_t timeout);
+int __wrap_naru_call_send(naru_call *call, const void *data, size_t size, int64_t timeout);
+
+int __wrap_naru_call_send(naru_call *call, const void *data, size_t size, int64_t timeout)
+{
+    if (early) {
+        naru_call_cancel(call);
+        naru_client_process(client, NARU_MS);
+    }
+    return __real_naru_call_send(call, data, size, timeout);
+}
+
 /* ---- the handlers ---- */
 
 static naru_call *kept_call;
@@ -405,6 +421,16 @@ static void later(void)
     CHECK(t.n == 1 && t.code == NARU_STATUS_OK && t.known == LATER + 5, "reaches the caller");
 }
 
+static void ends_before_it_begins(void)
+{
+    struct told t;
+    early = 1;
+    int r = begin_delete(1, &t, NULL);
+    early = 0;
+    CHECK(r == 0 && t.n == 1 && t.code == NARU_STATUS_CANCELLED && t.known == -1,
+          "an end before the request is sent is told, and once");
+}
+
 static int stop;
 
 static void *process(void *unused)
@@ -462,11 +488,12 @@ static void closed(const char *url)
     naru_client_open(url, NULL, &client);
     for (int i = 0; i < OPEN; i++)
         begun += begin_delete(i == 0 ? LATER : i, &t[i], NULL) == 0;
-    naru_client_process(client, NARU_MS);
+    for (int i = 0; i < 2000 && !__atomic_load_n(&kept_request, __ATOMIC_ACQUIRE); i++)
+        naru_client_process(client, NARU_MS);
     client = naru_client_close(client);
     for (int i = 0; i < OPEN; i++)
         told += t[i].n == 1;
-    CHECK(begun == OPEN && told == OPEN && t[0].code == NARU_STATUS_CANCELLED,
+    CHECK(kept_request && begun == OPEN && told == OPEN && t[0].code == NARU_STATUS_CANCELLED,
           "closing a client tells the end of its calls");
     client = first;
     naru_call *call = wait_for_kept();
@@ -578,6 +605,7 @@ int main(void)
     not_waited_for();
     not_begun();
     later();
+    ends_before_it_begins();
     ends_while_it_begins();
     closed(url);
     client_streams();
