@@ -236,7 +236,8 @@ NARU_API int naru_server_add(naru_server *server, const naru_service *service, v
 /* naru_server_listen - lets clients connect to a name
  *
  * url: "shm:name", "unix:/path", "tcp://host:port" and their other forms, as naru_channel_listen;
- * any number of them, one after the other.
+ * any number of them, one after the other. naru_url of the server tells the last one, with the port
+ * that it got.
  *
  * Returns: 0.
  * Errors: -EOPNOTSUPP the kind carries no calls; those of naru_channel_listen.

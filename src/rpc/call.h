@@ -44,6 +44,9 @@ struct naru_call_side {
     int (*header)(struct naru_call *);
     /* Something was sent: whoever flushes has to know. */
     void (*sent)(struct naru_call *);
+    /* What was accepted goes, as long as the caller may wait; if another thread sees to it, that
+     * one does. */
+    void (*settle)(struct naru_call *, int64_t deadline);
     int (*cancel)(struct naru_call *, int code);
     /* The message is the answer of a unary call. NULL: there are none. */
     int (*answer)(struct naru_call *, const void *data, size_t size);

@@ -40,8 +40,9 @@ struct over_channel {
     struct naru_carrier carrier;
     naru_channel *channel;
     bool memory; /* sending is no system call, and one frame as good as many */
-    bool met, greeted, said_hello;
-    int lost;
+    bool met, greeted;
+    int lost;     /* it is over */
+    int out_lost; /* nothing more can be sent; what has come is read first */
     struct naru_rpc_hello there;
     size_t part; /* largest part of a message that a frame of this connection carries */
 
@@ -88,6 +89,13 @@ static int lose(struct over_channel *c, int code)
 {
     if (c->lost == 0)
         c->lost = code;
+    return code;
+}
+
+static int lose_out(struct over_channel *c, int code)
+{
+    if (c->out_lost == 0)
+        c->out_lost = code;
     return code;
 }
 
@@ -164,11 +172,11 @@ static int channel_met(struct naru_carrier *carrier)
     struct over_channel *c = of(carrier);
     if (c->met)
         return 0;
-    if (c->lost)
-        return c->lost;
+    if (c->lost || c->out_lost)
+        return c->lost ? c->lost : c->out_lost;
     int r = c->channel->ops->wait_peers(c->channel, 1, NARU__AT_ONCE);
     c->met = r == 0;
-    return r == 0 || r == -EAGAIN ? r : lose(c, r);
+    return r == 0 || r == -EAGAIN ? r : lose_out(c, r);
 }
 
 /* Small frames gathered into one write. */
@@ -207,7 +215,7 @@ static int write_queue(struct over_channel *c)
         r = write_many(c);
     if (queue_empty(c))
         queue_done(c);
-    return r == 0 || r == -EAGAIN ? r : lose(c, r);
+    return r == 0 || r == -EAGAIN ? r : lose_out(c, r);
 }
 
 /* ---- frames out ---- */
@@ -215,12 +223,12 @@ static int write_queue(struct over_channel *c)
 static int put_raw(struct over_channel *c, uint32_t kind, const struct iovec *pieces, int n)
 {
     size_t size = 0;
-    if (c->lost)
-        return c->lost;
+    if (c->lost || c->out_lost)
+        return c->lost ? c->lost : c->out_lost;
     for (int i = 0; i < n; i++)
         size += pieces[i].iov_len;
     if (!queue_empty(c) || (c->carrier.gather && !c->memory) || channel_met(&c->carrier) < 0) {
-        int r = c->lost ? c->lost : enqueue(c, kind, pieces, n);
+        int r = c->out_lost ? c->out_lost : enqueue(c, kind, pieces, n);
         if (r == 0 && c->carrier.gather &&
             c->queue.used - c->queue.frames[c->queue.first].at >= GATHERED)
             r = write_queue(c);
@@ -229,7 +237,7 @@ static int put_raw(struct over_channel *c, uint32_t kind, const struct iovec *pi
     int r = post(c, kind, pieces, n, size);
     if (r == -EAGAIN)
         return enqueue(c, kind, pieces, n);
-    return r == 0 || r == -EMSGSIZE ? r : lose(c, r);
+    return r == 0 || r == -EMSGSIZE ? r : lose_out(c, r);
 }
 
 static int put(struct over_channel *c, const struct naru_rpc_frame *f)
@@ -363,15 +371,15 @@ static int put_message(struct over_channel *c, struct naru_call *call, struct na
 /* May a message be accepted now? */
 static int accepts(struct over_channel *c, struct naru_call *call)
 {
-    if (c->lost)
-        return c->lost;
+    if (c->lost || c->out_lost)
+        return c->lost ? c->lost : c->out_lost;
     if (call->flow.limited && call->flow.credit <= 0)
         return -EAGAIN;
     if (call->flow.rest.data || c->queue.used > QUEUE_FULL) {
         if (!queue_empty(c))
             (void)write_queue(c);
-        if (c->lost)
-            return c->lost;
+        if (c->out_lost)
+            return c->out_lost;
         if (call->flow.rest.data || c->queue.used > QUEUE_FULL) {
             want_medium(c, call);
             return -EAGAIN;
@@ -531,13 +539,13 @@ static int channel_open(struct naru_carrier *carrier, struct naru_call *call,
 {
     struct over_channel *c = of(carrier);
     bool named;
-    if (c->lost)
-        return c->lost;
+    if (c->lost || c->out_lost)
+        return c->lost ? c->lost : c->out_lost;
     if (data && c->greeted && size > c->there.max_message)
         return too_large(c, size);
     if (c->queue.used > QUEUE_FULL && write_queue(c) < 0 && c->queue.used > QUEUE_FULL) {
         want_medium(c, call);
-        return c->lost ? c->lost : -EAGAIN;
+        return c->out_lost ? c->out_lost : -EAGAIN;
     }
     int r = new_id(c, call);
     if (r < 0)
@@ -700,7 +708,7 @@ static void put_rest(struct over_channel *c, struct naru_call *call)
 static int channel_flush(struct naru_carrier *carrier)
 {
     struct over_channel *c = of(carrier);
-    int r = c->lost ? c->lost : write_queue(c);
+    int r = c->lost ? c->lost : c->out_lost ? c->out_lost : write_queue(c);
     while (r == 0 && c->waiting) {
         struct naru_call *call = c->waiting;
         want_no_more(c, call);
@@ -708,7 +716,7 @@ static int channel_flush(struct naru_carrier *carrier)
             put_rest(c, call);
         else
             carrier->events->on_writable(call);
-        r = c->lost ? c->lost : queue_empty(c) ? 0 : -EAGAIN;
+        r = c->lost ? c->lost : c->out_lost ? c->out_lost : queue_empty(c) ? 0 : -EAGAIN;
     }
     return r;
 }
@@ -1046,7 +1054,7 @@ static int dispatch(struct over_channel *c, const struct naru_message *m)
 
 static bool paused(const struct over_channel *c)
 {
-    return c->carrier.server && c->queue.used > QUEUE_PAUSE;
+    return !c->out_lost && c->carrier.server && c->queue.used > QUEUE_PAUSE;
 }
 
 static int channel_process(struct naru_carrier *carrier)
@@ -1058,6 +1066,8 @@ static int channel_process(struct naru_carrier *carrier)
     if (paused(c))
         return 0;
     int r = channel->ops->take(channel, 0, NARU__AT_ONCE, &c->current);
+    if (r == -EAGAIN && c->out_lost)
+        return lose(c, c->out_lost);
     if (r < 0)
         return r == -EAGAIN ? 0 : lose(c, r);
     c->has_current = true;
@@ -1105,7 +1115,7 @@ static bool owes(struct over_channel *c)
 static bool channel_owes(struct naru_carrier *carrier)
 {
     struct over_channel *c = of(carrier);
-    return c->lost || owes(c);
+    return c->lost || c->out_lost || owes(c);
 }
 
 static int channel_watch(struct naru_carrier *carrier, struct naru_watch *watch)
@@ -1113,7 +1123,7 @@ static int channel_watch(struct naru_carrier *carrier, struct naru_watch *watch)
     struct over_channel *c = of(carrier);
     struct naru_handle *h = &c->channel->handle;
     struct naru_watch own = {.again = NARU__NEVER};
-    if (c->lost) {
+    if (c->lost || c->out_lost) {
         watch->again = NARU__AT_ONCE + 1;
         return 0;
     }
@@ -1146,7 +1156,7 @@ static const char *channel_name(struct naru_carrier *carrier)
 static void channel_close(struct naru_carrier *carrier)
 {
     struct over_channel *c = of(carrier);
-    if (!c->lost && naru__is_owner(&c->channel->handle))
+    if (!c->lost && !c->out_lost && naru__is_owner(&c->channel->handle))
         (void)write_queue(c);
     (void)naru_channel_close(c->channel);
     free(c->queue.bytes);

@@ -154,8 +154,9 @@ struct naru_carrier {
     const struct naru_carrier_events *events;
     void *owner;
     bool server;
-    unsigned pins; /* the owner's: arrivals kept in place */
-    bool gather;   /* the owner's: frames are put together until flush, if a write costs much */
+    struct naru_carrier *next; /* the owner's: of those that are lost */
+    unsigned pins;             /* the owner's: arrivals kept in place */
+    bool gather; /* the owner's: frames are put together until flush, if a write costs much */
     struct naru_carrier_limits here;
 };
 

@@ -31,7 +31,7 @@ struct naru_client {
     struct naru_carrier_limits limits;
 
     struct naru_carrier *link[LINKS]; /* the one for new calls; one that drains */
-    struct naru_carrier *dead[LINKS]; /* lost: closed when nobody looks at them any more */
+    struct naru_carrier *dead;        /* lost: closed when nobody looks at them any more */
     bool attached, no_more;           /* over a connection that is there; and now it is not */
     bool denied;                      /* the server has said that it does not let this user in */
     bool ready;                       /* link[0] has been reached */
@@ -334,11 +334,8 @@ static void link_lost(naru_client *c, int i)
     char why[256];
     snprintf(why, sizeof why, "%s", c->denied ? c->why : naru__why());
     c->link[i] = NULL;
-    for (int k = 0; k < LINKS; k++)
-        if (!c->dead[k]) {
-            c->dead[k] = lost;
-            break;
-        }
+    lost->next = c->dead;
+    c->dead = lost;
     bool proven = c->proven;
     if (i == 0)
         c->ready = c->proven = false;
@@ -365,15 +362,42 @@ static void link_lost(naru_client *c, int i)
 /* Those that are lost are closed by the leader, when the set of naru_fd knows them no more. */
 static void bury(naru_client *c)
 {
-    for (int i = 0; i < LINKS; i++) {
-        struct naru_carrier *dead = c->dead[i];
-        if (!dead || dead->pins > 0)
+    struct naru_carrier **at = &c->dead, *gone = NULL;
+    while (*at) {
+        struct naru_carrier *dead = *at;
+        if (dead->pins > 0) {
+            at = &dead->next;
             continue;
-        c->dead[i] = NULL;
-        pthread_mutex_unlock(&c->lock);
-        naru__leave(&c->handle);
+        }
+        *at = dead->next;
+        dead->next = gone;
+        gone = dead;
+    }
+    if (!gone)
+        return;
+    pthread_mutex_unlock(&c->lock);
+    naru__leave(&c->handle);
+    while (gone) {
+        struct naru_carrier *dead = gone;
+        gone = dead->next;
         dead->ops->close(dead);
-        pthread_mutex_lock(&c->lock);
+    }
+    pthread_mutex_lock(&c->lock);
+}
+
+/* Sending failed: what the server has said before is read, and then the connection is lost. */
+static void give_up_link(naru_client *c, const struct naru_carrier *failed)
+{
+    for (int i = 0; i < LINKS; i++) {
+        struct naru_carrier *link = c->link[i];
+        if (!link || link != failed)
+            continue;
+        int r;
+        while ((r = link->ops->process(link)) > 0)
+            ;
+        if (r < 0)
+            link_lost(c, c->link[0] == link ? 0 : 1);
+        return;
     }
 }
 
@@ -492,15 +516,14 @@ static int step_link(naru_client *c, int i, bool thorough)
 {
     struct naru_carrier *link = c->link[i];
     int r = 0;
-    if (thorough || link->ops->ready(link) || !link->ops->cheap(link))
+    bool owes = link->ops->owes(link);
+    if (owes) /* what fails there, process tells when all that came is read */
+        (void)link->ops->flush(link);
+    if (thorough || owes || link->ops->ready(link) || !link->ops->cheap(link))
         r = link->ops->process(link);
     if (r > 0 && i == 0 && c->link[0] == link && !c->proven) {
         c->proven = true;
         c->failures = 0;
-    }
-    if (r >= 0 && thorough && link->ops->owes(link)) {
-        int f = link->ops->flush(link);
-        r = f == 0 || f == -EAGAIN ? r : f;
     }
     if (r < 0)
         link_lost(c, c->link[0] == link ? 0 : 1);
@@ -546,7 +569,7 @@ static bool step(naru_client *c, bool thorough)
         did = true;
     }
     run_timers(c);
-    if (c->dead[0] || c->dead[1])
+    if (c->dead)
         bury(c);
     return did;
 }
@@ -719,21 +742,41 @@ static int reach(naru_client *c, struct naru_call *call, int64_t deadline)
     return r;
 }
 
+/* Of the caller's own, and not of the connection's. */
+static bool is_local(int code)
+{
+    return code == -EMSGSIZE || code == -EBUSY || code == -ENOMEM || code == -ECANCELED ||
+           code == -EAGAIN || code == -ETIMEDOUT;
+}
+
+static int client_over(struct naru_call *call);
+
 static int client_open(struct naru_call *call, const void *data, size_t size, bool end,
                        int64_t deadline)
 {
+    enum { TRIES = 3 };
     naru_client *c = client_of(call);
-    if (call->has_events) { /* it waits by itself */
-        if (!c->ready && c->no_more)
-            return unavailable(c, call);
-        if (!c->ready)
-            return hold(c, call, data, size, end);
-    } else {
-        int r = reach(c, call, deadline);
+    int r = 0;
+    for (int i = 0; i < TRIES; i++) {
+        if (call->deadline != NARU__NEVER && call->deadline <= naru__now()) {
+            end_with(c, call, NARU_STATUS_DEADLINE_EXCEEDED, "the time given passed");
+            return client_over(call);
+        }
+        if (call->has_events && !c->ready) /* it waits by itself */
+            return c->no_more ? unavailable(c, call) : hold(c, call, data, size, end);
+        r = reach(c, call, deadline);
         if (r < 0)
             return r;
+        r = open_on(c, call, data, size, end);
+        if (r >= 0 || is_local(r))
+            return r;
+        /* nothing of it has gone: the next connection will do as well */
+        struct naru_carrier *failed = call->carrier;
+        failed->ops->forget(failed, call);
+        call->carrier = NULL;
+        give_up_link(c, failed);
     }
-    return open_on(c, call, data, size, end);
+    return r;
 }
 
 static void client_sent(struct naru_call *call)
@@ -741,6 +784,23 @@ static void client_sent(struct naru_call *call)
     naru_client *c = client_of(call);
     if (call->carrier && c->leads && call->carrier->ops->owes(call->carrier))
         naru__nudge(&c->handle, 0); /* the leader sleeps, and not for room */
+}
+
+static bool settled(naru_client *c, void *what)
+{
+    const struct naru_call *call = what;
+    const struct naru_carrier *link = call->carrier;
+    if (call->over || (link != c->link[0] && link != c->link[1]))
+        return true;
+    return !link->ops->owes(call->carrier);
+}
+
+static void client_settle(struct naru_call *call, int64_t deadline)
+{
+    naru_client *c = client_of(call);
+    int64_t until = call->deadline < deadline ? call->deadline : deadline;
+    if (!c->leads && !settled(c, call))
+        (void)await(c, settled, call, &call->waiter[1], until);
 }
 
 static int client_cancel(struct naru_call *call, int code)
@@ -786,9 +846,12 @@ static int client_over(struct naru_call *call)
 
 static int client_broken(struct naru_call *call, int code)
 {
-    if (code == -EMSGSIZE || code == -EBUSY || code == -ENOMEM || code == -ECANCELED)
+    if (is_local(code))
         return code;
-    end_with(client_of(call), call, NARU_STATUS_UNAVAILABLE, naru__why());
+    if (call->carrier)
+        give_up_link(client_of(call), call->carrier);
+    if (!call->over)
+        end_with(client_of(call), call, NARU_STATUS_UNAVAILABLE, naru__why());
     return client_over(call);
 }
 
@@ -810,6 +873,7 @@ static const struct naru_call_side client_side = {
     .await = client_await,
     .open = client_open,
     .sent = client_sent,
+    .settle = client_settle,
     .cancel = client_cancel,
     .queue_events = client_queue_events,
     .over = client_over,
@@ -1128,7 +1192,7 @@ static bool client_ready(struct naru_handle *h, int events)
     bool ready;
     (void)events;
     pthread_mutex_lock(&c->lock);
-    ready = c->events != NULL || c->dead[0] || c->dead[1];
+    ready = c->events != NULL || c->dead;
     for (int i = 0; i < LINKS; i++)
         ready |= c->link[i] && c->link[i]->ops->ready(c->link[i]);
     pthread_mutex_unlock(&c->lock);
@@ -1208,8 +1272,11 @@ void naru__client_close(naru_client *c, bool owner)
     for (int i = 0; i < LINKS; i++) {
         if (c->link[i])
             c->link[i]->ops->close(c->link[i]);
-        if (c->dead[i])
-            c->dead[i]->ops->close(c->dead[i]);
+    }
+    while (c->dead) {
+        struct naru_carrier *dead = c->dead;
+        c->dead = dead->next;
+        dead->ops->close(dead);
     }
     while (c->calls) {
         struct naru_call *call = c->calls;

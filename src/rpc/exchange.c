@@ -104,6 +104,8 @@ static int send_locked(struct naru_call *call, const void *data, size_t size, bo
     call->sent++;
     call->out_ended = end;
     call->side->sent(call);
+    if (!call->has_events && deadline != NARU__AT_ONCE)
+        call->side->settle(call, deadline);
     return 0;
 }
 

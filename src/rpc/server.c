@@ -374,6 +374,8 @@ static int on_open(struct naru_carrier *carrier, const struct naru_call_request 
         return refuse(NARU_STATUS_UNAVAILABLE, "the server shuts down and takes no more calls");
     if (!e)
         return refuse(NARU_STATUS_UNIMPLEMENTED, "the server has no such method");
+    if (request->time == 0)
+        return refuse(NARU_STATUS_DEADLINE_EXCEEDED, "the time given passed on the way");
     if (atomic_load_explicit(&s->n_calls, memory_order_relaxed) >= s->options.max_calls)
         return refuse(NARU_STATUS_RESOURCE_EXHAUSTED,
                       "the server has as many calls in flight as it takes (.max_calls)");
@@ -535,8 +537,8 @@ static void finish(struct naru_call *call, int code)
     call->finished = true;
     release_request(call);
     if (!call->over) {
-        send_status(call, &e, answers ? call->keeps.answer.data : NULL,
-                    answers ? call->keeps.answer.used : 0);
+        const void *answer = call->keeps.answer.used ? call->keeps.answer.data : (const void *)"";
+        send_status(call, &e, answers ? answer : NULL, answers ? call->keeps.answer.used : 0);
         naru__count(&connection_of(call)->server->handle.counts.sent, 1);
         set_over(call, e.code);
     }
@@ -822,14 +824,6 @@ static void close_connection(struct naru_server *s, struct connection *n)
             *at = n->next_hot;
             break;
         }
-    pthread_mutex_lock(&s->lock);
-    for (struct connection **at = &s->due; *at; at = &(*at)->next_due)
-        if (*at == n) {
-            *at = n->next_due;
-            break;
-        }
-    n->due = false;
-    pthread_mutex_unlock(&s->lock);
     pthread_mutex_lock(&n->lock);
     if (!n->lost)
         lose_calls(n);
@@ -848,7 +842,13 @@ static void close_connection(struct naru_server *s, struct connection *n)
     n->carrier = NULL;
     carrier->ops->close(carrier);
     unlist(&s->connections, n);
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lock); /* without a carrier it becomes due no more */
+    for (struct connection **at = &s->due; n->due && *at; at = &(*at)->next_due)
+        if (*at == n) {
+            *at = n->next_due;
+            break;
+        }
+    n->due = false;
     list(&s->gone, n);
     pthread_mutex_unlock(&s->lock);
     s->n_connections--;
@@ -917,12 +917,15 @@ static int serve(struct naru_server *s, struct connection *n)
             run_events(n);
     }
     bool owes = r >= 0 && carrier->ops->owes(carrier);
+    bool more = r > 0 && !n->lost && carrier->ops->ready(carrier);
     bool refused = n->denied && n->proven && !owes; /* it has been told */
     pthread_mutex_unlock(&n->lock);
     if (r < 0 || n->lost || refused) {
         close_connection(s, n);
         return -ECONNRESET;
     }
+    if (more) /* in memory already, so no descriptor tells */
+        make_due(s, n);
     if (cheap)
         make_hot(s, n);
     else if (owes || n->armed_out)
@@ -1416,6 +1419,18 @@ static void server_sent(struct naru_call *call)
     touch(n);
 }
 
+static bool settled(const struct naru_call *call)
+{
+    return call->over || !call->carrier || !call->carrier->ops->owes(call->carrier);
+}
+
+static void server_settle(struct naru_call *call, int64_t deadline)
+{
+    int64_t until = call->deadline < deadline ? call->deadline : deadline;
+    if (in_loop(connection_of(call)->server) && !settled(call))
+        (void)await_in_loop(call, settled, until);
+}
+
 static int server_cancel(struct naru_call *call, int code)
 {
     call->cancelled = true;
@@ -1479,6 +1494,7 @@ static const struct naru_call_side server_side = {
     .await = server_await,
     .header = send_header,
     .sent = server_sent,
+    .settle = server_settle,
     .cancel = server_cancel,
     .answer = server_answer,
     .queue_events = server_queue_events,
@@ -1618,6 +1634,11 @@ int naru__server_listen(naru_server *s, const char *url)
         (void)naru_channel_listener_close(l->handle);
         free(l);
         return naru__fail(r, "%s: it cannot be waited for: %s", url, naru__errno_text(r));
+    }
+    char *name = naru__copy_text(h->name, strlen(h->name));
+    if (name) { /* naru_url tells it, with the port that it got */
+        free(s->handle.name);
+        s->handle.name = name;
     }
     *p = (struct place){NULL, l};
     l->next = s->listeners;
