@@ -122,7 +122,7 @@ struct naru_call {
     const uint8_t *request; /* copied for a worker, or in place */
     size_t request_size;
     struct naru_payload request_payload;
-    bool finished, later, header_sent, has_request, began;
+    bool finished, running, header_sent, has_request, began;
 
     _Alignas(16) uint8_t small[sizeof(struct naru_received) + CALL_SMALL];
 };

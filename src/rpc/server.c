@@ -246,6 +246,8 @@ static void release_request(struct naru_call *call)
         carrier->pins--;
     }
     call->has_in_place = false;
+    if (call->request_payload.internal[0])
+        naru__call_drop(call, &call->request_payload);
 }
 
 /* With the lock held. The last reference frees it. */
@@ -535,7 +537,8 @@ static void finish(struct naru_call *call, int code)
     if (!call->over && call->flow.opened)
         (void)send_header(call);
     call->finished = true;
-    release_request(call);
+    if (!call->running)
+        release_request(call);
     if (!call->over) {
         const void *answer = call->keeps.answer.used ? call->keeps.answer.data : (const void *)"";
         send_status(call, &e, answers ? answer : NULL, answers ? call->keeps.answer.used : 0);
@@ -623,15 +626,22 @@ static void leave_connection(struct connection *n)
     free_connection(n);
 }
 
+/* The handler has returned; another thread may have finished the call before. */
+static void handled(struct naru_call *call, int code)
+{
+    call->running = false;
+    release_request(call);
+    if (code != NARU_LATER)
+        finish(call, code);
+    drop_call(call);
+}
+
 static void run_in_worker(struct naru_call *call)
 {
     struct connection *n = connection_of(call);
     int code = call->method->serve(call, call->self, call->request, call->request_size);
     pthread_mutex_lock(&n->lock);
-    if (code == NARU_LATER)
-        call->later = true;
-    else
-        finish(call, code);
+    handled(call, code);
     touch(n);
     leave_connection(n);
 }
@@ -647,7 +657,8 @@ static void run_next(struct connection *n)
         drop_unbegun(call);
         return;
     }
-    call->began = true;
+    call->began = call->running = true;
+    call->refs++; /* the handler's */
     if (s->workers) {
         naru__workers_give(s->workers, call);
         return;
@@ -657,12 +668,7 @@ static void run_next(struct connection *n)
     int code = call->method->serve(call, call->self, call->request, call->request_size);
     pthread_mutex_lock(&n->lock);
     n->depth--;
-    if (code == NARU_LATER) {
-        call->later = true;
-        release_request(call);
-    } else {
-        finish(call, code);
-    }
+    handled(call, code);
 }
 
 static void run_events(struct connection *n)
