@@ -163,10 +163,10 @@ static void end_call(naru_client *c, struct naru_call *call, int code, const cha
 {
     if (call->over)
         return;
-    if (call->flow.opened) {
+    if (call->flow.opened)
         (void)call->carrier->ops->cancel(call->carrier, call, code);
+    if (call->flow.opened || call->flow.waits) /* also one that waited to be opened */
         call->carrier->ops->forget(call->carrier, call);
-    }
     naru__call_set_status(call, code, text, n);
     call->over = true;
     naru__count(&c->handle.counts.received, 1);
