@@ -166,8 +166,8 @@ static void print_service(FILE *out, const struct service *s)
 {
     fprintf(out, "/* ==== %s ==== */\n\n", s->name);
     for (size_t i = 0; i < s->n; i++)
-        fprintf(out, "static const naru_route route_%s = {\n    \"%s/%s\", %s, NULL};\n", s->methods[i].c,
-                s->name, s->methods[i].name, s->methods[i].flags);
+        fprintf(out, "static const naru_route route_%s = {\n    \"%s/%s\", %s, NULL};\n",
+                s->methods[i].c, s->name, s->methods[i].name, s->methods[i].flags);
     fputs(s->n ? "\n" : "", out);
     for (size_t i = 0; i < s->n; i++) {
         const struct method *m = &s->methods[i];
