@@ -168,8 +168,9 @@ static void held_end(naru_call *call, void *arg, const struct naru_status *s)
     pthread_mutex_lock(&holding);
     for (int i = 0; i < n_held; i++)
         if (held[i] == call) {
-            held[i] = NULL;
+            held[i] = held[--n_held];
             ours = true;
+            break;
         }
     pthread_mutex_unlock(&holding);
     if (!ours)
@@ -192,18 +193,17 @@ static int hold(naru_call *call, void *self, const void *request, size_t size)
         naru_call_on(call, &events, NULL);
         return NARU_LATER;
     }
-    pthread_mutex_lock(&holding);
-    int all = n_held;
-    n_held = 0;
-    pthread_mutex_unlock(&holding);
-    for (int i = 0; i < all; i++) {
-        int64_t number = i;
-        if (!held[i])
-            continue;
+    for (;;) {
+        pthread_mutex_lock(&holding);
+        naru_call *one = n_held ? held[--n_held] : NULL;
+        int64_t number = n_held;
+        pthread_mutex_unlock(&holding);
+        if (!one)
+            break;
         seen->running--;
-        if (naru_call_cancelled(held[i]) == 0)
-            naru_call_send(held[i], &number, sizeof number, NARU_NOWAIT);
-        naru_call_finish(held[i], NARU_STATUS_OK);
+        if (naru_call_cancelled(one) == 0)
+            naru_call_send(one, &number, sizeof number, NARU_NOWAIT);
+        naru_call_finish(one, NARU_STATUS_OK);
     }
     return naru_call_send(call, "", 0, NARU_FOREVER);
 }

@@ -429,13 +429,16 @@ static void nested_calls(void)
     naru_channel *none;
     pid_t inner = start_server(&(struct setup){.url = inner_url, .options.workers = 4}, &none);
     struct world w = begin_world(&(struct setup){.options.workers = 2}, NULL);
-    const struct naru_call_options o = {.size = sizeof o, .timeout = 60 * NARU_MS};
-    struct naru_payload p;
-    expect_code(-ETIMEDOUT,
-                naru_client_invoke(w.client, &r_nested, inner_url, strlen(inner_url), &o, &p));
+    const struct naru_call_options o = {.size = sizeof o, .timeout = NARU_S};
+    naru_call *call;
+    expect_ok(naru_call_begin(w.client, &r_nested, &o, &call));
+    expect_ok(naru_call_send(call, inner_url, strlen(inner_url), PATIENCE));
+    await_count(&seen->running, 1);
+    expect_code(-ETIMEDOUT, naru_call_wait(call, PATIENCE));
+    naru_call_close(call);
     await_count(&seen->cancelled, 1); /* the innermost handler */
     await_count(&seen->ended, 1);
-    naru_call *call = begin(w.client, &r_nested); /* and cancelled from outside */
+    call = begin(w.client, &r_nested); /* and cancelled from outside */
     expect_ok(naru_call_send(call, inner_url, strlen(inner_url), PATIENCE));
     await_count(&seen->running, 1);
     expect_ok(naru_call_cancel(call));

@@ -111,6 +111,7 @@ struct naru_call {
     /* client */
     const naru_route *route;
     unsigned flags; /* of its options */
+    struct naru_call *next_held;
     bool held;      /* an async call that cannot be opened yet: flow.rest is its message */
     bool held_end, held_message;
     bool closed;                                      /* by its user, while its events run */

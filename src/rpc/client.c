@@ -45,7 +45,8 @@ struct naru_client {
     uint64_t random;
 
     struct naru_call *calls, *free_calls, *events, *events_last;
-    unsigned n_calls, n_free, n_held;
+    struct naru_call *held, *held_last; /* that wait for a connection, in order */
+    unsigned n_calls, n_free;
     struct naru_timers timers;
     bool leads;
     struct naru_waiter *waiters; /* who does not lead */
@@ -64,6 +65,7 @@ static const char *name_of(const naru_client *c)
 
 static const struct naru_call_side client_side;
 static const struct naru_carrier_events carrier_events;
+static void on_writable(struct naru_call *call);
 
 /* ---- calls ---- */
 
@@ -129,6 +131,21 @@ static void unqueue_events(naru_client *c, struct naru_call *call)
     call->queued = false;
 }
 
+/* It waits for a connection no more. */
+static void unhold(naru_client *c, struct naru_call *call)
+{
+    struct naru_call **at = &c->held, *last = NULL;
+    if (!call->held)
+        return;
+    for (; *at && *at != call; at = &(*at)->next_held)
+        last = *at;
+    if (*at)
+        *at = call->next_held;
+    if (c->held_last == call)
+        c->held_last = last;
+    call->held = false;
+}
+
 static void unpin(struct naru_call *call)
 {
     if (!call->has_in_place)
@@ -146,7 +163,7 @@ static void free_call(naru_client *c, struct naru_call *call)
     naru__timers_remove(&c->timers, call);
     unlink_call(c, call);
     c->n_calls--;
-    c->n_held -= call->held;
+    unhold(c, call);
     naru__call_reset(call);
     call->handle.magic = 0; /* who uses it after its end is told so */
     if (c->n_free >= KEEPS) {
@@ -170,8 +187,7 @@ static void end_call(naru_client *c, struct naru_call *call, int code, const cha
     naru__call_set_status(call, code, text, n);
     call->over = true;
     naru__count(&c->handle.counts.received, 1);
-    c->n_held -= call->held;
-    call->held = false;
+    unhold(c, call);
     naru__timers_remove(&c->timers, call);
     naru__waiter_wake(call->waiter[0]);
     naru__waiter_wake(call->waiter[1]);
@@ -279,7 +295,7 @@ static const struct naru_carrier_events carrier_events = {
     .on_half_close = naru__call_on_half_close,
     .on_end = on_end,
     .on_fault = on_fault,
-    .on_writable = naru__call_on_writable,
+    .on_writable = on_writable,
     .on_gone = on_gone,
     .on_goaway = on_goaway,
     .on_late = on_late,
@@ -320,9 +336,9 @@ static void attempt_failed(naru_client *c, int code)
     c->error = code;
     snprintf(c->why, sizeof c->why, "%s", naru__why());
     c->next_attempt = naru__now() + jitter(c, pause);
-    for (struct naru_call *call = c->calls, *next; call; call = next) {
-        next = call->next;
-        if (call->held && (code == -EACCES || !(call->flags & NARU_WAIT_FOR_READY)))
+    for (struct naru_call *call = c->held, *next; call; call = next) {
+        next = call->next_held;
+        if (code == -EACCES || !(call->flags & NARU_WAIT_FOR_READY))
             end_with(c, call, status_of_failure(c), c->why);
     }
     wake_all(c);
@@ -453,7 +469,12 @@ static int hold(naru_client *c, struct naru_call *call, const void *data, size_t
     call->held = true;
     call->held_message = data != NULL;
     call->held_end = end;
-    c->n_held++;
+    call->next_held = NULL;
+    if (c->held)
+        c->held_last->next_held = call;
+    else
+        c->held = call;
+    c->held_last = call;
     return 0;
 }
 
@@ -479,27 +500,38 @@ static int open_on(naru_client *c, struct naru_call *call, const void *data, siz
     return r;
 }
 
+/* False: the connection takes no more now, and on_writable tells. */
+static bool open_one_held(naru_client *c, struct naru_call *call)
+{
+    uint8_t *data = call->flow.rest.data;
+    size_t size = call->flow.rest.size;
+    call->flow.rest.data = NULL;
+    int r = open_on(c, call, call->held_message ? data : NULL, size, call->held_end);
+    if (r == -EAGAIN) {
+        call->flow.rest.data = data;
+        return false;
+    }
+    free(data);
+    unhold(c, call);
+    if (r < 0)
+        end_with(c, call, naru__status_from_errno(r), naru__why());
+    else
+        naru__call_on_writable(call);
+    return true;
+}
+
 static void open_held(naru_client *c)
 {
-    for (struct naru_call *call = c->calls, *next; call && c->n_held > 0; call = next) {
-        next = call->next;
-        if (!call->held)
-            continue;
-        uint8_t *data = call->flow.rest.data;
-        size_t size = call->flow.rest.size;
-        call->flow.rest.data = NULL;
-        int r = open_on(c, call, call->held_message ? data : NULL, size, call->held_end);
-        if (r == -EAGAIN) { /* as long as its queue is */
-            call->flow.rest.data = data;
-            return;
-        }
-        free(data);
-        call->held = false;
-        c->n_held--;
+    while (c->held && c->ready && open_one_held(c, c->held))
+        ;
+}
+
+static void on_writable(struct naru_call *call)
+{
+    if (call->held)
+        open_held(client_of(call));
+    else
         naru__call_on_writable(call);
-        if (r < 0)
-            end_with(c, call, naru__status_from_errno(r), naru__why());
-    }
 }
 
 /* ---- leading ---- */
@@ -563,7 +595,7 @@ static bool step(naru_client *c, bool thorough)
             link_lost(c, 1);
         }
     }
-    if (!c->link[0] && !c->attached && !c->no_more && (c->wanted || c->n_held > 0) &&
+    if (!c->link[0] && !c->attached && !c->no_more && (c->wanted || c->held) &&
         naru__now() >= c->next_attempt) {
         connect_now(c);
         did = true;
@@ -1003,7 +1035,7 @@ int naru__client_wait(naru_call *call, int64_t deadline)
 }
 
 /* One attempt, with the lock held. */
-static int invoke_once(naru_client *c, struct naru_call *call, const void *request, size_t size)
+static int invoke_once(struct naru_call *call, const void *request, size_t size)
 {
     int r;
     while ((r = client_open(call, request, size, true, NARU__NEVER)) == -EAGAIN) {
@@ -1060,11 +1092,11 @@ int naru__client_invoke(naru_client *c, const naru_route *route, const void *req
         r = begin(c, route, o, &call);
     }
     if (r == 0)
-        r = call->over ? client_over(call) : invoke_once(c, call, request ? request : "", size);
+        r = call->over ? client_over(call) : invoke_once(call, request ? request : "", size);
     while (r == -ECONNRESET && left-- > 0 && call->deadline > naru__now()) {
         r = again(c, &call, route, o);
         if (r == 0)
-            r = invoke_once(c, call, request ? request : "", size);
+            r = invoke_once(call, request ? request : "", size);
     }
     if (r == 0 && call->first) {
         (void)naru__call_next(call, ret_reply);
@@ -1180,7 +1212,7 @@ static int client_watch(struct naru_handle *h, int events, struct naru_watch *re
     if (first && first->deadline < ret_watch->again)
         ret_watch->again = first->deadline;
     bool connects = !c->link[0] && !c->attached && !c->no_more;
-    if (connects && (c->wanted || c->n_held > 0) && c->next_attempt < ret_watch->again)
+    if (connects && (c->wanted || c->held) && c->next_attempt < ret_watch->again)
         ret_watch->again = c->next_attempt;
     pthread_mutex_unlock(&c->lock);
     return r;

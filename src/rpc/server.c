@@ -1301,6 +1301,7 @@ int naru__server_process(naru_server *s, int64_t deadline)
         if ((first && deadline == NARU__AT_ONCE) || ++s->rounds % LOOK_EVERY == 0) {
             r = look(s, NARU__AT_ONCE);
             r = r < 0 ? r : 0;
+            make_ticking_due(s);
         }
         did |= serve_hot(s);
         /* relaxed: as in make_due */
