@@ -2,7 +2,8 @@
 /* Runs protoc-gen-c, and asks it for what it can do. What it cannot is said in another way, which
  * is the same on the wire:
  *
- *   optional of proto3      a oneof of one field, which is what protoc has made of it already
+ *   optional of proto3      a oneof of one field, which is what protoc has made of it already; a
+ *                           message is just a field
  *   a field named as        with an underscore behind; it does that itself where it knows the
  *   a keyword               keyword
  *   services                left out: those of protobuf-c are not ours, and a method Double would
@@ -25,8 +26,37 @@
 
 extern char **environ;
 
+static Field *first_of_oneof(const Message *m, size_t index)
+{
+    for (size_t i = 0; i < m->n_field; i++)
+        if (m->field[i]->has_oneof_index && (size_t)m->field[i]->oneof_index == index)
+            return m->field[i];
+    return NULL;
+}
+
+/* An optional message needs no oneof: NULL says that it is not there. */
+static void ease_oneofs(Message *m)
+{
+    size_t n = 0, *becomes = make(m->n_oneof_decl * sizeof *becomes);
+    for (size_t i = 0; i < m->n_oneof_decl; i++) {
+        Field *only = first_of_oneof(m, i);
+        if (only && only->proto3_optional &&
+            only->type == GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_MESSAGE) {
+            only->has_oneof_index = 0;
+            continue;
+        }
+        becomes[i] = n;
+        m->oneof_decl[n++] = m->oneof_decl[i];
+    }
+    for (size_t i = 0; i < m->n_field; i++)
+        if (m->field[i]->has_oneof_index && (size_t)m->field[i]->oneof_index < m->n_oneof_decl)
+            m->field[i]->oneof_index = (int32_t)becomes[m->field[i]->oneof_index];
+    m->n_oneof_decl = n;
+}
+
 static void ease_message(Message *m)
 {
+    ease_oneofs(m);
     for (size_t i = 0; i < m->n_field; i++) {
         Field *field = m->field[i];
         field->name = eased_name(str(field->name));
@@ -99,14 +129,6 @@ static char *replace(char *text, const char *old, const char *by)
     for (char *at; (at = strstr(text, old));)
         text = print("%.*s%s%s", (int)(at - text), text, by, at + strlen(old));
     return text;
-}
-
-static const Field *first_of_oneof(const Message *m, size_t index)
-{
-    for (size_t i = 0; i < m->n_field; i++)
-        if (m->field[i]->has_oneof_index && (size_t)m->field[i]->oneof_index == index)
-            return m->field[i];
-    return NULL;
 }
 
 /* How a union whose first member is this one is initialised. */

@@ -250,10 +250,10 @@ static int raw_nested(unsigned depth)
     return r;
 }
 
-/* The left tree n times, each with one more of `others`, which are joined. */
+/* The leaf n times, each with one more vein, which are joined. */
 static int raw_repeated(unsigned n)
 {
-    static const uint8_t part[] = {0x12, 2, 0x22, 0};
+    static const uint8_t part[] = {0x2a, 2, 0x12, 0};
     uint8_t *bytes = calloc(n, sizeof part);
     for (unsigned i = 0; i < n; i++)
         memcpy(bytes + i * sizeof part, part, sizeof part);

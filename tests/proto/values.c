@@ -236,6 +236,13 @@ static void dump_tree(const char *path, const Test__Values__Tree *m)
     LINE("kind", e, m->kind);
     PART("point", dump_point, m->point);
     PARTS("names", dump_name, m->n_names, m->names);
+    PART("maybe", dump_tree, m->maybe);
+    if (m->_number_case)
+        LINE("number", i, m->number);
+    if (m->either_case == TEST__VALUES__TREE__EITHER_ONE)
+        PART("one", dump_leaf, m->one);
+    if (m->either_case == TEST__VALUES__TREE__EITHER_OTHER)
+        PART("other", dump_point, m->other);
 }
 
 static void dump_timestamp(const char *path, const Google__Protobuf__Timestamp *m)
@@ -598,6 +605,16 @@ static Test__Values__Tree *make_tree_to(unsigned depth)
     m->kind = (Other__Place__V1__Kind)(int32_t)any_number();
     if (any() % 2)
         m->point = make_point();
+    if (depth > 0 && any() % 2)
+        m->maybe = make_tree_to(depth - 1);
+    if (any() % 2) {
+        m->_number_case = TEST__VALUES__TREE___NUMBER_NUMBER;
+        m->number = (int32_t)any_number();
+    }
+    if (any() % 2) {
+        m->either_case = TEST__VALUES__TREE__EITHER_OTHER;
+        m->other = make_point();
+    }
     return m;
 }
 
