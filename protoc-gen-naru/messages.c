@@ -131,18 +131,33 @@ static char *replace(char *text, const char *old, const char *by)
     return text;
 }
 
-/* How a union whose first member is this one is initialised. */
-static const char *nothing_in(const struct model *model, const Field *first)
+/* The type of the first member of a oneof's union, "" if it is not to be found. Which one that is
+ * depends on the version of protobuf-c. */
+static const char *first_type(const char *header, const char *oneof_case)
 {
-    const struct type *type = type_named(model, first->type_name);
-    switch (first->type) {
-    case GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_BYTES:
-        return "{0,NULL}";
-    case GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_ENUM:
-        return type ? print("(%s)0", type->c) : "0";
-    default:
-        return "0";
+    const char *at = strstr(header, oneof_case);
+    at = at ? strstr(at, "union {") : NULL;
+    if (!at)
+        return "";
+    at += strlen("union {");
+    for (;;) {
+        at += strspn(at, " \n");
+        const char *end = strncmp(at, "/*", 2) == 0 ? strstr(at, "*/") : NULL;
+        if (!end)
+            return print("%.*s", (int)strcspn(at, " "), at);
+        at = end + 2;
     }
+}
+
+static bool is_enum(const struct model *model, const Message *m, const char *c)
+{
+    for (size_t i = 0; i < m->n_field; i++) {
+        const struct type *type = type_named(model, m->field[i]->type_name);
+        if (m->field[i]->type == GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_ENUM &&
+            type && strcmp(type->c, c) == 0)
+            return true;
+    }
+    return false;
 }
 
 /* It has {0} for all unions: of bytes, C compilers warn of that, of an enum C++ compilers fail. */
@@ -151,12 +166,15 @@ static char *mend(char *header, const struct model *model, const File *file, con
 {
     char *full_name = print("%s.%s", scope, str(m->name));
     for (size_t i = 0; i < m->n_oneof_decl; i++) {
-        const Field *first = first_of_oneof(m, i);
-        char *oneof = print("%s.%s", full_name, str(m->oneof_decl[i]->name));
-        char *none = print(" %s__NOT_SET, {", spell(UPPER, with_c_package(file, oneof), "__"));
-        const char *by = first ? nothing_in(model, first) : "0";
-        if (strcmp(by, "0") != 0)
-            header = replace(header, print("%s0}", none), print("%s%s}", none, by));
+        const char *name = str(m->oneof_decl[i]->name);
+        const char *oneof = with_c_package(file, print("%s.%s", full_name, name));
+        const char *first = first_type(
+            header, print("%sCase %s_case;", spell(CAMEL, oneof, "__"), spell(LOWER, name, "_")));
+        char *none = print(" %s__NOT_SET, {", spell(UPPER, oneof, "__"));
+        if (strcmp(first, "ProtobufCBinaryData") == 0)
+            header = replace(header, print("%s0}", none), print("%s{0,NULL}}", none));
+        else if (is_enum(model, m, first))
+            header = replace(header, print("%s0}", none), print("%s(%s)0}", none, first));
     }
     for (size_t i = 0; i < m->n_nested_type; i++)
         header = mend(header, model, file, full_name, m->nested_type[i]);
