@@ -591,7 +591,8 @@ int main(void)
     pthread_t thread;
     char url[64];
     setvbuf(stdout, NULL, _IOLBF, 0); /* what was found stays, whatever comes */
-    snprintf(url, sizeof url, "shm:naru-test-forms-%d", (int)getpid());
+    const char *name = getenv("PROTO_NAME"); /* who gave it clears up if this program cannot */
+    snprintf(url, sizeof url, "shm:%s", name ? name : "naru-test-forms");
     if (naru_server_new(NULL, &server) < 0 || naru_server_add(server, &words_service, &one) < 0 ||
         naru_server_add(server, &values_service, NULL) < 0 || naru_server_listen(server, url) < 0 ||
         naru_client_open(url, NULL, &client) < 0 ||

@@ -19,7 +19,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 /* letter_name: name, NAME, type, how it is written */
 #define NUMBERS(X)                                                                                 \
@@ -817,7 +816,8 @@ int main(int argc, char **argv)
     }
     if (!type)
         die("no such type");
-    snprintf(url, sizeof url, "shm:naru-test-values-%d", (int)getpid());
+    const char *name = getenv("PROTO_NAME"); /* who gave it clears up if this program cannot */
+    snprintf(url, sizeof url, "shm:%s", name ? name : "naru-test-values");
     if (naru_server_new(NULL, &server) < 0 || naru_server_add(server, &values, NULL) < 0 ||
         naru_server_add(server, &old, NULL) < 0 || naru_server_listen(server, url) < 0 ||
         naru_client_open(url, &options, &client) < 0)
