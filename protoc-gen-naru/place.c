@@ -30,7 +30,7 @@ const Google__Protobuf__SourceCodeInfo__Location *location(struct place p)
     const Google__Protobuf__SourceCodeInfo *info = p.file->source_code_info;
     for (size_t i = 0; info && i < info->n_location; i++) {
         const Google__Protobuf__SourceCodeInfo__Location *l = info->location[i];
-        if (l->n_path == p.n && memcmp(l->path, p.steps, p.n * sizeof *p.steps) == 0)
+        if (l->n_path == p.n && (p.n == 0 || memcmp(l->path, p.steps, p.n * sizeof *p.steps) == 0))
             return l;
     }
     return NULL;
