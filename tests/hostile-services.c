@@ -92,6 +92,20 @@ static void drain(naru_channel *c)
         naru_channel_release(c, &m, 1);
 }
 
+static void expect_status(naru_channel *c, uint64_t id, uint32_t code)
+{
+    struct naru_message m;
+    struct naru_rpc_frame f;
+    for (;;) {
+        expect_ok(naru_channel_take(c, RPC_STATUS, PATIENCE, &m));
+        expect(naru__rpc_decode(m.info.type, m.data, m.size, &f) == NULL);
+        expect(f.id != id || f.number == code);
+        naru_channel_release(c, &m, 1);
+        if (f.id == id)
+            return;
+    }
+}
+
 /* ---- cases ---- */
 
 static void silent_ones(void)
@@ -242,6 +256,8 @@ static void those_who_break_the_rules(void)
                 break;
         }
         expect_served(w.client);
+        if (what == 0)
+            expect_status(c, f.id, NARU_STATUS_RESOURCE_EXHAUSTED);
         naru_channel_close(c);
         seen->running = 0;
         expect_served(w.client);
@@ -260,13 +276,14 @@ static const struct test_case cases[] = {
 int main(int argc, char **argv)
 {
     enum { SECONDS = 60 };
+    int seconds = getenv("CASE_SECONDS") ? atoi(getenv("CASE_SECONDS")) : SECONDS;
     for (carrier = over; carrier->name; carrier++)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
             char name[128], why[900] = "";
             snprintf(name, sizeof name, "%s: %s", carrier->name, cases[i].name);
             if (argc > 1 && !strstr(name, argv[1]))
                 continue;
-            bool ok = run_case(name, cases[i].run, SECONDS, why, sizeof why);
+            bool ok = run_case(name, cases[i].run, seconds, why, sizeof why);
             tap_result(ok, name, why);
         }
     return tap_end();

@@ -277,7 +277,10 @@ static int pause_then(naru_call *call, void *self, const void *request, size_t s
     struct naru_payload p;
     (void)self, (void)request, (void)size;
     int r = naru_call_take(call, 30 * NARU_MS, &p);
-    return r == -ETIMEDOUT ? naru_call_send(call, "late", 4, NARU_FOREVER) : -EINVAL;
+    if (r == -ETIMEDOUT)
+        r = naru_call_send(call, "late", 4, NARU_FOREVER);
+    seen->ended++;
+    return r;
 }
 
 /* Fails as if the server were gone, until it has been called so often. */

@@ -3,9 +3,9 @@
  * allocation fails with each errno that it can give, once and from then on, while a server and a
  * client of one process come to be, exchange calls of each form, and go.
  *
- * Each function succeeds, or returns a negative code with a sentence; each call that was begun ends,
- * with what was sent or with a status, as soon as nothing fails any more; what is closed leaves
- * nothing behind. And then the next client is served. */
+ * Each function succeeds, or returns a negative code with a sentence; each call that was begun
+ * ends, with what was sent or with a status, as soon as nothing fails any more; what is closed
+ * leaves nothing behind. And then the next client is served. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -122,7 +122,8 @@ static void begin(intptr_t i, const naru_route *route, const char *data, size_t 
     static const struct naru_call_events events = {
         .size = sizeof events, .message = got, .end = ended};
     static const struct naru_metadata entry = {"key", "value", 5};
-    const struct naru_call_options o = {.size = sizeof o, .metadata = &entry, .n_metadata = 1, .timeout = NARU_S / 2};
+    const struct naru_call_options o = {
+        .size = sizeof o, .metadata = &entry, .n_metadata = 1, .timeout = NARU_S / 2};
     if (!fine(naru_call_begin(w.client, route, &o, &w.call[i])))
         return;
     if (!fine(naru_call_on(w.call[i], &events, (void *)i)) ||
@@ -161,8 +162,12 @@ static void exchange(void)
         .size = sizeof quick, .first_backoff = NARU_MS / 10, .max_backoff = NARU_MS};
     for (int i = 0; i < CALLS; i++)
         w.code[i] = -2;
-    if (!fine(naru_server_new(NULL, &w.server)))
+    naru_server *server = POISON;
+    if (!fine(naru_server_new(NULL, &server))) {
+        wrong_if(server != POISON, "an out-parameter was touched");
         return;
+    }
+    w.server = server;
     if (!fine(naru_server_add(w.server, &service, NULL)))
         return;
     if (strcmp(url, "pipe:") == 0) {

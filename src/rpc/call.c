@@ -72,7 +72,8 @@ struct naru_call *naru__call_new(const struct naru_handle_ops *ops,
     h->process = naru__process();
     h->ops = ops;
     h->name = (char *)(uintptr_t)name;
-    h->epoll = h->timer = h->wake[0] = h->wake[1] = h->bell = h->pidfd = NARU__NO_FD;
+    h->epoll = h->timer = NARU__NO_FD;
+    h->wake[0] = h->wake[1] = h->bell = h->pidfd = NARU__NO_FD;
     h->kernels = "a call is waited for, and cancelled, by functions of its own";
     h->magic = NARU__MAGIC;
     call->side = side;
@@ -113,11 +114,11 @@ static void drop_messages(struct naru_call *call)
 
 static void drop_flow(struct naru_call *call)
 {
-    free(call->flow.rest.data);
-    free(call->flow.status);
-    free(call->flow.joining.data);
-    free(call->text);
-    free(call->details);
+    void *const owned[] = {call->flow.rest.data, call->flow.status, call->flow.joining.data,
+                           call->text,           call->details,     call->held_data};
+    for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
+        if (__builtin_expect(owned[i] != NULL, 0))
+            free(owned[i]);
 }
 
 enum { BUFFERS = sizeof((struct naru_call *)0)->keeps / sizeof(struct naru_buffer) };
@@ -200,6 +201,12 @@ int naru__call_next(struct naru_call *call, struct naru_payload *ret_payload)
         .size = m->size,
         .internal = {(uint64_t)(uintptr_t)call, (uint64_t)(uintptr_t)m},
     };
+    if (call->in_place_next) {
+        call->in_place_next = false;
+        ret_payload->data = call->request;
+        ret_payload->size = call->request_size;
+        ret_payload->internal[2] = 1;
+    }
     return 1;
 }
 

@@ -107,13 +107,15 @@ struct naru_call {
 
     struct naru_message in_place; /* kept by the carrier */
     bool has_in_place;
+    bool in_place_next; /* and the first message of the list stands for it */
 
     /* client */
     const naru_route *route;
     unsigned flags; /* of its options */
     struct naru_call *next_held;
-    bool held;      /* an async call that cannot be opened yet: flow.rest is its message */
-    bool held_end, held_message;
+    bool held, held_end; /* an async call that cannot be opened yet, and its message */
+    uint8_t *held_data;  /* owned, NULL: none */
+    size_t held_size;
     bool closed;                                      /* by its user, while its events run */
     struct naru_call *parent, *children, *next_child; /* guarded by the parent's lock */
     /* server */

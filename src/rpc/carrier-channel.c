@@ -526,6 +526,8 @@ static struct known number_of(struct over_channel *c, const naru_route *route, b
             return c->ids.known[at];
         }
     new.signature = naru__layout_signature(route->layout);
+    if (strlen(route->path) > RPC_PATH_MAX) /* each time: the server says that there is none */
+        return new;
     if (full || c->ids.n_known + 1 >= RPC_METHODS)
         return new;
     new.number = ++c->ids.n_known;
@@ -554,7 +556,7 @@ static int channel_open(struct naru_carrier *carrier, struct naru_call *call,
     struct naru_rpc_frame f = {.kind = RPC_OPEN, .id = call->flow.id, .number = known.number};
     if (named) {
         f.flags |= RPC_TEXT;
-        f.text = (struct naru_span){o->route->path, strlen(o->route->path)};
+        f.text = (struct naru_span){o->route->path, strnlen(o->route->path, RPC_PATH_MAX)};
     }
     if (o->time >= 0) {
         f.flags |= RPC_TIME;
@@ -1071,8 +1073,7 @@ static int channel_process(struct naru_carrier *carrier)
     if (r < 0)
         return r == -EAGAIN ? 0 : lose(c, r);
     c->has_current = true;
-    const struct naru_message m = c->current;
-    r = dispatch(c, &m);
+    r = dispatch(c, &c->current);
     if (c->has_current)
         channel->ops->release(channel, &c->current, 1);
     c->has_current = false;

@@ -219,7 +219,7 @@ static void on_message(struct naru_call *call, const struct naru_arrival *a)
         call->received++;
         call->carrier->ops->keep(call->carrier, &call->in_place);
         call->carrier->pins++;
-        call->has_in_place = true;
+        call->has_in_place = call->in_place_next = true;
         /* a node without bytes stands for it in the order of messages */
         (void)naru__call_receive(call, &(struct naru_arrival){NULL, 0, NULL});
         call->request = a->data;
@@ -460,14 +460,13 @@ static int hold(naru_client *c, struct naru_call *call, const void *data, size_t
     if (call->held)
         return -EAGAIN;
     if (data) {
-        call->flow.rest.data = naru__alloc_raw(size ? size : 1);
-        if (!call->flow.rest.data)
+        call->held_data = naru__alloc_raw(size ? size : 1);
+        if (!call->held_data)
             return -ENOMEM;
-        memcpy(call->flow.rest.data, data, size);
-        call->flow.rest.size = size;
+        memcpy(call->held_data, data, size);
+        call->held_size = size;
     }
     call->held = true;
-    call->held_message = data != NULL;
     call->held_end = end;
     call->next_held = NULL;
     if (c->held)
@@ -503,15 +502,11 @@ static int open_on(naru_client *c, struct naru_call *call, const void *data, siz
 /* False: the connection takes no more now, and on_writable tells. */
 static bool open_one_held(naru_client *c, struct naru_call *call)
 {
-    uint8_t *data = call->flow.rest.data;
-    size_t size = call->flow.rest.size;
-    call->flow.rest.data = NULL;
-    int r = open_on(c, call, call->held_message ? data : NULL, size, call->held_end);
-    if (r == -EAGAIN) {
-        call->flow.rest.data = data;
+    int r = open_on(c, call, call->held_data, call->held_size, call->held_end);
+    if (r == -EAGAIN)
         return false;
-    }
-    free(data);
+    free(call->held_data);
+    call->held_data = NULL;
     unhold(c, call);
     if (r < 0)
         end_with(c, call, naru__status_from_errno(r), naru__why());
@@ -609,17 +604,19 @@ static bool step(naru_client *c, bool thorough)
 /* Nothing to do: looks for a while, then sleeps. The lock is let go. */
 static int pause_leading(naru_client *c, struct naru_wait *wait)
 {
-    enum { FIRST_LOOKS = 2000, LOOKS = 200 };
+    enum { FIRST_LOOKS = 4000, LOOKS = 200 };
     struct naru_carrier *link = c->link[0] && !c->link[1] ? c->link[0] : NULL;
     bool cheap = link && link->ops->cheap(link) && c->ready;
     pthread_mutex_unlock(&c->lock);
     int r = 0;
     if (cheap && wait->deadline != NARU__AT_ONCE && c->handle.can_spin) {
-        int looks = wait->spin_until == 0 && c->handle.spin[0].credit > 0 ? FIRST_LOOKS
-                    : naru__wait_spins(wait)                              ? LOOKS
-                                                                          : 0;
-        for (; looks > 0; looks--) {
-            if (link->ops->ready(link))
+        bool (*ready)(struct naru_carrier *) = link->ops->ready;
+        if (wait->spin_until == 0 && c->handle.spin[0].credit > 0)
+            for (int i = 0; i < FIRST_LOOKS; i++) /* who is awake answers soon: without pauses */
+                if (ready(link))
+                    goto out;
+        for (int i = 0; i < LOOKS && naru__wait_spins(wait); i++) {
+            if (ready(link))
                 goto out;
             naru__relax();
         }
@@ -789,6 +786,14 @@ static int client_open(struct naru_call *call, const void *data, size_t size, bo
     enum { TRIES = 3 };
     naru_client *c = client_of(call);
     int r = 0;
+    if (c->ready && call->deadline == NARU__NEVER) { /* the usual way */
+        r = open_on(c, call, data, size, end);
+        if (r >= 0 || is_local(r))
+            return r;
+        call->carrier->ops->forget(call->carrier, call);
+        give_up_link(c, call->carrier);
+        call->carrier = NULL;
+    }
     for (int i = 0; i < TRIES; i++) {
         if (call->deadline != NARU__NEVER && call->deadline <= naru__now()) {
             end_with(c, call, NARU_STATUS_DEADLINE_EXCEEDED, "the time given passed");
@@ -964,7 +969,7 @@ static void leave_parent(struct naru_call *call)
 static int begin(naru_client *c, const naru_route *route, const struct naru_call_options *o,
                  struct naru_call **ret_call)
 {
-    struct naru_call *call;
+    struct naru_call *call = NULL;
     int r = new_call(c, &call);
     if (r < 0)
         return r;
@@ -1098,14 +1103,8 @@ int naru__client_invoke(naru_client *c, const naru_route *route, const void *req
         if (r == 0)
             r = invoke_once(call, request ? request : "", size);
     }
-    if (r == 0 && call->first) {
+    if (r == 0 && call->first)
         (void)naru__call_next(call, ret_reply);
-        if (call->has_in_place) {
-            ret_reply->data = call->request;
-            ret_reply->size = call->request_size;
-            ret_reply->internal[2] = 1;
-        }
-    }
     bool keep = r == 0;
     if (call && !keep) {
         if (!call->over)

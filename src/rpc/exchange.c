@@ -79,11 +79,6 @@ static int send_locked(struct naru_call *call, const void *data, size_t size, bo
     int r = call->over ? call->side->over(call) : check_sending(call);
     if (r < 0)
         return r;
-    if (!streams_out(call) && call->side->answer) {
-        r = call->side->answer(call, data, size);
-        call->sent += r == 0;
-        return r;
-    }
     if (is_client(call) && !streams_out(call))
         end = true;
     if (call->side->header && call->flow.opened)
@@ -112,6 +107,13 @@ static int send_locked(struct naru_call *call, const void *data, size_t size, bo
 int naru__call_send(struct naru_call *call, const void *data, size_t size, bool end,
                     int64_t deadline)
 {
+    if (call->side->answer && !streams_out(call)) { /* the handler's alone, until it returns */
+        int r = check_sending(call);
+        if (r == 0)
+            r = call->side->answer(call, data, size);
+        call->sent += r == 0;
+        return r;
+    }
     lock(call);
     return unlock(call, send_locked(call, data ? data : "", size, end, deadline));
 }
@@ -135,10 +137,9 @@ int naru__call_reserve(struct naru_call *call, size_t size, void **ret_data)
 
 int naru__call_commit(struct naru_call *call, size_t size)
 {
-    lock(call);
     void *data = call->reserved;
     call->reserved = NULL;
-    return unlock(call, send_locked(call, data, size, false, NARU__NEVER));
+    return naru__call_send(call, data, size, false, NARU__NEVER);
 }
 
 int naru__call_flush(struct naru_call *call, int64_t deadline)
@@ -267,7 +268,7 @@ static bool run_event(struct naru_call *call)
         pthread_mutex_unlock(call->lock);
         e->message(call, call->arg, p.data, p.size);
         pthread_mutex_lock(call->lock);
-        naru__call_drop(call, &p);
+        call->side->release(call, &p);
         return true;
     }
     if (call->in_ended && !call->told_half && !call->first) {

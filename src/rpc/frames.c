@@ -62,7 +62,7 @@ static size_t padded(size_t n)
 size_t naru__rpc_size(const struct naru_rpc_frame *f)
 {
     size_t n = RPC_HEAD;
-    if (!has_head(f->kind))
+    if (!has_head(f->kind) || !(f->flags & RPC_EXTRAS))
         return n;
     n += f->flags & RPC_TIME ? 8 : 0;
     n += f->flags & RPC_TOTAL ? 8 : 0;
@@ -182,49 +182,49 @@ static const char *check(const struct naru_rpc_frame *f)
     return NULL;
 }
 
-const char *naru__rpc_decode(uint32_t kind, const void *data, size_t size,
-                             struct naru_rpc_frame *ret_frame)
+/* What lies between head and message. False: it is not what the flags say. */
+static bool read_extra(struct naru_rpc_frame *f, const uint8_t *in, size_t extra)
+{
+    struct cursor c = {in, extra, false};
+    if (f->flags & RPC_TIME)
+        f->time = (int64_t)take_number(&c);
+    if (f->flags & RPC_TOTAL)
+        f->total = take_number(&c);
+    if (f->flags & RPC_SIGNATURE)
+        f->signature = take_number(&c);
+    if (f->flags & RPC_TEXT)
+        f->text = take_span(&c);
+    if (f->flags & RPC_METADATA)
+        f->metadata = take_span(&c);
+    if (f->flags & RPC_DETAILS)
+        f->details = take_span(&c);
+    return !c.short_of && c.left == 0 && f->time >= 0;
+}
+
+const char *naru__rpc_decode(uint32_t kind, const void *data, size_t size, struct naru_rpc_frame *f)
 {
     const uint8_t *in = data;
-    struct naru_rpc_frame f = {.kind = kind};
     if (kind <= RPC_HELLO || kind >= RPC_KINDS)
         return "a frame is of no kind";
     if (size < RPC_HEAD)
         return "a frame is shorter than its head";
-    f.id = get64(in);
+    *f = (struct naru_rpc_frame){.kind = kind, .id = get64(in)};
     if (!has_head(kind)) {
-        f.value = get64(in + 8);
-        f.number = (uint32_t)f.value;
-        *ret_frame = f;
+        f->value = get64(in + 8);
+        f->number = (uint32_t)f->value;
         return size == RPC_HEAD ? NULL : "a frame is longer than its kind is";
     }
-    f.number = get32(in + 8);
-    f.flags = get16(in + 12);
+    f->number = get32(in + 8);
+    f->flags = get16(in + 12);
     size_t extra = (size_t)get16(in + 14) * 8;
-    if (f.flags & ~flags_of(kind))
+    if (f->flags & ~flags_of(kind))
         return "a frame has flags that its kind has not";
     if (extra > RPC_EXTRA_MAX || extra > size - RPC_HEAD)
         return "a frame is shorter than it says";
-    struct cursor c = {in + RPC_HEAD, extra, false};
-    if (f.flags & RPC_TIME)
-        f.time = (int64_t)take_number(&c);
-    if (f.flags & RPC_TOTAL)
-        f.total = take_number(&c);
-    if (f.flags & RPC_SIGNATURE)
-        f.signature = take_number(&c);
-    if (f.flags & RPC_TEXT)
-        f.text = take_span(&c);
-    if (f.flags & RPC_METADATA)
-        f.metadata = take_span(&c);
-    if (f.flags & RPC_DETAILS)
-        f.details = take_span(&c);
-    if (c.short_of || c.left > 0 || f.time < 0)
+    if ((extra || f->flags & RPC_EXTRAS) && !read_extra(f, in + RPC_HEAD, extra))
         return "a frame's fields are not what its flags say";
-    f.message = (struct naru_span){in + RPC_HEAD + extra, size - RPC_HEAD - extra};
-    const char *wrong = check(&f);
-    if (!wrong)
-        *ret_frame = f;
-    return wrong;
+    f->message = (struct naru_span){in + RPC_HEAD + extra, size - RPC_HEAD - extra};
+    return check(f);
 }
 
 /* ---- HELLO ---- */

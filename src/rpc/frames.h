@@ -36,7 +36,7 @@ enum {
     RPC_TEXT = 64,      /* u32 length, bytes: the method's path, or the status's text */
     RPC_METADATA = 128, /* u32 length, bytes: entries, see naru__metadata_check */
     RPC_DETAILS = 256,  /* u32 length, bytes: of the status */
-    RPC_FLAGS = 511
+    RPC_EXTRAS = RPC_TIME | RPC_TOTAL | RPC_SIGNATURE | RPC_TEXT | RPC_METADATA | RPC_DETAILS
 };
 
 enum {
@@ -82,8 +82,9 @@ struct naru_rpc_hello {
  * a multiple of 8, at most RPC_HEAD + RPC_EXTRA_MAX. */
 size_t naru__rpc_size(const struct naru_rpc_frame *);
 size_t naru__rpc_encode(const struct naru_rpc_frame *, uint8_t *out);
-/* Reads a frame of this kind. NULL, or what is wrong with it. Metadata is not looked into: it may
- * lie in memory that its sender can still change, so it is copied first. */
+/* Reads a frame of this kind. NULL, or what is wrong with it; ret_frame is then of no use. Metadata
+ * is not looked into: it may lie in memory that its sender can still change, so it is copied first.
+ */
 const char *naru__rpc_decode(uint32_t kind, const void *data, size_t size,
                              struct naru_rpc_frame *ret_frame);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* server.c - servers: listeners and connections in one loop, calls and their handlers.
+/* server.c - servers: listeners and connections in one loop. What is done with calls is served.c's.
  *
  * One thread is in naru_server_process; what it alone touches needs no lock: listeners, the list
  * of connections, what is armed. A connection's lock guards its carrier and its calls, for workers
@@ -7,107 +7,22 @@
  * that such a thread has touched. Order: connection, then server; a connection, then a client's.
  *
  * Connections lie in one epoll set, so idle ones cost nothing. Those in shared memory that were
- * active lately are `hot`: they are looked at in memory, and armed only before the loop sleeps.
- * A handler that waits in the loop's thread (server_await) serves its own connection meanwhile. */
-#include "rpc/server.h"
+ * active lately are `hot`: they are looked at in memory, and armed only before the loop sleeps. */
+#include "rpc/server-inside.h"
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "os/fd.h"
 #include "os/file.h"
-#include "os/futex.h"
 #include "os/limit.h"
 #include "os/poll.h"
-#include "rpc/client.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
-
-struct entry { /* a method that is served */
-    struct entry *next;
-    const naru_service *service;
-    const naru_method *method;
-    void *self;
-    uint64_t signature;
-    char path[];
-};
-
-struct connection {
-    struct naru_server *server;
-    pthread_mutex_t lock;
-    struct naru_carrier *carrier; /* NULL: it is gone, and its last calls are being finished */
-    struct naru_call *calls, *free_calls;
-    unsigned n_calls, n_free;
-    struct naru_call *run, *run_last; /* calls whose handler is to run, by next_event */
-    struct naru_call *events, *events_last;
-    struct naru_timers timers;
-    char *name;
-    bool lost, going, proven;
-    unsigned depth; /* of handlers that run in the loop's thread */
-
-    struct connection *next, *previous; /* the loop's list */
-    struct connection *next_due, *next_hot;
-    bool due, hot, ticks, armed_out; /* due: guarded by the server's lock */
-    bool denied;                     /* whoever it is may not call */
-    struct naru_watch armed;
-    int64_t born, idle_since, go_at;
-};
-
-struct listener {
-    struct listener *next;
-    naru_channel_listener *handle;
-    int fd;
-};
-
-struct place { /* whose a descriptor in the set is */
-    struct connection *connection;
-    struct listener *listener;
-};
-
-struct naru_server {
-    struct naru_handle handle;
-    struct naru_server_options options;
-    struct naru_carrier_limits limits;
-    int epoll;
-    struct place *places; /* by descriptor */
-    int n_places;
-    struct listener *listeners;
-    struct connection *connections;
-    unsigned n_connections, n_unproven;
-    struct entry **table; /* methods by the hash of their path */
-    size_t table_size, n_entries;
-    struct naru_workers *workers;
-
-    pthread_mutex_t lock;
-    struct connection *due, *gone; /* gone: closed, and calls of theirs are not finished yet */
-    _Atomic bool has_due;
-    struct connection *hot; /* the loop's */
-    unsigned n_ticks;
-    _Atomic unsigned n_calls;
-    _Atomic uintptr_t thread; /* in naru_server_process now */
-
-    int64_t next_timer, next_sweep;
-    unsigned rounds;
-    _Atomic int64_t stop_at; /* 0: it runs; else when calls are ended */
-    bool stopping, ended;
-};
-
-static const struct naru_call_side server_side;
-
-static struct connection *connection_of(const struct naru_call *call)
-{
-    return call->owner;
-}
-
-static bool in_loop(struct naru_server *s)
-{
-    return atomic_load_explicit(&s->thread, memory_order_relaxed) == naru__thread();
-}
 
 /* ---- methods ---- */
 
@@ -119,7 +34,7 @@ static size_t hash(const char *path)
     return h;
 }
 
-static struct entry *find_entry(const struct naru_server *s, const char *path)
+struct entry *naru__find_method(const struct naru_server *s, const char *path)
 {
     if (*path == '/')
         path++;
@@ -155,7 +70,7 @@ static int add_method(struct naru_server *s, const naru_service *service, const 
     if (n < 0 || n > RPC_PATH_MAX || !method->serve)
         return naru__fail(-EINVAL, "the method %s/%s has %s", service->name, method->name,
                           method->serve ? "a name that is too long" : "no handler");
-    if (find_entry(s, path))
+    if (naru__find_method(s, path))
         return naru__fail(-EEXIST, "the method %s is served already", path);
     int r = s->n_entries >= s->table_size ? grow_table(s) : 0;
     struct entry *e = r < 0 ? NULL : naru__alloc(sizeof *e + (size_t)n + 1);
@@ -183,372 +98,9 @@ int naru__server_add(naru_server *s, const naru_service *service, void *self)
     return 0;
 }
 
-/* ---- calls ---- */
+/* ---- connections ---- */
 
-static int call_peer(struct naru_handle *h, struct naru_peer *ret_peer)
-{
-    struct naru_call *call = (struct naru_call *)h;
-    pthread_mutex_lock(call->lock);
-    struct naru_carrier *carrier = connection_of(call)->carrier;
-    int r = carrier ? carrier->ops->peer(carrier, ret_peer)
-                    : naru__fail(-ECONNRESET, "%s: the client has gone", h->name);
-    pthread_mutex_unlock(call->lock);
-    return r;
-}
-
-static const struct naru_handle_ops call_handle_ops = {
-    .size = sizeof call_handle_ops,
-    .peer = call_peer,
-};
-
-static struct naru_call *new_call(struct connection *n)
-{
-    struct naru_call *call = n->free_calls;
-    if (call) {
-        n->free_calls = call->next;
-        n->n_free--;
-        call->handle.magic = NARU__MAGIC;
-    } else {
-        call = naru__call_new(&call_handle_ops, &server_side, &n->lock, n, n->name);
-        if (!call)
-            return NULL;
-    }
-    call->next = n->calls;
-    call->previous = NULL;
-    if (n->calls)
-        n->calls->previous = call;
-    n->calls = call;
-    n->n_calls++;
-    atomic_fetch_add_explicit(&n->server->n_calls, 1, memory_order_relaxed);
-    call->refs = 1;
-    return call;
-}
-
-static void unqueue_events(struct connection *n, struct naru_call *call)
-{
-    struct naru_call **at = &n->events, *last = NULL;
-    if (!call->queued)
-        return;
-    for (; *at && *at != call; at = &(*at)->next_event)
-        last = *at;
-    if (*at)
-        *at = call->next_event;
-    if (n->events_last == call)
-        n->events_last = last;
-    call->queued = false;
-}
-
-static void release_request(struct naru_call *call)
-{
-    struct naru_carrier *carrier = connection_of(call)->carrier;
-    if (call->has_in_place && carrier) {
-        carrier->ops->release(carrier, &call->in_place);
-        carrier->pins--;
-    }
-    call->has_in_place = false;
-    if (call->request_payload.internal[0])
-        naru__call_drop(call, &call->request_payload);
-}
-
-/* With the lock held. The last reference frees it. */
-static void drop_call(struct naru_call *call)
-{
-    enum { KEEPS = 256 };
-    struct connection *n = connection_of(call);
-    if (--call->refs > 0)
-        return;
-    release_request(call);
-    unqueue_events(n, call);
-    naru__timers_remove(&n->timers, call);
-    for (struct naru_call *child = call->children; child; child = child->next_child)
-        child->parent = NULL; /* its user had to close it; it lives on by itself */
-    if (call->next)
-        call->next->previous = call->previous;
-    if (call->previous)
-        call->previous->next = call->next;
-    else
-        n->calls = call->next;
-    n->n_calls--;
-    if (n->n_calls == 0)
-        n->idle_since = n->server->options.max_idle ? naru__now() : 0;
-    /* release: pairs with the acquire in has_ended: what the call did is over */
-    atomic_fetch_sub_explicit(&n->server->n_calls, 1, memory_order_release);
-    naru__call_reset(call);
-    call->handle.magic = 0;
-    if (n->n_free >= KEEPS || !n->carrier) {
-        naru__call_free(call);
-        return;
-    }
-    call->next = n->free_calls;
-    n->free_calls = call;
-    n->n_free++;
-}
-
-/* Nobody waits for the call any more; its handler learns of it. */
-static void set_over(struct naru_call *call, int code)
-{
-    if (call->over)
-        return;
-    call->over = true;
-    call->code = code;
-    naru__timers_remove(&connection_of(call)->timers, call);
-    naru__waiter_wake(call->waiter[0]);
-    naru__waiter_wake(call->waiter[1]);
-    if (call->children)
-        naru__cancel_children(call, code);
-    if (call->has_events)
-        server_side.queue_events(call);
-}
-
-/* One that no handler has begun with ends here; others when theirs returns. */
-static void drop_unbegun(struct naru_call *call)
-{
-    if (!call->began && !call->has_request && !call->finished) {
-        call->finished = true;
-        drop_call(call);
-    }
-}
-
-static void send_status(struct naru_call *call, const struct naru_ending *e, const void *data,
-                        size_t size)
-{
-    struct naru_carrier *carrier = call->carrier;
-    if (!carrier || !call->flow.opened)
-        return;
-    int r = carrier->ops->status(carrier, call, e, data, size);
-    if (r == -EMSGSIZE) { /* more than the client takes */
-        const char *why = naru__why();
-        const struct naru_ending large = {.code = NARU_STATUS_RESOURCE_EXHAUSTED,
-                                          .text = {why, strlen(why)}};
-        r = carrier->ops->status(carrier, call, &large, NULL, 0);
-    }
-    if (r == 1)
-        call->refs++;           /* until on_gone */
-    else if (call->flow.opened) /* the connection fails, and is found so by the loop */
-        carrier->ops->forget(carrier, call);
-}
-
-/* The server ends it, before its handler does. */
-static void end_now(struct naru_call *call, int code, const char *text)
-{
-    if (call->over)
-        return;
-    send_status(call, &(struct naru_ending){.code = code, .text = {text, strlen(text)}}, NULL, 0);
-    set_over(call, code);
-    drop_unbegun(call);
-}
-
-static void give_to_run(struct naru_call *call)
-{
-    struct connection *n = connection_of(call);
-    call->has_request = true;
-    call->next_event = NULL;
-    if (n->run)
-        n->run_last->next_event = call;
-    else
-        n->run = call;
-    n->run_last = call;
-}
-
-/* ---- what the carrier tells ---- */
-
-static void *resolve(struct naru_carrier *carrier, const char *path)
-{
-    struct connection *n = carrier->owner;
-    return find_entry(n->server, path);
-}
-
-static int refuse(int code, const char *text)
-{
-    naru__fail(-EREMOTEIO, "%s", text);
-    return code;
-}
-
-static int on_open(struct naru_carrier *carrier, const struct naru_call_request *request,
-                   struct naru_call **ret_call)
-{
-    struct connection *n = carrier->owner;
-    struct naru_server *s = n->server;
-    const struct entry *e = request->method;
-    if (n->denied)
-        return refuse(NARU_STATUS_PERMISSION_DENIED, "the server does not let this user in");
-    if (s->stopping)
-        return refuse(NARU_STATUS_UNAVAILABLE, "the server shuts down and takes no more calls");
-    if (!e)
-        return refuse(NARU_STATUS_UNIMPLEMENTED, "the server has no such method");
-    if (request->time == 0)
-        return refuse(NARU_STATUS_DEADLINE_EXCEEDED, "the time given passed on the way");
-    if (atomic_load_explicit(&s->n_calls, memory_order_relaxed) >= s->options.max_calls)
-        return refuse(NARU_STATUS_RESOURCE_EXHAUSTED,
-                      "the server has as many calls in flight as it takes (.max_calls)");
-    if (request->signature && e->signature && request->signature != e->signature) {
-        naru__fail(-EPROTO,
-                   "the structs of %s are not the same at both sides: %016" PRIx64
-                   " at the client, %016" PRIx64 " at the server",
-                   e->path, request->signature, e->signature);
-        return NARU_STATUS_FAILED_PRECONDITION;
-    }
-    struct naru_call *call = new_call(n);
-    if (!call)
-        return refuse(NARU_STATUS_RESOURCE_EXHAUSTED, "no memory for a call");
-    call->service = e->service;
-    call->method = e->method;
-    call->self = e->self;
-    call->method_flags = e->method->flags;
-    call->carrier = carrier;
-    call->flow.limited = call->method_flags & NARU_SERVER_STREAMS;
-    call->flow.counted = call->method_flags & NARU_CLIENT_STREAMS;
-    int r = 0;
-    if (request->time >= 0) {
-        call->deadline = naru__now();
-        call->deadline = request->time > INT64_MAX - 1 - call->deadline
-                             ? INT64_MAX - 1
-                             : call->deadline + request->time;
-        r = naru__timers_add(&n->timers, call);
-        if (call->deadline < s->next_timer)
-            s->next_timer = call->deadline;
-    }
-    if (r == 0 && request->metadata.size)
-        r = naru__buffer_set(&call->keeps.their_header, request->metadata.data,
-                             request->metadata.size);
-    if (r < 0) {
-        drop_call(call);
-        return refuse(NARU_STATUS_RESOURCE_EXHAUSTED, "no memory for a call");
-    }
-    naru__count(&s->handle.counts.received, 1);
-    if (call->method_flags & NARU_CLIENT_STREAMS)
-        give_to_run(call);
-    *ret_call = call;
-    return 0;
-}
-
-static void on_message(struct naru_call *call, const struct naru_arrival *a)
-{
-    struct connection *n = connection_of(call);
-    if (call->method_flags & NARU_CLIENT_STREAMS) {
-        naru__call_on_message(call, a);
-        return;
-    }
-    if (call->received++ > 0) {
-        free(a->owned);
-        end_now(call, NARU_STATUS_INTERNAL, "the method takes one message, and more came");
-        return;
-    }
-    /* A handler that cannot wait has it where it is: in shared memory nothing new comes by when
-     * what is held stands in the way. */
-    bool waits = n->server->workers || n->depth > 0 || call->method_flags & NARU_SERVER_STREAMS;
-    if (!waits && !a->owned) {
-        call->carrier->ops->keep(call->carrier, &call->in_place);
-        call->carrier->pins++;
-        call->has_in_place = true;
-        call->request = a->data;
-        call->request_size = a->size;
-    } else if (naru__call_receive(call, a) < 0) {
-        end_now(call, NARU_STATUS_RESOURCE_EXHAUSTED, "no memory for the request");
-        return;
-    } else {
-        (void)naru__call_next(call, &call->request_payload);
-        call->request = call->request_payload.data;
-        call->request_size = call->request_payload.size;
-    }
-    give_to_run(call);
-}
-
-static void on_half_close(struct naru_call *call)
-{
-    if (!(call->method_flags & NARU_CLIENT_STREAMS) && call->received == 0)
-        end_now(call, NARU_STATUS_INTERNAL, "the method takes one message, and none came");
-    else
-        naru__call_on_half_close(call);
-}
-
-static void on_end(struct naru_call *call, const struct naru_ending *e)
-{
-    set_over(call, e->code == NARU_STATUS_DEADLINE_EXCEEDED ? e->code : NARU_STATUS_CANCELLED);
-    drop_unbegun(call);
-}
-
-static void on_fault(struct naru_call *call, int code, const char *text)
-{
-    end_now(call, code, text);
-}
-
-static void on_gone(struct naru_call *call)
-{
-    drop_call(call);
-}
-
-static void on_late(struct naru_carrier *carrier)
-{
-    (void)carrier;
-}
-
-static const struct naru_carrier_events carrier_events = {
-    .size = sizeof carrier_events,
-    .resolve = resolve,
-    .on_open = on_open,
-    .on_message = on_message,
-    .on_half_close = on_half_close,
-    .on_end = on_end,
-    .on_fault = on_fault,
-    .on_writable = naru__call_on_writable,
-    .on_gone = on_gone,
-    .on_late = on_late,
-};
-
-/* ---- handlers ---- */
-
-/* The initial metadata goes ahead of the first message. */
-static int send_header(struct naru_call *call)
-{
-    if (call->header_sent || call->keeps.header.used == 0)
-        return 0;
-    call->header_sent = true;
-    return call->carrier->ops->header(
-        call->carrier, call, (struct naru_span){call->keeps.header.data, call->keeps.header.used});
-}
-
-/* The call is done: its status goes, unless nobody waits for it. With the lock held. */
-static void finish(struct naru_call *call, int code)
-{
-    struct naru_ending e = {.code = code};
-    const char *text = NULL;
-    if (call->finished)
-        return;
-    if (code < 0) {
-        text = naru__why();
-        e.code = naru__status_from_errno(code);
-    } else if (code > NARU_STATUS_UNAUTHENTICATED) {
-        text = "the handler returned what is no status";
-        e.code = NARU_STATUS_UNKNOWN;
-    } else if (code == call->code && call->text) {
-        text = call->text;
-        e.details = (struct naru_span){call->details, call->details_size};
-    }
-    bool unary = !(call->method_flags & NARU_SERVER_STREAMS);
-    if (e.code == NARU_STATUS_OK && unary && !call->answered) {
-        text = "the handler says that all went well, and sent no answer";
-        e.code = NARU_STATUS_INTERNAL;
-    }
-    if (text)
-        e.text = (struct naru_span){text, strnlen(text, RPC_TEXT_MAX)};
-    e.metadata = (struct naru_span){call->keeps.trailer.data, call->keeps.trailer.used};
-    bool answers = e.code == NARU_STATUS_OK && unary;
-    if (!call->over && call->flow.opened)
-        (void)send_header(call);
-    call->finished = true;
-    if (!call->running)
-        release_request(call);
-    if (!call->over) {
-        const void *answer = call->keeps.answer.used ? call->keeps.answer.data : (const void *)"";
-        send_status(call, &e, answers ? answer : NULL, answers ? call->keeps.answer.used : 0);
-        naru__count(&connection_of(call)->server->handle.counts.sent, 1);
-        set_over(call, e.code);
-    }
-    drop_call(call);
-}
-
-static void make_due(struct naru_server *s, struct connection *n)
+void naru__make_due(struct naru_server *s, struct connection *n)
 {
     pthread_mutex_lock(&s->lock);
     if (!n->due) {
@@ -560,180 +112,6 @@ static void make_due(struct naru_server *s, struct connection *n)
     }
     pthread_mutex_unlock(&s->lock);
 }
-
-/* Something was sent, or a call finished, outside of what the loop does with the connection. */
-static void touch(struct connection *n)
-{
-    struct naru_server *s = n->server;
-    if (!n->carrier)
-        return;
-    bool stops = atomic_load_explicit(&s->stop_at, memory_order_relaxed) != 0;
-    if (!n->going && !stops && !n->carrier->ops->owes(n->carrier))
-        return;
-    make_due(s, n);
-    if (!in_loop(s))
-        naru__nudge(&s->handle, 0);
-}
-
-static void free_connection(struct connection *n)
-{
-    while (n->calls) {
-        struct naru_call *call = n->calls;
-        n->calls = call->next;
-        naru__call_free(call);
-    }
-    while (n->free_calls) {
-        struct naru_call *call = n->free_calls;
-        n->free_calls = call->next;
-        naru__call_free(call);
-    }
-    naru__timers_free(&n->timers);
-    pthread_mutex_destroy(&n->lock);
-    free(n->name);
-    free(n);
-}
-
-static void unlist(struct connection **list, struct connection *n)
-{
-    if (n->next)
-        n->next->previous = n->previous;
-    if (n->previous)
-        n->previous->next = n->next;
-    else
-        *list = n->next;
-}
-
-static void list(struct connection **list, struct connection *n)
-{
-    n->next = *list;
-    n->previous = NULL;
-    if (n->next)
-        n->next->previous = n;
-    *list = n;
-}
-
-/* After the last of its calls, if it is gone. Lets the lock go. */
-static void leave_connection(struct connection *n)
-{
-    struct naru_server *s = n->server;
-    bool last = !n->carrier && n->n_calls == 0;
-    pthread_mutex_unlock(&n->lock);
-    if (!last)
-        return;
-    pthread_mutex_lock(&s->lock);
-    unlist(&s->gone, n);
-    pthread_mutex_unlock(&s->lock);
-    free_connection(n);
-}
-
-/* The handler has returned; another thread may have finished the call before. */
-static void handled(struct naru_call *call, int code)
-{
-    call->running = false;
-    release_request(call);
-    if (code != NARU_LATER)
-        finish(call, code);
-    drop_call(call);
-}
-
-static void run_in_worker(struct naru_call *call)
-{
-    struct connection *n = connection_of(call);
-    int code = call->method->serve(call, call->self, call->request, call->request_size);
-    pthread_mutex_lock(&n->lock);
-    handled(call, code);
-    touch(n);
-    leave_connection(n);
-}
-
-/* The next call whose handler is to run. With the lock held, which is let go meanwhile. */
-static void run_next(struct connection *n)
-{
-    struct naru_server *s = n->server;
-    struct naru_call *call = n->run;
-    n->run = call->next_event;
-    call->has_request = false;
-    if (call->over || call->finished) {
-        drop_unbegun(call);
-        return;
-    }
-    call->began = call->running = true;
-    call->refs++; /* the handler's */
-    if (s->workers) {
-        naru__workers_give(s->workers, call);
-        return;
-    }
-    n->depth++;
-    pthread_mutex_unlock(&n->lock);
-    int code = call->method->serve(call, call->self, call->request, call->request_size);
-    pthread_mutex_lock(&n->lock);
-    n->depth--;
-    handled(call, code);
-}
-
-static void run_events(struct connection *n)
-{
-    while (n->events) {
-        struct naru_call *call = n->events;
-        n->events = call->next_event;
-        call->queued = false;
-        call->refs++;
-        n->depth++;
-        (void)naru__call_run_events(call);
-        n->depth--;
-        drop_call(call);
-    }
-}
-
-int naru__server_finish(naru_call *call, int code)
-{
-    struct connection *n = connection_of(call);
-    pthread_mutex_lock(&n->lock);
-    int r = call->finished
-                ? naru__fail(-EINVAL, "%s: the call is finished already", call->handle.name)
-                : 0;
-    if (r == 0) {
-        finish(call, code);
-        if (n->carrier && !in_loop(n->server) && n->carrier->ops->owes(n->carrier))
-            (void)n->carrier->ops->flush(n->carrier);
-        touch(n);
-    }
-    leave_connection(n);
-    return r;
-}
-
-int naru__server_fail(naru_call *call, int code, const void *details, size_t size, const char *text)
-{
-    pthread_mutex_lock(call->lock);
-    naru__call_set_status(call, code, text, strlen(text));
-    int r = naru__call_set_details(call, details, size);
-    pthread_mutex_unlock(call->lock);
-    return r < 0 ? r : code;
-}
-
-int naru__server_send_header(naru_call *call, const struct naru_metadata *entry)
-{
-    pthread_mutex_lock(call->lock);
-    int r = call->header_sent ? naru__fail(-EBUSY,
-                                           "%s: the header is sent already: entries come "
-                                           "before the first message",
-                                           call->handle.name)
-                              : naru__call_add_metadata(call, &call->keeps.header, entry,
-                                                        RPC_METADATA_MAX, "initial");
-    pthread_mutex_unlock(call->lock);
-    return r;
-}
-
-int naru__server_set_trailer(naru_call *call, const struct naru_metadata *entry)
-{
-    pthread_mutex_lock(call->lock);
-    int r =
-        naru__call_add_metadata(call, &call->keeps.trailer, entry, RPC_METADATA_MAX, "trailing");
-    pthread_mutex_unlock(call->lock);
-    return r;
-}
-
-/* ---- connections ---- */
 
 static int place_for(struct naru_server *s, int fd, struct place **ret_place)
 {
@@ -802,24 +180,6 @@ static bool arm(struct naru_server *s, struct connection *n)
     return r == 0 && now.again != NARU__NEVER && now.again <= naru__now();
 }
 
-static void lose_calls(struct connection *n)
-{
-    struct naru_carrier *carrier = n->carrier;
-    n->lost = true;
-    for (struct naru_call *call = n->calls, *next; call; call = next) {
-        next = call->next;
-        bool goes = call->flow.status != NULL; /* its status was on its way */
-        call->refs++;
-        carrier->ops->forget(carrier, call);
-        set_over(call, NARU_STATUS_CANCELLED);
-        drop_unbegun(call);
-        if (goes)
-            drop_call(call);
-        next = call->next;
-        drop_call(call);
-    }
-}
-
 /* Its calls are over; it goes when the last handler has returned. */
 static void close_connection(struct naru_server *s, struct connection *n)
 {
@@ -832,22 +192,22 @@ static void close_connection(struct naru_server *s, struct connection *n)
         }
     pthread_mutex_lock(&n->lock);
     if (!n->lost)
-        lose_calls(n);
+        naru__lose_calls(n);
     while (n->run) {
         struct naru_call *call = n->run;
         n->run = call->next_event;
         call->has_request = false;
-        drop_unbegun(call);
+        naru__drop_unbegun(call);
     }
-    run_events(n);
+    naru__run_events(n);
     struct naru_carrier *carrier = n->carrier;
     for (struct naru_call *call = n->calls; call; call = call->next) {
-        release_request(call);
+        naru__release_request(call);
         call->carrier = NULL;
     }
     n->carrier = NULL;
     carrier->ops->close(carrier);
-    unlist(&s->connections, n);
+    naru__unlist(&s->connections, n);
     pthread_mutex_lock(&s->lock); /* without a carrier it becomes due no more */
     for (struct connection **at = &s->due; n->due && *at; at = &(*at)->next_due)
         if (*at == n) {
@@ -855,11 +215,11 @@ static void close_connection(struct naru_server *s, struct connection *n)
             break;
         }
     n->due = false;
-    list(&s->gone, n);
+    naru__list(&s->gone, n);
     pthread_mutex_unlock(&s->lock);
     s->n_connections--;
     s->n_unproven -= !n->proven;
-    leave_connection(n);
+    naru__leave_connection(n);
 }
 
 static void make_hot(struct naru_server *s, struct connection *n)
@@ -876,7 +236,7 @@ static void forget_connection(struct naru_server *s, struct connection *n)
 {
     s->connections = n->next;
     n->carrier->ops->close(n->carrier);
-    free_connection(n);
+    naru__free_connection(n);
 }
 
 /* Handles some of what has come. 1: did; 0; negative: it is lost, and was closed. */
@@ -904,10 +264,10 @@ static int serve(struct naru_server *s, struct connection *n)
                 (void)carrier->ops->flush(carrier);
                 began = naru__now();
             }
-            run_next(n);
+            naru__run_next(n);
         }
         if (n->events)
-            run_events(n);
+            naru__run_events(n);
         if (!carrier->ops->ready(carrier)) {
             r = 0;
             break;
@@ -918,9 +278,9 @@ static int serve(struct naru_server *s, struct connection *n)
         int f = carrier->ops->flush(carrier);
         r = f == 0 || f == -EAGAIN ? r : f;
         while (n->run)
-            run_next(n);
+            naru__run_next(n);
         if (n->events)
-            run_events(n);
+            naru__run_events(n);
     }
     bool owes = r >= 0 && carrier->ops->owes(carrier);
     bool more = r > 0 && !n->lost && carrier->ops->ready(carrier);
@@ -931,7 +291,7 @@ static int serve(struct naru_server *s, struct connection *n)
         return -ECONNRESET;
     }
     if (more) /* in memory already, so no descriptor tells */
-        make_due(s, n);
+        naru__make_due(s, n);
     if (cheap)
         make_hot(s, n);
     else if (owes || n->armed_out)
@@ -971,16 +331,16 @@ static int take_connection(struct naru_server *s, naru_channel *channel, bool ch
     n->server = s;
     n->name = naru__copy_text(channel->handle.name, strlen(channel->handle.name));
     pthread_mutex_init(&n->lock, NULL);
-    int r = n->name
-                ? naru__channel_carrier(channel, true, &s->limits, &carrier_events, n, &n->carrier)
-                : -ENOMEM;
+    int r = n->name ? naru__channel_carrier(channel, true, &s->limits, &naru__served_events, n,
+                                            &n->carrier)
+                    : -ENOMEM;
     if (r < 0) {
-        free_connection(n);
+        naru__free_connection(n);
         return r;
     }
     n->armed.again = NARU__NEVER;
     n->born = n->idle_since = naru__now();
-    list(&s->connections, n);
+    naru__list(&s->connections, n);
     s->n_connections++;
     s->n_unproven++;
     if (!checked) {
@@ -988,7 +348,7 @@ static int take_connection(struct naru_server *s, naru_channel *channel, bool ch
         n->denied = n->going = true;
     }
     (void)arm(s, n); /* also so that naru_fd tells */
-    make_due(s, n);
+    naru__make_due(s, n);
     return 0;
 }
 
@@ -1018,15 +378,15 @@ static void run_timers(struct naru_server *s)
         pthread_mutex_lock(&n->lock);
         struct naru_call *first;
         while ((first = naru__timers_first(&n->timers)) && first->deadline <= now)
-            end_now(first, NARU_STATUS_DEADLINE_EXCEEDED, "the time given passed");
+            naru__end_now(first, NARU_STATUS_DEADLINE_EXCEEDED, "the time given passed");
         if (first && first->deadline < next)
             next = first->deadline;
         if (n->events)
-            run_events(n);
+            naru__run_events(n);
         bool owes = n->carrier->ops->owes(n->carrier);
         pthread_mutex_unlock(&n->lock);
         if (owes)
-            make_due(s, n);
+            naru__make_due(s, n);
     }
     s->next_timer = next;
 }
@@ -1038,7 +398,7 @@ static void tell_to_go(struct naru_server *s, struct connection *n)
         (void)n->carrier->ops->goaway(n->carrier, NARU_STATUS_UNAVAILABLE);
     n->going = true;
     pthread_mutex_unlock(&n->lock);
-    make_due(s, n);
+    naru__make_due(s, n);
 }
 
 /* Once a second, if there is anything to look for. */
@@ -1104,12 +464,12 @@ static void end_all(struct naru_server *s)
         pthread_mutex_lock(&n->lock);
         for (struct naru_call *call = n->calls, *next; call; call = next) {
             next = call->next;
-            end_now(call, NARU_STATUS_UNAVAILABLE, "the server shuts down");
+            naru__end_now(call, NARU_STATUS_UNAVAILABLE, "the server shuts down");
         }
         if (n->events)
-            run_events(n);
+            naru__run_events(n);
         pthread_mutex_unlock(&n->lock);
-        make_due(s, n);
+        naru__make_due(s, n);
     }
 }
 
@@ -1158,7 +518,7 @@ static int look(struct naru_server *s, int64_t until)
         if (p.listener)
             accept_some(s, p.listener);
         else if (p.connection)
-            make_due(s, p.connection);
+            naru__make_due(s, p.connection);
     }
     return n;
 }
@@ -1219,7 +579,7 @@ static bool arm_hot(struct naru_server *s, int64_t *ret_again)
         all = n->next_hot;
         n->hot = false;
         if (arm(s, n)) {
-            make_due(s, n);
+            naru__make_due(s, n);
             ready = true;
         }
     }
@@ -1234,7 +594,7 @@ static void make_ticking_due(struct naru_server *s)
     int64_t now = s->n_ticks ? naru__now() : 0;
     for (struct connection *n = s->n_ticks ? s->connections : NULL; n; n = n->next)
         if (n->ticks && n->armed.again <= now)
-            make_due(s, n);
+            naru__make_due(s, n);
 }
 
 static int64_t earliest(const struct naru_server *s)
@@ -1265,15 +625,18 @@ static int sleep_once(struct naru_server *s, struct naru_wait *wait)
 /* Nothing to do: looks for a while, then sleeps. */
 static int pause_loop(struct naru_server *s, struct naru_wait *wait)
 {
-    enum { LOOKS = 200, LOOK_EVERY = 16 };
-    bool spins = wait->spin_until == 0 ? s->handle.spin[0].credit > 0 : naru__wait_spins(wait);
-    if (s->hot && s->handle.can_spin && wait->deadline != NARU__AT_ONCE && spins) {
-        wait->looks = true;
-        for (int i = 0; i < LOOKS; i++) {
+    enum { FIRST_LOOKS = 4000, LOOKS = 200, LOOK_EVERY = 16 };
+    if (s->hot && s->handle.can_spin && wait->deadline != NARU__AT_ONCE) {
+        if (wait->spin_until == 0 && s->handle.spin[0].credit > 0)
+            for (int i = 0; i < FIRST_LOOKS; i++) /* without pauses, as the next call comes soon */
+                if (hot_ready(s))
+                    return 0;
+        for (int i = 0; i < LOOKS && naru__wait_spins(wait); i++) {
             if (hot_ready(s))
                 return 0;
             naru__relax();
         }
+        wait->looks = true;
     }
     int r = naru__wait_spin(wait);
     if (r < 0)
@@ -1291,7 +654,7 @@ int naru__server_process(naru_server *s, int64_t deadline)
     enum { LOOK_EVERY = 64 };
     struct naru_wait wait = naru__wait_begin(&s->handle, NARU_IN, deadline);
     int r = 0;
-    if (in_loop(s))
+    if (naru__in_loop(s))
         return naru__fail(-EDEADLK,
                           "the server is in naru_server_process already: a handler, or an "
                           "event, called it");
@@ -1328,188 +691,6 @@ int naru__server_process(naru_server *s, int64_t deadline)
     atomic_store_explicit(&s->thread, 0, memory_order_relaxed);
     return r;
 }
-
-/* ---- a call's side ---- */
-
-/* In a handler that the loop's thread runs: its own connection goes on. */
-static int await_in_loop(struct naru_call *call, bool (*done)(const struct naru_call *),
-                         int64_t until)
-{
-    struct connection *n = connection_of(call);
-    struct naru_server *s = n->server;
-    struct naru_wait wait = naru__wait_begin(&s->handle, NARU_IN, until);
-    struct naru_carrier *carrier = n->carrier;
-    int r = 0;
-    bool gathers = carrier && carrier->gather;
-    if (gathers)
-        carrier->gather = false;
-    while (!done(call) && r == 0) {
-        if (n->lost || !n->carrier)
-            break;
-        int p = carrier->ops->process(carrier);
-        int f = p >= 0 && carrier->ops->owes(carrier) ? carrier->ops->flush(carrier) : 0;
-        if (p < 0 || (f < 0 && f != -EAGAIN)) {
-            lose_calls(n);
-            break;
-        }
-        if (p > 0 || done(call))
-            continue;
-        struct naru_watch watch = {.again = NARU__NEVER};
-        r = naru__wait_spin(&wait);
-        if (r == 1) {
-            r = 0;
-            continue;
-        }
-        if (r == 0)
-            r = carrier->ops->watch(carrier, &watch);
-        if (r < 0)
-            break;
-        struct pollfd fds[NARU__WATCH_MAX + 1];
-        memcpy(fds, watch.fds, watch.n * sizeof *fds);
-        fds[watch.n] = (struct pollfd){.fd = s->handle.wake[0], .events = POLLIN};
-        pthread_mutex_unlock(&n->lock);
-        int polled = naru__os_poll(fds, watch.n + 1, watch.again < until ? watch.again : until);
-        if (polled > 0 && fds[watch.n].revents)
-            naru__os_drain(s->handle.wake[0]);
-        pthread_mutex_lock(&n->lock);
-        wait.slept = true;
-        if (polled < 0 && polled != -EINTR)
-            r = naru__fail(polled, "%s: waiting failed: %s", n->name, naru__errno_text(polled));
-    }
-    naru__wait_done(&wait);
-    if (gathers && !n->lost)
-        carrier->gather = true;
-    return done(call) ? 0 : r;
-}
-
-static int await_elsewhere(struct naru_call *call, int thread,
-                           bool (*done)(const struct naru_call *), int64_t until)
-{
-    while (!done(call)) {
-        struct naru_waiter w = {.next = NULL};
-        if (until == NARU__AT_ONCE)
-            return naru__fail_static(-EAGAIN, "nothing is there, and NARU_NOWAIT was given");
-        if (until != NARU__NEVER && naru__now() >= until)
-            return naru__fail(-ETIMEDOUT, "%s: the time given passed", call->handle.name);
-        call->waiter[thread] = &w;
-        pthread_mutex_unlock(call->lock);
-        (void)naru__os_futex_wait(&w.word, 0, until);
-        pthread_mutex_lock(call->lock);
-        call->waiter[thread] = NULL;
-    }
-    return 0;
-}
-
-static int server_await(struct naru_call *call, int thread, bool (*done)(const struct naru_call *),
-                        int64_t deadline)
-{
-    struct connection *n = connection_of(call);
-    int64_t until = call->deadline < deadline ? call->deadline : deadline;
-    if (n->carrier && !in_loop(n->server) && n->carrier->ops->owes(n->carrier))
-        touch(n);
-    int r = in_loop(n->server) ? await_in_loop(call, done, until)
-                               : await_elsewhere(call, thread, done, until);
-    if (r == -ETIMEDOUT && until == call->deadline) {
-        end_now(call, NARU_STATUS_DEADLINE_EXCEEDED, "the time given passed");
-        r = 0;
-    }
-    return r;
-}
-
-static void server_sent(struct naru_call *call)
-{
-    struct connection *n = connection_of(call);
-    if (!n->carrier)
-        return;
-    if (n->carrier->gather && in_loop(n->server) && call->method_flags & NARU_SERVER_STREAMS)
-        (void)n->carrier->ops->flush(n->carrier); /* the handler may take its time now */
-    touch(n);
-}
-
-static bool settled(const struct naru_call *call)
-{
-    return call->over || !call->carrier || !call->carrier->ops->owes(call->carrier);
-}
-
-static void server_settle(struct naru_call *call, int64_t deadline)
-{
-    int64_t until = call->deadline < deadline ? call->deadline : deadline;
-    if (in_loop(connection_of(call)->server) && !settled(call))
-        (void)await_in_loop(call, settled, until);
-}
-
-static int server_cancel(struct naru_call *call, int code)
-{
-    call->cancelled = true;
-    end_now(call, code, "the server cancelled the call");
-    touch(connection_of(call));
-    return 0;
-}
-
-static int server_answer(struct naru_call *call, const void *data, size_t size)
-{
-    struct connection *n = connection_of(call);
-    if (call->answered)
-        return naru__fail(-EPIPE, "%s: the method has one answer, and it was given", n->name);
-    if (data == call->keeps.answer.data)
-        call->keeps.answer.used = size; /* it was reserved there */
-    else if (naru__buffer_set(&call->keeps.answer, data, size) < 0)
-        return -ENOMEM;
-    call->answered = true;
-    return 0;
-}
-
-static void server_queue_events(struct naru_call *call)
-{
-    struct connection *n = connection_of(call);
-    if (call->queued || call->runs || call->finished)
-        return;
-    call->queued = true;
-    call->next_event = NULL;
-    if (n->events)
-        n->events_last->next_event = call;
-    else
-        n->events = call;
-    n->events_last = call;
-}
-
-static int server_over(struct naru_call *call)
-{
-    return naru__fail(-ECANCELED, "%s: nobody waits for the call any more: %s", call->handle.name,
-                      naru__status_name(call->code));
-}
-
-static int server_broken(struct naru_call *call, int code)
-{
-    (void)call;
-    return code;
-}
-
-static int server_listens(struct naru_call *call)
-{
-    (void)call;
-    return 0;
-}
-
-static void server_drop(struct naru_call *call, struct naru_payload *payload)
-{
-    naru__call_drop(call, payload);
-}
-
-static const struct naru_call_side server_side = {
-    .size = sizeof server_side,
-    .await = server_await,
-    .header = send_header,
-    .sent = server_sent,
-    .settle = server_settle,
-    .cancel = server_cancel,
-    .answer = server_answer,
-    .queue_events = server_queue_events,
-    .over = server_over,
-    .broken = server_broken,
-    .listens = server_listens,
-    .release = server_drop,
-};
 
 /* ---- the handle ---- */
 
@@ -1561,10 +742,10 @@ static int64_t *copy_list(const int64_t *list)
 static int make_epoll(struct naru_server *s)
 {
     int r = s->epoll = naru__os_epoll();
-    if (r >= 0)
-        r = s->handle.wake[0] = naru__os_eventfd();
-    if (r >= 0)
-        r = naru__os_epoll_change(s->epoll, EPOLL_CTL_ADD, s->handle.wake[0], EPOLLIN);
+    int wake = r < 0 ? r : naru__os_eventfd();
+    if (wake >= 0)
+        s->handle.wake[0] = wake;
+    r = wake < 0 ? wake : naru__os_epoll_change(s->epoll, EPOLL_CTL_ADD, wake, EPOLLIN);
     return r < 0 ? naru__fail(r, "a server needs an epoll set and an eventfd: %s%s",
                               naru__errno_text(r), naru__limit_of_files(r).text)
                  : 0;
@@ -1602,7 +783,7 @@ int naru__server_new(const struct naru_server_options *options, naru_server **re
     if (r == 0)
         r = make_epoll(s);
     if (r == 0 && options->workers)
-        r = naru__workers_new(options->workers, run_in_worker, &s->workers);
+        r = naru__workers_new(options->workers, naru__run_in_worker, &s->workers);
     if (r < 0) {
         naru__server_close(s, true);
         return r;
@@ -1688,7 +869,7 @@ void naru__server_close(naru_server *s, bool owner)
     while (s->gone) { /* what was not finished is given up */
         struct connection *n = s->gone;
         s->gone = n->next;
-        free_connection(n);
+        naru__free_connection(n);
     }
     while (s->listeners) {
         struct listener *l = s->listeners;
