@@ -53,20 +53,20 @@ static void print_unary(FILE *out, const struct method *m)
 {
     DEFINE(out, m->c, CLIENT, print("const %s *request", m->request->c), OPTIONS,
            print("%s **ret_reply", m->reply->c));
-    fprintf(out, "    void *message;\n");
+    fprintf(out, "    void *message = NULL;\n");
     CALL(out, "    int r = naru_protobuf_invoke", "client", print("&route_%s", m->c), "request",
          "options", print("&%s__descriptor", m->reply->lower), "&message");
     print_result(out, ">= 0", "ret_reply", m->reply->c);
     print_async(out, m);
 }
 
-static void print_take(FILE *out, const char *function, const char *handle, const char *call,
-                       const struct type *type)
+static void print_take(FILE *out, const char *function, const char *by, const char *handle,
+                       const char *call, const struct type *type)
 {
     DEFINE(out, function, handle, TIMEOUT, print("%s **ret_message", type->c));
-    fprintf(out, "    void *message;\n");
-    CALL(out, "    int r = naru_protobuf_take", call, print("&%s__descriptor", type->lower),
-         "timeout", "&message");
+    fprintf(out, "    void *message = NULL;\n");
+    CALL(out, print("    int r = %s", by), call, print("&%s__descriptor", type->lower), "timeout",
+         "&message");
     print_result(out, "> 0", "ret_message", type->c);
 }
 
@@ -78,7 +78,7 @@ static void print_finish(FILE *out, const struct method *m, const char *stream)
     else
         DEFINE(out, name, stream, TIMEOUT, print("%s **ret_reply", m->reply->c));
     if (!m->server_streams)
-        fprintf(out, "    void *message;\n");
+        fprintf(out, "    void *message = NULL;\n");
     fprintf(out, "    naru_call *call = stream->call;\n    stream->call = NULL;\n");
     if (m->client_streams)
         fprintf(out, "    naru_call_shutdown(call);\n");
@@ -109,7 +109,8 @@ static void print_streams(FILE *out, const struct method *m)
         fprintf(out, "}\n\n");
     }
     if (m->server_streams)
-        print_take(out, print("%s_take", m->c), stream, "stream->call", m->reply);
+        print_take(out, print("%s_take", m->c), "naru_protobuf_take", stream, "stream->call",
+                   m->reply);
     print_finish(out, m, stream);
 }
 
@@ -154,7 +155,8 @@ static void print_serve(FILE *out, const struct service *s, const struct method 
 static void print_serving(FILE *out, const struct service *s, const struct method *m)
 {
     if (m->client_streams)
-        print_take(out, print("%s_next", m->c), "naru_call *call", "call", m->request);
+        print_take(out, print("%s_next", m->c), "naru_protobuf_next", "naru_call *call", "call",
+                   m->request);
     DEFINE(out, print("%s_reply", m->c), "naru_call *call", print("const %s *reply", m->reply->c),
            m->server_streams ? TIMEOUT : NULL);
     fprintf(out, "    return naru_protobuf_send(call, reply, %s);\n}\n\n",

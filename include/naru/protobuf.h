@@ -107,6 +107,11 @@ static inline void naru_protobuf_free_(void *failed, void *memory)
     free(memory);
 }
 
+static inline const char *naru_protobuf_name_(const ProtobufCMessageDescriptor *type)
+{
+    return type->name ? type->name : "message of its type"; /* optimize_for = CODE_SIZE */
+}
+
 /* The message of this type in these bytes. ret_message: freed by its own free_unpacked, with NULL
  * as the allocator. 0; -EPROTO no such message, or one that costs too much; -ENOMEM. */
 static inline int naru_protobuf_unpack(const ProtobufCMessageDescriptor *type, const void *data,
@@ -116,10 +121,17 @@ static inline int naru_protobuf_unpack(const ProtobufCMessageDescriptor *type, c
     ProtobufCAllocator memory = {naru_protobuf_alloc_, naru_protobuf_free_, &failed};
     const uint8_t *bytes = (const uint8_t *)data;
     if (size > 0 && !naru_protobuf_bounded_(type, bytes, bytes + size, NARU_PROTOBUF_DEPTH))
-        return -EPROTO;
+        return naru_fail(-EPROTO,
+                         "%zu bytes that are to be a %s go deeper than %d messages, or have a part "
+                         "more than %d times that comes once",
+                         size, naru_protobuf_name_(type), NARU_PROTOBUF_DEPTH,
+                         NARU_PROTOBUF_REPEATS);
     ProtobufCMessage *message = protobuf_c_message_unpack(type, &memory, size, bytes);
+    if (!message && failed)
+        return naru_fail(-ENOMEM, "no memory for a %s, packed in %zu bytes",
+                         naru_protobuf_name_(type), size);
     if (!message)
-        return failed ? -ENOMEM : -EPROTO;
+        return naru_fail(-EPROTO, "%zu bytes are no %s", size, naru_protobuf_name_(type));
     *ret_message = message;
     return 0;
 }
@@ -158,19 +170,26 @@ static inline int naru_protobuf_take(naru_call *call, const ProtobufCMessageDesc
 
 /* ---- a server ---- */
 
+/* As naru_protobuf_take, for a handler: what is no message is the client's mistake, -EINVAL, which
+ * becomes INVALID_ARGUMENT. */
+static inline int naru_protobuf_next(naru_call *call, const ProtobufCMessageDescriptor *type,
+                                     int64_t timeout, void **ret_message)
+{
+    int r = naru_protobuf_take(call, type, timeout, ret_message);
+    return r == -EPROTO ? -EINVAL : r;
+}
+
 /* What a handler is given. NARU_STATUS_OK; or the status with which the call has failed, and
  * ret_message stays as it is. */
 static inline int naru_protobuf_request(naru_call *call, const ProtobufCMessageDescriptor *type,
                                         const void *data, size_t size, void **ret_message)
 {
     int r = naru_protobuf_unpack(type, data, size, ret_message);
-    if (r == -ENOMEM)
-        return naru_call_fail(call, NARU_STATUS_RESOURCE_EXHAUSTED,
-                              "no memory for a request of %zu bytes", size);
-    if (r < 0)
-        return naru_call_fail(call, NARU_STATUS_INVALID_ARGUMENT,
-                              "these %zu bytes are no %s, or nested too deeply", size, type->name);
-    return NARU_STATUS_OK;
+    if (r == 0)
+        return NARU_STATUS_OK;
+    return naru_call_fail(
+        call, r == -ENOMEM ? NARU_STATUS_RESOURCE_EXHAUSTED : NARU_STATUS_INVALID_ARGUMENT, "%s",
+        naru_why());
 }
 
 static inline int naru_protobuf_unimplemented(naru_call *call)
@@ -191,6 +210,8 @@ static inline uint8_t *naru_protobuf_pack_(const void *message, uint8_t *small, 
     uint8_t *packed = size <= NARU_PROTOBUF_SMALL ? small : (uint8_t *)malloc(size);
     if (packed)
         *ret_size = protobuf_c_message_pack(m, packed);
+    else
+        naru_fail(-ENOMEM, "no memory to pack a request of %zu bytes", size);
     return packed;
 }
 
@@ -249,7 +270,8 @@ static inline int naru_protobuf_finish(naru_call *call, const ProtobufCMessageDe
     if (r >= 0)
         r = naru_call_wait(call, timeout);
     if (r >= 0 && type && !reply)
-        r = -EPROTO;
+        r = naru_fail(-EPROTO, "the call ended well, and without its %s",
+                      naru_protobuf_name_(type));
     naru_call_close(call);
     if (r < 0) {
         naru_protobuf_free(reply);
@@ -333,7 +355,8 @@ static inline int naru_protobuf_later(naru_client *client, const naru_route *rou
         later->done = done;
         later->arg = arg;
     }
-    r = later ? naru_call_on(call, &events, later) : -ENOMEM;
+    r = later ? naru_call_on(call, &events, later)
+              : naru_fail(-ENOMEM, "%s: no memory for a call that is not waited for", route->path);
     if (r < 0) {
         naru_protobuf_later_close_(later, call);
         return r;
