@@ -698,8 +698,8 @@ static void slow_server(void)
     naru_call *call = begin(w.client, &r_stuck);
     int64_t sent = 0;
     int r;
-    await_count(&seen->ready, 1);
-    while ((r = naru_call_send(call, bytes, sizeof bytes, 30 * NARU_MS)) == 0)
+    expect_adds(w.client); /* there is a connection */
+    while ((r = naru_call_send(call, bytes, sizeof bytes, 100 * NARU_MS)) == 0)
         sent++;
     expect_code(-ETIMEDOUT, r);
     expect(sent > 10 && sent < 1000);
@@ -859,6 +859,42 @@ static void events_in_a_foreign_loop(void)
         naru_client_process(w.client, NARU_NOWAIT);
     expect(poll(&p, 1, 50) == 0);
     expect_adds(w.client);
+    end_world(&w);
+}
+
+static void *wait_for_call(void *call)
+{
+    expect_code(-ECANCELED, naru_call_wait(call, PATIENCE));
+    return NULL;
+}
+
+/* A thread that waits for a call of its own reads what the loop is to run. */
+static void events_beside_a_waiting_thread(void)
+{
+    struct world w = begin_world(&(struct setup){.options.workers = 2}, NULL);
+    const struct numbers n = {60 * NARU_S, 0};
+    pthread_t thread;
+    expect_adds(w.client);
+    struct pollfd p = {.fd = naru_fd(w.client), .events = POLLIN};
+    naru_call *slow = begin(w.client, &r_sleep), *call;
+    expect_ok(naru_call_send(slow, &n, sizeof n, PATIENCE));
+    await_count(&seen->running, 1);
+    expect(pthread_create(&thread, NULL, wait_for_call, slow) == 0);
+    usleep(20000);
+    for (int i = 1; i <= 5; i++) {
+        expect_ok(naru_call_begin(w.client, &r_add, NULL, &call));
+        expect_ok(naru_call_on(call, &count_ends, NULL));
+        expect_ok(naru_call_send(call, &n, sizeof n, NARU_NOWAIT));
+        for (int64_t end = test_now() + PATIENCE; n_ended < i && test_now() < end;) {
+            naru_client_process(w.client, NARU_NOWAIT);
+            if (n_ended < i)
+                expect(poll(&p, 1, 5000) == 1);
+        }
+        expect(n_ended == i && ends[0] == i);
+    }
+    expect_ok(naru_call_cancel(slow));
+    pthread_join(thread, NULL);
+    naru_call_close(slow);
     end_world(&w);
 }
 
@@ -1253,6 +1289,7 @@ static const struct test_case cases[] = {
     {"threads on one client", threads_on_one_client},
     {"workers work at once", workers_work_at_once},
     {"events in a foreign loop", events_in_a_foreign_loop},
+    {"events beside a waiting thread", events_beside_a_waiting_thread},
     {"server killed", server_killed},
     {"client killed", client_killed},
     {"shutdown in mid-stream", shutdown_in_mid_stream},

@@ -2,12 +2,13 @@
 /* naru/service.h - services: calls of functions in another process.
  *
  *   server   naru_server_new, naru_server_add (what), naru_server_listen (where), naru_server_run
- *   client   naru_client_open (where), naru_invoke and naru_call_begin (what)
+ *   client   naru_client_open (where), naru_client_invoke and naru_call_begin (what)
  *   call     naru_call: one call, the same handle at both ends
  *
  * A method takes one message or a stream of them and answers with one or a stream: the four forms.
  * Messages are bytes here. What protoc-gen-naru makes from a .proto file calls this with packed
- * messages, and NARU_METHOD_STRUCT with a flat struct; over shm: neither is copied on its way.
+ * messages, and NARU_METHOD_STRUCT with a flat struct. Over shm: a message is copied once, into
+ * memory that both sides have; a handler reads it there.
  *
  * A call ends with a status: one of 17 codes, a text, and details if the server gave any. On the
  * client's side each function returns the negative errno that fits it: -ETIMEDOUT for
@@ -407,9 +408,9 @@ NARU_API int naru_call_begin(naru_client *client, const naru_route *route,
  * Thread: one each way. Fork: -ECHILD. Blocks: up to timeout. */
 NARU_API int naru_call_send(naru_call *call, const void *data, size_t size, int64_t timeout);
 
-/* naru_call_reserve - room for a message of a call, to be filled in place
+/* naru_call_reserve - room for a message of a call, to be filled
  *
- * One reservation a call.
+ * A buffer that the call keeps, so that its sender needs none. One reservation a call.
  *
  * ret_data: size writable bytes, valid until commit or abandon; 16-byte aligned.
  * Returns: 0.
@@ -619,7 +620,8 @@ NARU_API int64_t naru_call_time_left(const naru_call *call);
                                               reply_type *ret_reply,                               \
                                               const struct naru_call_options *options)             \
     {                                                                                              \
-        struct naru_payload reply = {0};                                                           \
+        struct naru_payload reply;                                                                 \
+        reply.data = NULL;                                                                         \
         int r = naru_client_invoke(client, &name##_route, request, sizeof *request, options,       \
                                    &reply);                                                        \
         if (r == 0 && reply.size == sizeof *ret_reply)                                             \

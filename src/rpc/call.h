@@ -116,7 +116,8 @@ struct naru_call {
     bool held, held_end; /* an async call that cannot be opened yet, and its message */
     uint8_t *held_data;  /* owned, NULL: none */
     size_t held_size;
-    bool closed;                                      /* by its user, while its events run */
+    bool unbegun; /* lost, and the server has never begun with it */
+    bool closed;  /* by its user, while its events run */
     struct naru_call *parent, *children, *next_child; /* guarded by the parent's lock */
     /* server */
     const naru_service *service;

@@ -154,6 +154,7 @@ struct naru_carrier {
     const struct naru_carrier_events *events;
     void *owner;
     bool server;
+    bool going;                /* the owner's: the server has told its clients to go */
     struct naru_carrier *next; /* the owner's: of those that are lost */
     unsigned pins;             /* the owner's: arrivals kept in place */
     bool gather; /* the owner's: frames are put together until flush, if a write costs much */

@@ -204,7 +204,8 @@ static void end_with(naru_client *c, struct naru_call *call, int code, const cha
 
 static void on_header(struct naru_call *call, struct naru_span metadata)
 {
-    (void)naru__buffer_set(&call->keeps.their_header, metadata.data, metadata.size);
+    if (call->keeps.their_header.used == 0) /* once: it may be read already */
+        (void)naru__buffer_set(&call->keeps.their_header, metadata.data, metadata.size);
 }
 
 static void on_message(struct naru_call *call, const struct naru_arrival *a)
@@ -270,6 +271,7 @@ static void on_goaway(struct naru_carrier *carrier, int code)
         c->denied = true;
         return;
     }
+    carrier->going = true;
     if (c->link[0] != carrier || c->link[1])
         return; /* it is lost when its calls are done */
     c->link[1] = carrier;
@@ -344,7 +346,9 @@ static void attempt_failed(naru_client *c, int code)
     wake_all(c);
 }
 
-static void link_lost(naru_client *c, int i)
+/* code: as process said. A server that tells its clients to go ends the connection in order, when
+ * none of their calls is left that it has begun with. */
+static void link_lost(naru_client *c, int i, int code)
 {
     struct naru_carrier *lost = c->link[i];
     char why[256];
@@ -360,6 +364,7 @@ static void link_lost(naru_client *c, int i)
         if (call->carrier != lost)
             continue;
         lost->ops->forget(lost, call);
+        call->unbegun = !call->over && lost->going && code == -EPIPE && call->received == 0;
         end_with(c, call, c->denied ? NARU_STATUS_PERMISSION_DENIED : NARU_STATUS_UNAVAILABLE, why);
         if (!call->has_in_place)
             call->carrier = NULL;
@@ -412,7 +417,7 @@ static void give_up_link(naru_client *c, const struct naru_carrier *failed)
         while ((r = link->ops->process(link)) > 0)
             ;
         if (r < 0)
-            link_lost(c, c->link[0] == link ? 0 : 1);
+            link_lost(c, c->link[0] == link ? 0 : 1, r);
         return;
     }
 }
@@ -553,7 +558,7 @@ static int step_link(naru_client *c, int i, bool thorough)
         c->failures = 0;
     }
     if (r < 0)
-        link_lost(c, c->link[0] == link ? 0 : 1);
+        link_lost(c, c->link[0] == link ? 0 : 1, r);
     return r;
 }
 
@@ -574,7 +579,7 @@ static bool step(naru_client *c, bool thorough)
             open_held(c);
             wake_all(c);
         } else if (r != -EAGAIN) {
-            link_lost(c, 0);
+            link_lost(c, 0, r);
             did = true;
         }
     }
@@ -587,7 +592,7 @@ static bool step(naru_client *c, bool thorough)
                 if (call->carrier == c->link[1])
                     call->carrier = NULL;
             naru__fail_static(-EPIPE, "the server has gone");
-            link_lost(c, 1);
+            link_lost(c, 1, -EPIPE);
         }
     }
     if (!c->link[0] && !c->attached && !c->no_more && (c->wanted || c->held) &&
@@ -607,8 +612,11 @@ static int pause_leading(naru_client *c, struct naru_wait *wait)
     enum { FIRST_LOOKS = 4000, LOOKS = 200 };
     struct naru_carrier *link = c->link[0] && !c->link[1] ? c->link[0] : NULL;
     bool cheap = link && link->ops->cheap(link) && c->ready;
+    bool events = c->events != NULL; /* a loop of somebody else's is to run them */
     pthread_mutex_unlock(&c->lock);
     int r = 0;
+    if (events)
+        naru__leave(&c->handle);
     if (cheap && wait->deadline != NARU__AT_ONCE && c->handle.can_spin) {
         bool (*ready)(struct naru_carrier *) = link->ops->ready;
         if (wait->spin_until == 0 && c->handle.spin[0].credit > 0)
@@ -1098,7 +1106,10 @@ int naru__client_invoke(naru_client *c, const naru_route *route, const void *req
     }
     if (r == 0)
         r = call->over ? client_over(call) : invoke_once(call, request ? request : "", size);
-    while (r == -ECONNRESET && left-- > 0 && call->deadline > naru__now()) {
+    enum { UNBEGUN = 3 };
+    for (int i = 0; r == -ECONNRESET && call->deadline > naru__now(); i++) {
+        if (call->unbegun ? i >= UNBEGUN || call->parent : left-- == 0)
+            break;
         r = again(c, &call, route, o);
         if (r == 0)
             r = invoke_once(call, request ? request : "", size);
@@ -1204,9 +1215,13 @@ static int client_watch(struct naru_handle *h, int events, struct naru_watch *re
     (void)events;
     pthread_mutex_lock(&c->lock);
     ret_watch->n = 0;
-    for (int i = 0; i < LINKS && r == 0; i++)
-        if (c->link[i])
-            r = c->link[i]->ops->watch(c->link[i], ret_watch);
+    for (int i = 0; i < LINKS && r == 0; i++) {
+        struct naru_carrier *link = c->link[i];
+        r = link ? link->ops->watch(link, ret_watch) : 0;
+        /* looking may have taken the bell from a leader who sleeps on it */
+        if (link && c->leads && link->ops->ready(link))
+            naru__nudge(h, 0);
+    }
     const struct naru_call *first = naru__timers_first(&c->timers);
     if (first && first->deadline < ret_watch->again)
         ret_watch->again = first->deadline;

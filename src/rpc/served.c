@@ -386,7 +386,9 @@ static void finish(struct naru_call *call, int code)
     if (!call->over) {
         const void *answer = call->keeps.answer.used ? call->keeps.answer.data : (const void *)"";
         send_status(call, &e, answers ? answer : NULL, answers ? call->keeps.answer.used : 0);
-        naru__count(&connection_of(call)->server->handle.counts.sent, 1);
+        /* relaxed: as naru__count, but for several threads */
+        atomic_fetch_add_explicit(&connection_of(call)->server->handle.counts.sent, 1,
+                                  memory_order_relaxed);
         set_over(call, e.code);
     }
     drop_call(call);
@@ -396,13 +398,14 @@ static void finish(struct naru_call *call, int code)
 static void touch(struct connection *n)
 {
     struct naru_server *s = n->server;
-    if (!n->carrier)
-        return;
     bool stops = atomic_load_explicit(&s->stop_at, memory_order_relaxed) != 0;
-    if (!n->going && !stops && !n->carrier->ops->owes(n->carrier))
+    if (!n->carrier && !stops)
         return;
-    naru__make_due(s, n);
-    if (!naru__in_loop(s))
+    if (n->carrier && !n->going && !stops && !n->carrier->ops->owes(n->carrier))
+        return;
+    if (n->carrier)
+        naru__make_due(s, n);
+    if (!naru__in_loop(s)) /* also as the last call may have ended, for which it waits to stop */
         naru__nudge(&s->handle, 0);
 }
 
