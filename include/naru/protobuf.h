@@ -120,18 +120,23 @@ static inline int naru_protobuf_unpack(const ProtobufCMessageDescriptor *type, c
     int failed = 0;
     ProtobufCAllocator memory = {naru_protobuf_alloc_, naru_protobuf_free_, &failed};
     const uint8_t *bytes = (const uint8_t *)data;
-    if (size > 0 && !naru_protobuf_bounded_(type, bytes, bytes + size, NARU_PROTOBUF_DEPTH))
-        return naru_fail(-EPROTO,
-                         "%zu bytes that are to be a %s go deeper than %d messages, or have a part "
-                         "more than %d times that comes once",
-                         size, naru_protobuf_name_(type), NARU_PROTOBUF_DEPTH,
-                         NARU_PROTOBUF_REPEATS);
+    if (size > 0 && !naru_protobuf_bounded_(type, bytes, bytes + size, NARU_PROTOBUF_DEPTH)) {
+        naru_fail(-EPROTO,
+                  "%zu bytes that are to be a %s go deeper than %d messages, or have a part more "
+                  "than %d times that comes once",
+                  size, naru_protobuf_name_(type), NARU_PROTOBUF_DEPTH, NARU_PROTOBUF_REPEATS);
+        return -EPROTO;
+    }
     ProtobufCMessage *message = protobuf_c_message_unpack(type, &memory, size, bytes);
-    if (!message && failed)
-        return naru_fail(-ENOMEM, "no memory for a %s, packed in %zu bytes",
-                         naru_protobuf_name_(type), size);
-    if (!message)
-        return naru_fail(-EPROTO, "%zu bytes are no %s", size, naru_protobuf_name_(type));
+    if (!message && failed) {
+        naru_fail(-ENOMEM, "no memory for a %s, packed in %zu bytes", naru_protobuf_name_(type),
+                  size);
+        return -ENOMEM;
+    }
+    if (!message) {
+        naru_fail(-EPROTO, "%zu bytes are no %s", size, naru_protobuf_name_(type));
+        return -EPROTO;
+    }
     *ret_message = message;
     return 0;
 }
