@@ -172,6 +172,17 @@ NARU_API const char *naru_version(void);
  * Thread: any, each has its own. Fork: works. Blocks: never. */
 NARU_API const char *naru_why(void);
 
+/* naru_fail - the sentence of a failure in what is built on naru
+ *
+ * For generated code and layers of one's own, so that they explain as naru does; the handler of a
+ * service that returns code has it told to the caller.
+ *
+ * code: a negative errno. format: as printf's.
+ * Returns: code.
+ * Errors: none of its own.
+ * Thread: any. Fork: works. Blocks: never. */
+NARU_API int naru_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 /* naru_strerror - the short name of a result
  *
  * code: a negative errno as naru returns it; a positive one is taken alike.

@@ -118,6 +118,19 @@ typedef struct naru_method {
     const struct naru_layout *layout; /* or NULL */
 } naru_method;
 
+/* The .proto file of a service, first, and all that it imports, as protoc describes them: bytes of
+ * google.protobuf.FileDescriptorProto. Of generated code, for reflection. */
+struct naru_schema_file {
+    const char *name; /* "example/calculator.proto" */
+    const void *data;
+    size_t size;
+};
+
+struct naru_schema {
+    const struct naru_schema_file *files;
+    size_t n;
+};
+
 typedef struct naru_service {
     size_t size;      /* sizeof(struct naru_service) */
     const char *name; /* "example.Calculator" */
@@ -341,7 +354,7 @@ NARU_API int naru_client_status(struct naru_status *ret_status);
 
 /* naru_client_close - ends a client and frees it, with all its calls
  *
- * Calls in flight are cancelled; no events run.
+ * Calls in flight are cancelled; those with events are told their end in here.
  *
  * Returns: NULL. NULL is allowed.
  * Thread: one. Fork: frees the child's copy. Blocks: never. */

@@ -102,6 +102,8 @@ static void drop(struct naru_call *call, struct naru_received *m)
 
 static void drop_messages(struct naru_call *call)
 {
+    if (call->request_payload.internal[1]) /* of a method that takes one message */
+        naru__call_drop(call, &call->request_payload);
     while (call->first) {
         struct naru_received *m = call->first;
         call->first = m->next;

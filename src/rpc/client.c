@@ -180,10 +180,10 @@ static void end_call(naru_client *c, struct naru_call *call, int code, const cha
 {
     if (call->over)
         return;
-    if (call->flow.opened) {
+    if (call->flow.opened)
         (void)call->carrier->ops->cancel(call->carrier, call, code);
+    if (call->flow.opened || call->flow.waits) /* also one that waited to be opened */
         call->carrier->ops->forget(call->carrier, call);
-    }
     naru__call_set_status(call, code, text, n);
     call->over = true;
     naru__count(&c->handle.counts.received, 1);
@@ -1312,6 +1312,7 @@ void naru__client_close(naru_client *c, bool owner)
             next = call->next;
             end_with(c, call, NARU_STATUS_CANCELLED, "the client was closed");
         }
+        (void)run_events(c); /* what an event was given, its end gives back */
         pthread_mutex_unlock(&c->lock);
     }
     for (int i = 0; i < LINKS; i++) {
