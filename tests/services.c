@@ -451,7 +451,7 @@ static void deadlines_in_the_loop(void)
 
 static void nested_calls(void)
 {
-    char inner_url[128];
+    char inner_url[160];
     snprintf(inner_url, sizeof inner_url, "unix:%s/inner", test_directory);
     naru_channel *none;
     pid_t inner = start_server(&(struct setup){.url = inner_url, .options.workers = 4}, &none);
