@@ -3,19 +3,15 @@
  * join and under those who take part: in the memory by which they agree, in cursors, in segments.
  * Each call gives a whole message or an error with a sentence, and returns; no byte is read outside
  * what the files hold. */
-#include "harness.h"
+#include "hostile-files.h"
 
 #include "transport/map/map.h"
 
-#include <dirent.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -38,69 +34,14 @@ static const char *thorough;              /* FLIP_ROUNDS: the long form */
 
 /* ---- the journal, and its files as the hostile one sees them ---- */
 
-static struct file {
-    char name[40];
-    uint8_t *bytes, *before;
-    size_t size;
-} files[16];
-static size_t n_files;
-
-static void map_files(void)
+static void know_files(void)
 {
-    DIR *d = opendir(directory);
-    for (struct dirent *e; d && (e = readdir(d)) && n_files < sizeof files / sizeof *files;) {
-        struct file f = {{0}, NULL, NULL, 0};
-        struct stat st;
-        int fd = openat(dirfd(d), e->d_name, O_RDWR | O_CLOEXEC);
-        if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0) {
-            close(fd);
-            continue;
-        }
-        snprintf(f.name, sizeof f.name, "%.39s", e->d_name);
-        f.size = (size_t)st.st_size;
-        f.bytes = mmap(NULL, f.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        f.before = malloc(f.size);
-        expect(f.bytes != MAP_FAILED && f.before);
-        memcpy(f.before, f.bytes, f.size);
-        close(fd);
-        files[n_files++] = f;
+    map_files(directory);
+    for (size_t i = 0; i < n_files; i++) {
+        files[i].before = malloc(files[i].size);
+        expect(files[i].before);
+        memcpy(files[i].before, files[i].bytes, files[i].size);
     }
-    if (d)
-        closedir(d);
-}
-
-static void unmap_files(void)
-{
-    while (n_files > 0) {
-        n_files--;
-        munmap(files[n_files].bytes, files[n_files].size);
-        free(files[n_files].before);
-    }
-}
-
-static struct file *file_of(const char *name)
-{
-    for (size_t i = 0; i < n_files; i++)
-        if (strcmp(files[i].name, name) == 0)
-            return &files[i];
-    test_failed(__FILE__, __LINE__, "there is no %s", name);
-}
-
-static void delete_all(const char *path)
-{
-    DIR *d = opendir(path);
-    for (struct dirent *e; d && (e = readdir(d));) {
-        char inside[600];
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-            continue;
-        snprintf(inside, sizeof inside, "%s/%s", path, e->d_name);
-        if (unlink(inside) < 0) {
-            delete_all(inside);
-            rmdir(inside);
-        }
-    }
-    if (d)
-        closedir(d);
 }
 
 static int open_queue(int role, naru_channel **ret_c)
@@ -143,7 +84,7 @@ static void make(bool with_others)
         receiver = naru_channel_close(receiver);
         subscriber = naru_channel_close(subscriber);
     }
-    map_files();
+    know_files();
 }
 
 static void unmake(void)
@@ -601,7 +542,7 @@ static void changing_size(void)
         expect_ok(receive(receiver, 0, sizeof buffer, NARU_NOWAIT));
     expect_ok(naru_channel_send(sender, 1, large, LARGE, NARU_S)); /* in a segment of its own */
     unmap_files();
-    map_files();
+    know_files();
     struct naru_cursor_file *c = (void *)file_of("cursor-default")->bytes;
     const uint64_t next = c->next;
     flipping = true;

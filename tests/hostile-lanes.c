@@ -2,19 +2,15 @@
 /* hostile-lanes.c - queues and topics in shared memory in whose files somebody writes anything,
  * before others join and under those who take part: each call gives a whole message or an error
  * with a sentence, and returns; no byte is read outside what the files hold. */
-#include "harness.h"
+#include "hostile-files.h"
 
 #include "transport/shm/lanes.h"
 
-#include <dirent.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { LARGEST = 60000, STATE = NARU_OBJECT_STATE_AT, MEMBERS = NARU_OBJECT_MEMBERS_AT };
@@ -25,69 +21,6 @@ static naru_channel *sender[2], *receiver[2];
 static unsigned long whole, errors, nothing;
 
 /* ---- the object, and its files as the hostile one sees them ---- */
-
-static struct file {
-    char name[40];
-    uint8_t *bytes;
-    size_t size;
-} files[32];
-static size_t n_files;
-
-static void map_files(void)
-{
-    DIR *d = opendir(directory);
-    for (struct dirent *e; d && (e = readdir(d)) && n_files < sizeof files / sizeof *files;) {
-        struct file f = {{0}, NULL, 0};
-        struct stat st;
-        int fd = openat(dirfd(d), e->d_name, O_RDWR | O_CLOEXEC);
-        if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0) {
-            close(fd);
-            continue;
-        }
-        snprintf(f.name, sizeof f.name, "%.39s", e->d_name);
-        f.size = (size_t)st.st_size;
-        f.bytes = mmap(NULL, f.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        expect(f.bytes != MAP_FAILED);
-        close(fd);
-        files[n_files++] = f;
-    }
-    if (d)
-        closedir(d);
-}
-
-static void unmap_files(void)
-{
-    while (n_files > 0) {
-        n_files--;
-        munmap(files[n_files].bytes, files[n_files].size);
-    }
-}
-
-static struct file *file_of(const char *name)
-{
-    for (size_t i = 0; i < n_files; i++)
-        if (strcmp(files[i].name, name) == 0)
-            return &files[i];
-    test_failed(__FILE__, __LINE__, "there is no %s", name);
-}
-
-/* What is damaged so far that naru leaves it alone goes by hand. */
-static void delete_all(const char *path)
-{
-    DIR *d = opendir(path);
-    for (struct dirent *e; d && (e = readdir(d));) {
-        char inside[600];
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-            continue;
-        snprintf(inside, sizeof inside, "%s/%s", path, e->d_name);
-        if (unlink(inside) < 0) {
-            delete_all(inside);
-            rmdir(inside);
-        }
-    }
-    if (d)
-        closedir(d);
-}
 
 static int open_one(int role, bool lossy, naru_channel **ret_c)
 {
@@ -112,7 +45,7 @@ static void make(void)
         expect_ok(naru_channel_send(sender[i], 1, data, 2000, NARU_NOWAIT));
         expect_ok(naru_channel_send(sender[i], 3, data, 20, NARU_NOWAIT));
     }
-    map_files();
+    map_files(directory);
 }
 
 static void unmake(void)

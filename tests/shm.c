@@ -574,6 +574,36 @@ static void maker_goes(void)
         test_failed(__FILE__, __LINE__, "%d processes ended, with status 0x%x", n, bad);
 }
 
+/* The sender asks at each message whether the other end still is somebody's; of so many adoptions
+ * some fall into the middle of such a question. */
+static void adopted_meanwhile(void)
+{
+    enum { ADOPTIONS = 3000, MESSAGES = 500 };
+    char text[8];
+    naru_channel *theirs;
+    for (int i = 0; i < ADOPTIONS; i++) {
+        int status;
+        expect_ok(naru_channel_pair("shm:", NULL, &mine, &theirs));
+        pid_t pid = fork();
+        if (pid == 0) {
+            int n = 0;
+            naru_channel_close(mine);
+            usleep(20);
+            if (naru_adopt(theirs) < 0)
+                _exit(2);
+            while (naru_channel_recv(theirs, 0, text, sizeof text, NULL, SOON) == 4)
+                n++;
+            naru_channel_close(theirs);
+            _exit(n == MESSAGES ? 0 : 3);
+        }
+        naru_channel_close(theirs);
+        for (int k = 0; k < MESSAGES; k++)
+            expect_ok(naru_channel_send(mine, 1, "busy", 4, SOON));
+        naru_channel_close(mine);
+        expect(waitpid(pid, &status, 0) == pid && status == 0);
+    }
+}
+
 /* Nobody has taken it, and nobody can any more. */
 static void nobody_takes_it(void)
 {
@@ -972,6 +1002,7 @@ int main(int argc, char **argv)
         {"stopped", stopped},
         {"frozen", frozen},
         {"the maker goes before the end is adopted", maker_goes},
+        {"an end is adopted while the other sends", adopted_meanwhile},
         {"nobody adopts the end", nobody_takes_it},
         {"other pid namespaces", apart},
         {"the pid is used again", reused},

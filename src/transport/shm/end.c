@@ -486,6 +486,9 @@ static bool holder_died(struct shm_end *e)
 {
     const struct naru_ring_life *life = &e->theirs->life;
     struct pollfd p = {.fd = e->watched, .events = POLLIN};
+    /* Before its lock: a child that adopts has a new one before it says so, and what the maker left
+     * would else be looked for by the old lock and found in the child's state. */
+    uint32_t state = naru__shm_state(e);
     bool told = e->watched >= 0 && naru__os_poll(&p, 1, NARU__AT_ONCE) > 0;
     uint64_t again, lock = atomic_load_explicit(&life->lock, memory_order_acquire);
     if (told && !e->watches_process)
@@ -501,7 +504,6 @@ static bool holder_died(struct shm_end *e)
     }
     if (told && held && e->watches_process) /* others run in its memory still, or it was adopted */
         e->watched = naru__os_close(e->watched);
-    uint32_t state = naru__shm_state(e);
     return held == 0 && state != NARU_RING_MADE && state != NARU_RING_LEFT;
 }
 
