@@ -187,11 +187,13 @@ static int hold(naru_call *call, void *self, const void *request, size_t size)
     if (n.a == 0) {
         static const struct naru_call_events events = {.size = sizeof events, .end = held_end};
         pthread_mutex_lock(&holding);
-        held[n_held++] = call;
-        seen->running++;
+        int r = naru_call_on(call, &events, NULL); /* told when the lock is free */
+        if (r == 0) {
+            held[n_held++] = call;
+            seen->running++;
+        }
         pthread_mutex_unlock(&holding);
-        naru_call_on(call, &events, NULL);
-        return NARU_LATER;
+        return r < 0 ? r : NARU_LATER;
     }
     for (;;) {
         pthread_mutex_lock(&holding);

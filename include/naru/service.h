@@ -484,7 +484,8 @@ NARU_API int naru_call_wait(naru_call *call, int64_t timeout);
  * happened before is told then. events: copied.
  *
  * Returns: 0.
- * Errors: -EINVAL events is NULL; the common ones.
+ * Errors: -EINVAL events is NULL; -ECANCELED the client of a server's call is gone: no event comes,
+ * and the call is finished by its handler; the common ones.
  * Thread: one. Fork: -ECHILD. Blocks: never. */
 NARU_API int naru_call_on(naru_call *call, const struct naru_call_events *events, void *arg);
 

@@ -55,7 +55,7 @@ struct naru_call_side {
     int (*over)(struct naru_call *);
     /* Sending failed by `code`: what to say. */
     int (*broken)(struct naru_call *, int code);
-    int (*listens)(struct naru_call *); /* it has events now */
+    int (*listens)(struct naru_call *); /* it gets events */
     void (*release)(struct naru_call *, struct naru_payload *);
 };
 

@@ -216,13 +216,15 @@ int naru__call_find(const struct naru_call *call, bool trailer, const char *key,
 int naru__call_on(struct naru_call *call, const struct naru_call_events *events, void *arg)
 {
     lock(call);
+    int r = call->side->listens(call);
+    if (r < 0)
+        return unlock(call, r);
     call->events = *events;
     call->has_events = true;
     call->arg = arg;
-    int r = call->side->listens(call);
     if (call->first || call->in_ended || call->over)
         call->side->queue_events(call);
-    return unlock(call, r);
+    return unlock(call, 0);
 }
 
 void naru__call_on_message(struct naru_call *call, const struct naru_arrival *arrival)
@@ -311,7 +313,7 @@ bool naru__call_run_events(struct naru_call *call)
 {
     bool any = false;
     call->runs = true;
-    while (!call->closed && call->has_events && run_event(call))
+    while (!call->closed && !call->finished && call->has_events && run_event(call))
         any = true;
     call->runs = false;
     return any;

@@ -399,7 +399,8 @@ static void touch(struct connection *n)
 {
     struct naru_server *s = n->server;
     bool stops = atomic_load_explicit(&s->stop_at, memory_order_relaxed) != 0;
-    if (n->carrier && !n->going && !stops && !n->carrier->ops->owes(n->carrier))
+    bool untold = n->events && !naru__in_loop(s);
+    if (n->carrier && !n->going && !stops && !untold && !n->carrier->ops->owes(n->carrier))
         return;
     if (n->carrier)
         naru__make_due(s, n);
@@ -720,9 +721,17 @@ static int server_broken(struct naru_call *call, int code)
     return code;
 }
 
+/* What happened before is told by the loop, which may be asleep; and is with a connection no more
+ * once that is gone. */
 static int server_listens(struct naru_call *call)
 {
-    (void)call;
+    struct connection *n = connection_of(call);
+    if (!n->carrier)
+        return server_over(call);
+    if (!naru__in_loop(n->server)) {
+        naru__make_due(n->server, n);
+        naru__nudge(&n->server->handle, 0);
+    }
     return 0;
 }
 

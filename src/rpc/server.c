@@ -274,6 +274,10 @@ static int serve(struct naru_server *s, struct connection *n)
         }
     }
     carrier->gather = false;
+    if (n->events) { /* that another thread raised */
+        naru__run_events(n);
+        did = 1;
+    }
     if (r >= 0 && !n->lost && carrier->ops->owes(carrier)) {
         int f = carrier->ops->flush(carrier);
         r = f == 0 || f == -EAGAIN ? r : f;
