@@ -234,6 +234,15 @@ NARU_API int naru_server_new(const struct naru_server_options *options, naru_ser
  * Thread: one. Fork: -ECHILD. Blocks: never. */
 NARU_API int naru_server_add(naru_server *server, const naru_service *service, void *self);
 
+/* naru_server_service - the services that a server has
+ *
+ * i: from 0, in the order in which they were added.
+ *
+ * Returns: as it was given to naru_server_add; NULL: there are no more, or it is no server of this
+ * process.
+ * Thread: any. Fork: NULL. Blocks: never. */
+NARU_API const naru_service *naru_server_service(naru_server *server, size_t i);
+
 /* naru_server_listen - lets clients connect to a name
  *
  * url: "shm:name", "unix:/path", "tcp://host:port" and their other forms, as naru_channel_listen;

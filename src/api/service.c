@@ -57,6 +57,11 @@ int naru_server_add(naru_server *server, const naru_service *service, void *self
     return r < 0 ? r : naru__server_add(server, service, self);
 }
 
+const naru_service *naru_server_service(naru_server *server, size_t i)
+{
+    return naru__enter(server, NARU__SERVER) < 0 ? NULL : naru__server_service(server, i);
+}
+
 int naru_server_listen(naru_server *server, const char *url)
 {
     int r = naru__enter(server, NARU__SERVER);

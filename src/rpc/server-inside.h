@@ -59,6 +59,8 @@ struct naru_server {
     unsigned n_connections, n_unproven;
     struct entry **table; /* methods by the hash of their path */
     size_t table_size, n_entries;
+    const naru_service **services; /* as they were added; guarded by the lock */
+    size_t n_services;
     struct naru_workers *workers;
 
     pthread_mutex_t lock;

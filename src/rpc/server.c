@@ -88,6 +88,23 @@ static int add_method(struct naru_server *s, const naru_service *service, const 
     return 0;
 }
 
+/* A worker may be looking at the list. */
+static int list_service(naru_server *s, const naru_service *service)
+{
+    const naru_service **grown = naru__alloc((s->n_services + 1) * sizeof *grown), **old;
+    if (!grown)
+        return -ENOMEM;
+    pthread_mutex_lock(&s->lock);
+    old = s->services;
+    if (s->n_services)
+        memcpy(grown, old, s->n_services * sizeof *grown);
+    grown[s->n_services++] = service;
+    s->services = grown;
+    pthread_mutex_unlock(&s->lock);
+    free(old);
+    return 0;
+}
+
 int naru__server_add(naru_server *s, const naru_service *service, void *self)
 {
     for (size_t i = 0; i < service->n; i++) {
@@ -95,7 +112,15 @@ int naru__server_add(naru_server *s, const naru_service *service, void *self)
         if (r < 0)
             return r;
     }
-    return 0;
+    return list_service(s, service);
+}
+
+const naru_service *naru__server_service(naru_server *s, size_t i)
+{
+    pthread_mutex_lock(&s->lock);
+    const naru_service *service = i < s->n_services ? s->services[i] : NULL;
+    pthread_mutex_unlock(&s->lock);
+    return service;
 }
 
 /* ---- connections ---- */
@@ -913,6 +938,7 @@ void naru__server_close(naru_server *s, bool owner)
             free(e);
         }
     free(s->table);
+    free(s->services);
     free(s->places);
     free((void *)(uintptr_t)s->options.uids);
     free((void *)(uintptr_t)s->options.gids);
