@@ -383,5 +383,11 @@ const struct adapter *const bench_adapters[] = {
     &bench_naru_sysv_sem,
     &bench_flock,
     &bench_record,
+    /* calls */
+    &bench_raw_call,
+    &bench_naru_shm_call,
+    &bench_naru_unix_call,
+    &bench_naru_tcp_call,
+    &bench_naru_pipe_call,
     NULL,
 };

@@ -18,6 +18,7 @@
 #define LATENCY(name, size) name, BENCH_LATENCY, size
 #define STREAM(name, size) name, BENCH_STREAM, size
 #define BATCH(name, size) name, BENCH_BATCH, size
+#define CALL(name, in_flight) name, BENCH_CALL, in_flight
 
 const struct goal bench_goals[] = {
     {"8 B, one travelling line", {LATENCY(CONNECTION, 8)}, {ONE_LINE}, P50, false, 1.10, 1.4},
@@ -135,6 +136,29 @@ const struct goal bench_goals[] = {
      P50,
      false,
      1.15,
+     0},
+    {"a call, one travelling line", {CALL("naru shm call", 1)}, {ONE_LINE}, P50, false, 4, 0},
+    /* 3 M/s where the bare socket reaches 0.913 */
+    {"32 calls in flight over shm:, bare unix socket",
+     {CALL("naru shm call", 32)},
+     {CALL("bare unix socket, call", 32)},
+     RATE,
+     true,
+     3 / 0.913,
+     0},
+    {"a call over unix:, bare unix socket",
+     {CALL("naru unix call", 1)},
+     {CALL("bare unix socket, call", 1)},
+     P50,
+     false,
+     1.1,
+     0},
+    {"32 calls in flight over unix:, bare unix socket",
+     {CALL("naru unix call", 32)},
+     {CALL("bare unix socket, call", 32)},
+     RATE,
+     true,
+     0.8,
      0},
     {0},
 };
