@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* goals.h - how fast connections in shared memory, and calls, are to be: each goal is a bound on the ratio of
- * two cells of one run, and is judged by their pairs. */
+/* goals.h - how fast connections in shared memory, and calls, are to be: each goal is a bound on
+ * the ratio of two cells of one run, and is judged by their pairs. */
 #ifndef NARU_BENCH_GOALS_H
 #define NARU_BENCH_GOALS_H
 

@@ -77,8 +77,8 @@ static int parse_modes(struct run *run, const char *text)
                (strncmp(text, mode_name[mode], length) != 0 || strlen(mode_name[mode]) != length))
             mode++;
         if (mode == BENCH_MODES)
-            return usage(run->in, "--modes wants some of latency,stream,batch,lock,call, not \"%s\"",
-                         text);
+            return usage(run->in,
+                         "--modes wants some of latency,stream,batch,lock,call, not \"%s\"", text);
         run->modes[mode] = true;
         text += length + (text[length] == ',');
     }
