@@ -91,7 +91,7 @@ void rpc_serve(struct part *p, void *server)
 
 static bool listening(struct part *p)
 {
-    void *server;
+    void *server = NULL;
     if (!part_naru(p, "listening", rpc_listen(p, &server)))
         return false;
     snprintf(p->report.url, sizeof p->report.url, "%s", naru_url(server));
