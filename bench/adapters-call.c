@@ -137,6 +137,7 @@ static naru_channel *ends[2];
 static char url[64]; /* of what has no pairs */
 static naru_server *server;
 static naru_client *client;
+static bool server_side;
 
 static int add(naru_call *call, void *self, const void *request, size_t size)
 {
@@ -156,9 +157,24 @@ static int stop(naru_call *call, void *self, const void *request, size_t size)
     return naru_call_send(call, "", 0, NARU_FOREVER);
 }
 
-static const naru_method methods[] = {{"Add", 0, add, NULL, NULL}, {"Stop", 0, stop, NULL, NULL}};
+/* Of echoes: side 1 takes a request out of its handler, and answers later. */
+static naru_call *asked;
+static void *asked_data;
+
+static int echo(naru_call *call, void *self, const void *request, size_t size)
+{
+    (void)self;
+    if (size != bench_size || asked)
+        return -EINVAL;
+    memcpy(asked_data, request, size);
+    asked = call;
+    return NARU_LATER;
+}
+
+static const naru_method methods[] = {
+    {"Add", 0, add, NULL, NULL}, {"Stop", 0, stop, NULL, NULL}, {"Echo", 0, echo, NULL, NULL}};
 static const naru_service sums = {
-    .size = sizeof sums, .name = "bench.Sums", .methods = methods, .n = 2};
+    .size = sizeof sums, .name = "bench.Sums", .methods = methods, .n = 3};
 
 static int pair(const char *kind)
 {
@@ -191,6 +207,8 @@ static int tcp_setup(void)
     snprintf(url, sizeof url, "tcp://127.0.0.1:%d", ntohs(a.sin_port));
     return close(s);
 }
+
+enum { LARGEST = 1 << 20 };
 
 static int open_server(void)
 {
@@ -317,3 +335,68 @@ NARU_CALLS(shm, "shm", "bare unix socket, call");
 NARU_CALLS(unix, "unix", "bare unix socket, call");
 NARU_CALLS(tcp, "tcp", "bare unix socket, call");
 NARU_CALLS(pipe, "pipe", "bare unix socket, call");
+
+/* ---- calls that carry a message there and back: what a payload costs ---- */
+
+static const naru_route echo_route = {"bench.Sums/Echo", 0, NULL};
+static const void *to_send;
+
+static int echo_attach(int side)
+{
+    asked = NULL;
+    server_side = side == 1;
+    return attach(side);
+}
+
+static int echo_send(const void *buf, size_t n)
+{
+    if (!server_side) {
+        to_send = buf; /* with the wait for the answer */
+        return 0;
+    }
+    naru_call *call = asked;
+    asked = NULL;
+    if (naru_call_send(call, buf, n, NARU_FOREVER) < 0 ||
+        naru_call_finish(call, NARU_STATUS_OK) < 0)
+        return bench_naru_failed();
+    return bench_is_last(buf) ? serve() : 0; /* which sends what is left of it, and is stopped */
+}
+
+static int echo_recv(void *buf, size_t n)
+{
+    const struct naru_call_options o = {.size = sizeof o, .flags = NARU_IN_PLACE};
+    struct naru_payload reply;
+    if (server_side) {
+        asked_data = buf;
+        while (!asked)
+            if (naru_server_process(server, NARU_FOREVER) < 0)
+                return bench_naru_failed();
+        return 0;
+    }
+    if (naru_client_invoke(client, &echo_route, to_send, n, &o, &reply) < 0)
+        return bench_naru_failed();
+    if (reply.size == n)
+        memcpy(buf, reply.data, n);
+    int r = reply.size == n ? 0 : bench_say("a reply of %zu bytes", reply.size);
+    naru_client_release(client, &reply);
+    return r || !bench_is_last(buf) ? r : finish();
+}
+
+#define NARU_ECHO(symbol, kind, beside)                                                            \
+    const struct adapter bench_naru_##symbol##_echo = {                                            \
+        .name = "naru " kind " call, echo",                                                        \
+        .url = kind ":",                                                                           \
+        .reference = beside,                                                                       \
+        .setup = symbol##_setup,                                                                   \
+        .attach = echo_attach,                                                                     \
+        .send = echo_send,                                                                         \
+        .recv = echo_recv,                                                                         \
+        .detach = detach,                                                                          \
+        .max_size = LARGEST,                                                                       \
+        .modes = 1u << BENCH_LATENCY,                                                              \
+    }
+
+NARU_ECHO(shm, "shm", "bare ring");
+NARU_ECHO(unix, "unix", "raw unix socket");
+NARU_ECHO(tcp, "tcp", "raw TCP");
+NARU_ECHO(pipe, "pipe", "raw pipe");

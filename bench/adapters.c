@@ -389,5 +389,9 @@ const struct adapter *const bench_adapters[] = {
     &bench_naru_unix_call,
     &bench_naru_tcp_call,
     &bench_naru_pipe_call,
+    &bench_naru_shm_echo,
+    &bench_naru_unix_echo,
+    &bench_naru_tcp_echo,
+    &bench_naru_pipe_echo,
     NULL,
 };

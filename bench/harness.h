@@ -59,6 +59,7 @@ extern const char *bench_directory;
 int bench_say(const char *format, ...) __attribute__((format(printf, 1, 2))); /* -1 */
 /* For recv_batch: checks one message in place. */
 int bench_check(const void *message, size_t n);
+bool bench_is_last(const void *message); /* of the repetition */
 /* For start and harvest: a call is over, with this sum. */
 int bench_called(uint64_t number, uint64_t sum);
 
