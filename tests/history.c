@@ -248,8 +248,8 @@ static void log_one(struct view *v, const struct head *h, bool again)
         log_queue(v, h, again);
 }
 
-/* One of the flaws, somewhere in the middle of a run: once, but as a death may lose one, many lost.
- */
+/* One of the flaws: fifty are lost, as a death may lose some; or every fiftieth message, as a swap
+ * needs that this receiver lives until it has another of the same stream. */
 static void log_flawed(struct view *v, const struct head *h, bool again)
 {
     if (flaw == SOUND || again || h->number < 5) {
@@ -260,11 +260,11 @@ static void log_flawed(struct view *v, const struct head *h, bool again)
         v->keeps = false;
     } else if (flaw == LOSES && all->planted > 0) {
         all->planted--;
-    } else if (all->planted > 0 && all->planted-- == 1) {
-        if (flaw == DOUBLES) {
-            log_one(v, h, again);
-            log_one(v, h, again);
-        }
+    } else if (flaw != LOSES && all->planted-- % 50 == 0) {
+        if (flaw == DOUBLES || v->keeps)
+            log_one(v, flaw == DOUBLES ? h : &v->kept, false);
+        if (flaw == DOUBLES)
+            log_one(v, h, false);
         v->kept = *h;
         v->keeps = flaw == SWAPS;
     } else {

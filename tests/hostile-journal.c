@@ -548,7 +548,7 @@ static void changing_size(void)
     flipping = true;
     expect(pthread_create(&thread, NULL, change_size,
                           file_of("segment-0000000004")->bytes + NARU_SEGMENT_RECORDS_AT) == 0);
-    for (flips = 0; flips < CHANGES || whole < 20;) {
+    for (flips = 0; flips < CHANGES || whole < 120;) {
         limit();
         count("take", take(receiver, 1, NARU_NOWAIT));
         c->next = c->base = next; /* again */

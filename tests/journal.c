@@ -249,22 +249,48 @@ static ino_t file_of(uint64_t segment)
     return stat(name, &st) == 0 ? st.st_ino : 0;
 }
 
-/* Sends, and receives it, until there is a new segment. Is its file one of before? */
-static bool roll_on(naru_channel *c, naru_channel *r, uint64_t *next, ino_t *files, uint64_t n)
+static unsigned spares(void)
+{
+    unsigned n = 0;
+    DIR *d = opendir(here() + 4);
+    expect(d != NULL);
+    for (struct dirent *entry; (entry = readdir(d));)
+        n += strncmp(entry->d_name, "spare", 5) == 0;
+    closedir(d);
+    return n;
+}
+
+enum { FILES = 50 };
+struct files {
+    ino_t inode[FILES];      /* of segments */
+    uint64_t went_at[FILES]; /* when they went: the current one */
+};
+
+/* Sends, and receives it, until there is a new segment. Is its file one of before? Then the medium
+ * has, of a journal that was synced, what came after that. */
+static bool roll_on(naru_channel *c, naru_channel *r, uint64_t *next, struct files *f)
 {
     struct naru_info info;
     const struct naru_journal_state *s = journal_of(c)->state;
-    uint64_t number = naru__place_segment(atomic_load(&s->tail));
+    uint64_t number = naru__place_segment(atomic_load(&s->tail)), synced;
     bool again = false;
     do {
+        synced = atomic_load(&s->durable_at);
         send_n(c, *next, 1, 100);
         expect(recv_1(r, &info) == *next && !info.missed);
         ++*next;
     } while (naru__place_segment(atomic_load(&s->tail)) == number);
-    expect(number + 1 < n);
-    files[number + 1] = file_of(number + 1);
-    for (uint64_t i = 0; i <= number; i++)
-        again |= files[i] == files[number + 1];
+    expect(++number < FILES);
+    f->inode[number] = file_of(number);
+    for (uint64_t i = 1; i < number; i++) {
+        if (i < atomic_load(&s->oldest) && !f->went_at[i])
+            f->went_at[i] = number;
+        if (f->inode[i] != f->inode[number])
+            continue;
+        f->inode[i] = 0;
+        again = true;
+        expect(atomic_load(&s->durable) == 0 || synced > f->went_at[i]);
+    }
     return again;
 }
 
@@ -272,8 +298,7 @@ static bool roll_on(naru_channel *c, naru_channel *r, uint64_t *next, ino_t *fil
  * not before the medium knows. */
 static void used_again(void)
 {
-    enum { N = 40 };
-    ino_t files[N] = {0};
+    struct files f = {0};
     unsigned again = 0;
     uint64_t next = 1;
     struct naru_journal_options j = {.size = sizeof j, .keep_unread = 1};
@@ -282,34 +307,63 @@ static void used_again(void)
     naru_channel *c, *r;
     struct naru_message m;
     expect_ok(naru_queue_open(here(), NARU_SEND, &o, &c));
-    const struct naru_journal_state *s = journal_of(c)->state;
     expect_ok(naru_queue_open(here(), NARU_RECV, NULL, &r));
     send_n(c, 0, 1, 100);
-    files[1] = file_of(1);
+    f.inode[1] = file_of(1);
     naru_channel *held = topic(&from);
     expect_ok(naru_channel_take(held, 0, SOON, &m));
     expect(recv_1(r, NULL) == 0);
     for (int i = 0; i < 12; i++)
-        again += roll_on(c, r, &next, files, N);
+        again += roll_on(c, r, &next, &f);
     expect(again > 6);
-    for (int i = 2; i < N; i++)
-        expect(files[i] == 0 || files[i] != files[1]);
+    expect(f.inode[1] != 0); /* no other had it */
     uint64_t zero = 0;
     expect(m.size == 100 && memcmp(m.data, &zero, 8) == 0 && ((char *)m.data)[99] == 'x');
     naru_channel_close(held);
     expect(verify(0).torn == 0);
     expect_ok(naru_journal_sync(c, SOON));
-    while (!roll_on(c, r, &next, files, N))
-        ;
-    expect(atomic_load(&s->durable) + 1 >= atomic_load(&s->committed));
+    again = 0;
+    for (int i = 0; i < 12; i++)
+        again += roll_on(c, r, &next, &f);
+    expect(again > 6);
     naru_channel_close(c);
     naru_channel_close(r);
     expect(verify(0).torn == 0);
-    DIR *d = opendir(here() + 4);
-    expect(d != NULL);
-    for (struct dirent *entry; (entry = readdir(d));)
-        expect(strncmp(entry->d_name, "spare", 5) != 0);
-    closedir(d);
+    expect(spares() == 0);
+    expect_ok(naru_remove(here()));
+}
+
+static naru_channel *with_a_spare(void)
+{
+    struct naru_journal_options j = {.size = sizeof j, .keep_bytes = SEGMENT};
+    struct naru_queue_options o = {.size = sizeof o, .capacity = SEGMENT, .journal = &j};
+    naru_channel *c;
+    unsigned had = access(here() + 4, F_OK) == 0 ? spares() : 0;
+    expect_ok(naru_queue_open(here(), NARU_SEND, &o, &c));
+    for (uint64_t i = 0; i < 5000 && spares() == had; i++)
+        send_n(c, i, 1, 1000);
+    expect(spares() == had + 1);
+    return c;
+}
+
+/* What a dead sender has set aside goes when somebody cleans up after it, and nobody else's. */
+static void dead_spares(void)
+{
+    naru_channel *mine = with_a_spare();
+    pid_t pid = fork();
+    if (pid == 0) {
+        (void)with_a_spare();
+        kill(getpid(), SIGKILL);
+    }
+    waitpid(pid, NULL, 0);
+    expect(spares() == 2);
+    naru_channel *c = queue(NARU_SEND, NULL, 0);
+    expect(spares() == 1);
+    send_n(mine, 0, 200, 1000); /* of it another segment is made */
+    expect(spares() == 1 && verify(0).torn == 0);
+    naru_channel_close(c);
+    naru_channel_close(mine);
+    expect(spares() == 0);
     expect_ok(naru_remove(here()));
 }
 
@@ -807,7 +861,7 @@ static void rolling(void)
         expect(in_first > 300 && in_first < N - 50);
         expect(truncate(second, way < ZEROES ? NARU_SEGMENT_RECORDS_AT : 0) == 0);
         expect(way == NO_BYTE || truncate(second, SEGMENT) == 0);
-        if (way != ENDED)
+        if (way != ENDED && way != NO_BYTE)
             memset(memory + end, 0, n - end);
         if (way == TORN_BEFORE)
             memcpy(memory + end, "half", 4);
@@ -835,6 +889,138 @@ static void rolling(void)
         munmap(memory, n);
         expect_ok(naru_remove(here()));
     }
+}
+
+static void damage(uint64_t segment, size_t at)
+{
+    char name[300], byte;
+    snprintf(name, sizeof name, "%s/j/segment-%010llu", test_directory,
+             (unsigned long long)segment);
+    int fd = open(name, O_RDWR);
+    expect(fd >= 0 && pread(fd, &byte, 1, (off_t)at) == 1);
+    byte ^= 1;
+    expect(pwrite(fd, &byte, 1, (off_t)at) == 1 && close(fd) == 0);
+}
+
+/* A message that is not whole, with whole ones behind it, here and in later segments: behind what
+ * was synced it is the torn tail of a loss of power, and before that, or without one, damage. */
+static void holes(void)
+{
+    enum { N = 1200, BAD = 60 };
+    struct naru_info info;
+    size_t at = NARU_SEGMENT_RECORDS_AT + (BAD - 1) * (size_t)naru__record_room(100) + 50;
+    naru_channel *c = queue(NARU_SEND, NULL, 0);
+    send_n(c, 0, N, 100);
+    naru_channel_close(c);
+    damage(1, at);
+    struct naru_journal_report r = verify(1);
+    expect(r.damaged == 1 && r.bad_sequence == BAD && r.readable == N - BAD);
+    another_world(BAD); /* that was synced */
+    r = verify(1);
+    expect(r.damaged == 1 && r.bad_sequence == BAD && r.records == N - 1 && !r.behind);
+    another_world(BAD - 1);
+    r = verify(0);
+    expect(r.records == BAD - 1 && r.last == BAD - 1 && !r.damaged && !r.readable && !r.unbegun);
+    expect(r.behind == N - BAD && r.torn > (N - BAD) * 100 && r.segments == 1);
+    c = queue(NARU_SEND | NARU_RECV, NULL, 0); /* who opens it cuts that off */
+    send_n(c, BAD - 1, 1, 100);
+    for (uint64_t i = 0; i < BAD; i++)
+        expect(recv_1(c, &info) == i && info.sequence == i + 1);
+    naru_channel_close(c);
+    r = verify(0);
+    expect(r.records == BAD && !r.torn && !r.behind && r.segments == 1);
+    expect_ok(naru_remove(here()));
+}
+
+static uint64_t oldest_of(const naru_channel *c)
+{
+    return atomic_load(&((const struct map_journal *)(const void *)c)->state->oldest);
+}
+
+/* What was synced goes when the medium has what replaces it, however much comes after it. */
+static void replaced_first(void)
+{
+    enum { KEEP = 4 };
+    struct naru_journal_options j = {.size = sizeof j, .keep_bytes = KEEP * SEGMENT};
+    struct naru_queue_options o = {.size = sizeof o, .capacity = SEGMENT, .journal = &j};
+    naru_channel *c, *flusher;
+    expect_ok(naru_queue_open(here(), NARU_SEND, &o, &c));
+    struct naru_journal_state *s = journal_of(c)->state;
+    expect_ok(naru_queue_open(here(), NARU_SEND, &o, &flusher));
+    uint32_t other = journal_of(flusher)->object.member + 1;
+    send_n(c, 0, 3000, 100);
+    expect(oldest_of(c) > 1); /* nothing is promised yet */
+    expect_ok(naru_journal_sync(c, SOON));
+    uint64_t synced_at = atomic_load(&s->durable_at), oldest = oldest_of(c);
+    atomic_store(&s->flush, other); /* it takes long */
+    send_n(c, 3000, 9000, 100);
+    expect(oldest_of(c) <= synced_at - KEEP && atomic_load(&s->durable_at) == synced_at);
+    expect(verify(0).segments >= 19);
+    atomic_store(&s->flush, 0);
+    uint64_t flushes = atomic_load(&s->flushes);
+    send_n(c, 12000, 2000, 100);
+    expect(oldest_of(c) > oldest + 10 && atomic_load(&s->durable_at) > synced_at);
+    expect(atomic_load(&s->flushes) - flushes <= 5); /* one a roll */
+    expect(oldest_of(c) + KEEP <= atomic_load(&s->durable_at));
+    atomic_store(&s->flush, other);
+    send_n(c, 14000, 3000, 100);
+    atomic_store(&s->flush, 0);
+    expect_ok(naru_journal_trim(here(), 16900, NULL));
+    expect(verify(0).first > 16000 && oldest_of(c) <= atomic_load(&s->durable_at));
+    naru_channel_close(flusher);
+    naru_channel_close(c);
+    expect_ok(naru_remove(here()));
+}
+
+static void empty_segments(uint64_t first, uint64_t last, const char *header)
+{
+    char name[300];
+    for (uint64_t n = first; n <= last; n++) {
+        snprintf(name, sizeof name, "%s/j/segment-%010llu", test_directory, (unsigned long long)n);
+        int fd = open(name, O_RDWR);
+        expect(fd >= 0 && ftruncate(fd, 0) == 0 &&
+               ftruncate(fd, *header || n % 2 ? SEGMENT : 100) == 0);
+        expect(pwrite(fd, header, strlen(header), 0) == (ssize_t)strlen(header));
+        close(fd);
+    }
+}
+
+/* Nobody has synced, old segments went, and nothing of the others came to the medium: it goes on
+ * behind all that was ever sent. Not where a header is damaged, or something was synced. */
+static void all_lost(void)
+{
+    enum { N = 3000 };
+    struct naru_info info;
+    struct naru_journal_options j = {.size = sizeof j, .keep_bytes = 2 * SEGMENT};
+    struct naru_queue_options o = {.size = sizeof o, .capacity = SEGMENT, .journal = &j};
+    naru_channel *c;
+    expect_ok(naru_queue_open(here(), NARU_SEND | NARU_RECV, &o, &c));
+    send_n(c, 0, N, 100);
+    uint64_t first = oldest_of(c);
+    uint64_t last = naru__place_segment(atomic_load(&journal_of(c)->state->tail));
+    expect(first > 1 && last > first);
+    naru_channel_close(c);
+    another_world(0);
+    empty_segments(first, last, "?");
+    expect(verify(1).records == 0);
+    expect_code(-EPROTO, naru_queue_open(here(), NARU_SEND, &o, &c));
+    empty_segments(first, last, "");
+    another_world(N - 10);
+    expect(verify(1).records == 0);
+    expect_code(-EPROTO, naru_queue_open(here(), NARU_SEND, &o, &c));
+    another_world(0);
+    struct naru_journal_report r = verify(0);
+    expect(r.segments == 0 && r.records == 0 && r.unbegun == last + 1 - first && !r.damaged);
+    expect_ok(naru_queue_open(here(), NARU_SEND | NARU_RECV, &o, &c));
+    expect(atomic_load(&journal_of(c)->state->cut) > 0);
+    expect_code(-EAGAIN, naru_channel_recv(c, 0, NULL, 0, NULL, NARU_NOWAIT));
+    send_n(c, N, 2000, 100);
+    uint64_t next = recv_1(c, &info);
+    expect(next >= N && info.sequence > NARU_JOURNAL_CEILING);
+    naru_channel_close(c);
+    r = verify(0);
+    expect(r.first > NARU_JOURNAL_CEILING && r.records > 300 && !r.torn && !r.unbegun);
+    expect_ok(naru_remove(here()));
 }
 
 /* ---- memory that somebody has written, or that a death has left ---- */
@@ -1043,6 +1229,32 @@ static void damaged_end(void)
     expect_ok(naru_remove(here()));
 }
 
+/* A payload in which each place claims to be a record as long as the rest. */
+static void led_astray(void)
+{
+    enum { LARGE = 3 << 20 };
+    const struct naru_queue_options o = {.size = sizeof o, .capacity = 4 << 20};
+    static struct {
+        uint32_t crc, size;
+        uint64_t sequence;
+    } claim[LARGE / 16];
+    naru_channel *c;
+    for (size_t i = 0; i < LARGE / 16; i++) {
+        claim[i].size = (uint32_t)(LARGE - i * 16) / 8 * 8;
+        claim[i].sequence = 2 + i % 1000;
+    }
+    expect_ok(naru_queue_open(here(), NARU_SEND, &o, &c));
+    send_n(c, 0, 1, 100);
+    expect_ok(naru_channel_send(c, 1, claim, sizeof claim, SOON));
+    send_n(c, 2, 3, 1000);
+    naru_channel_close(c);
+    damage(1, NARU_SEGMENT_RECORDS_AT + (size_t)naru__record_room(100) + 8);
+    expect_an_end();
+    struct naru_journal_report r = verify(1);
+    expect(r.damaged == 1 && r.bad_sequence == 2 && r.readable == 3);
+    expect_ok(naru_remove(here()));
+}
+
 /* The words of locks that name no member are taken at once. */
 static void nobody(void)
 {
@@ -1198,6 +1410,7 @@ int main(int argc, char **argv)
         {"selecting", selecting},
         {"trimming and retention", trimming},
         {"files used again", used_again},
+        {"spares of the dead", dead_spares},
         {"a file with its old name", old_name},
         {"sync every N ms", interval},
         {"torn at every length", torn},
@@ -1208,12 +1421,16 @@ int main(int argc, char **argv)
         {"messages of all sizes", sizes},
         {"half written", half_written},
         {"the power goes in a roll", rolling},
+        {"a hole behind what was synced", holes},
+        {"replaced on the medium first", replaced_first},
+        {"nothing came to the medium", all_lost},
         {"a tail that leads outside", wrong_tail},
         {"a repair that leads outside", wrong_repair},
         {"a cursor whose words are far apart", far_cursor},
         {"a flush of more than there is", far_flush},
         {"an end beyond what there is", far_end},
         {"a damaged end of a segment", damaged_end},
+        {"a search that is led astray", led_astray},
         {"locks that name nobody", nobody},
         {"a count that is too high", open_count},
         {"a cursor being cleaned up", busy},

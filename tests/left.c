@@ -3,6 +3,7 @@
  * run says the same before; and whoever takes part misses nothing by it. */
 #include "harness.h"
 
+#include "base/fault.h"
 #include "transport/shm/lanes.h"
 
 #include <signal.h>
@@ -291,25 +292,128 @@ static void history_stays(void)
 }
 
 /* Killed between its steps: the lane says that it is gone, and is there. */
+static void is_left_gone(naru_channel *out)
+{
+    struct lanes_map map;
+    expect_ok(naru__lanes_map(&lanes_of(out)->object, "lane-1", 0, true, &map));
+    naru_channel_close(out);
+    ((struct naru_lane_file *)map.memory)->hints.gone = 1;
+    naru__lanes_unmap(&map);
+}
+
 static void a_collector_that_died(void)
 {
     const char *url = test_url("shm:%s/queue");
-    struct lanes_map map;
     naru_channel *in = queue(url, NARU_RECV);
     for (int i = 0; i < 3; i++) {
         naru_channel *out = queue(url, NARU_SEND);
         send_number(out, i);
         comes(in, i);
-        struct naru_object *o = &lanes_of(out)->object;
-        expect_ok(naru__lanes_map(o, "lane-1", 0, true, &map));
-        naru_channel_close(out);
-        ((struct naru_lane_file *)map.memory)->hints.gone = 1;
-        naru__lanes_unmap(&map);
+        is_left_gone(out);
         if (i == 1)
             goes(url, 1, 0);
     }
     naru_channel_close(in);
     expect_ok(naru_remove(url));
+}
+
+static int calls_left, knock[2], answer[2];
+
+static int die_at_a_call(const char *call)
+{
+    (void)call;
+    if (calls_left-- == 0)
+        kill(getpid(), SIGKILL);
+    return 0;
+}
+
+/* It dies before each of its calls in turn; the collector before it had died, too, or has not. */
+static void a_maker_that_died(void)
+{
+    for (int n = 0, status = 1; status != 0; n++)
+        for (int gone = 0; gone < 2; gone++) {
+            const char *url = test_url("shm:%s/queue");
+            naru_channel *in = queue(url, NARU_RECV), *out = queue(url, NARU_SEND);
+            send_number(out, n);
+            comes(in, n);
+            if (gone)
+                is_left_gone(out);
+            else
+                naru_channel_close(out);
+            if (!gone)
+                goes(url, 1, 0);
+            pid_t pid = fork();
+            if (pid == 0) {
+                calls_left = n;
+                naru__fault = die_at_a_call;
+                _exit(naru_queue_open(url, NARU_SEND, NULL, &out) < 0);
+            }
+            waitpid(pid, &status, 0);
+            expect(status == 0 || WIFSIGNALED(status));
+            naru_channel *other = queue(url, NARU_RECV);
+            out = queue(url, NARU_SEND);
+            naru_channel_close(other);
+            send_number(out, n + 1);
+            comes(in, n + 1);
+            naru_channel_close(out);
+            struct naru_collected c = {.size = sizeof c};
+            expect_ok(naru_collect(url, 0, &c));
+            expect(!is_there(url, "lane-1") && !is_there(url, "claims-1") &&
+                   !is_there(url, "new-lane-1") && !is_there(url, "new-claims-1"));
+            naru_channel_close(in);
+            expect_ok(naru_remove(url));
+        }
+}
+
+static int wait_at_a_call(const char *call)
+{
+    char c = 0;
+    (void)call;
+    if (calls_left-- == 0)
+        expect(write(knock[1], &c, 1) == 1 && read(answer[0], &c, 1) == 1);
+    return 0;
+}
+
+/* Between any two calls of its maker. It is said to be there, for the collector before has died. */
+static void a_lane_is_looked_at_while_it_is_made(void)
+{
+    expect(pipe(knock) == 0 && pipe(answer) == 0);
+    calls_left = -1;
+    for (int n = 0; calls_left < 0; n++) {
+        const char *url = test_url("shm:%s/queue");
+        naru_channel *in = queue(url, NARU_RECV), *out = queue(url, NARU_SEND);
+        int status;
+        char c = 0;
+        send_number(out, n);
+        comes(in, n);
+        is_left_gone(out);
+        pid_t pid = fork();
+        if (pid == 0) {
+            if (read(knock[0], &c, 1) != 1 || naru_queue_open(url, NARU_RECV, NULL, &in) < 0) {
+                fprintf(stderr, "before call %d: %s\n", n, naru_why());
+                in = NULL;
+            }
+            c = in ? 0 : 1;
+            if (write(answer[1], &c, 1) != 1 || !in)
+                _exit(1);
+            _exit(naru_channel_recv(in, 0, &status, sizeof status, NULL, 5 * NARU_S) < 0);
+        }
+        calls_left = n;
+        naru__fault = wait_at_a_call;
+        out = queue(url, NARU_SEND);
+        naru__fault = NULL;
+        if (calls_left >= 0) /* there is no such call any more */
+            expect(write(knock[1], &c, 1) == 1 && read(answer[0], &c, 1) == 1);
+        send_number(out, n + 1);
+        expect(waitpid(pid, &status, 0) == pid && status == 0);
+        naru_channel_close(out);
+        naru_channel_close(in);
+        expect_ok(naru_remove(url));
+    }
+    for (int i = 0; i < 2; i++) {
+        close(knock[i]);
+        close(answer[i]);
+    }
 }
 
 int main(int argc, char **argv)
@@ -324,6 +428,8 @@ int main(int argc, char **argv)
         {"missed before the first look", missed_before_the_first_look},
         {"history stays", history_stays},
         {"a collector that died", a_collector_that_died},
+        {"a maker that died", a_maker_that_died},
+        {"a lane is looked at while it is made", a_lane_is_looked_at_while_it_is_made},
     };
     return run_cases(cases, sizeof cases / sizeof *cases, argc, argv);
 }

@@ -4,6 +4,7 @@
  * all regions have in common is in region.c. */
 #include "regions.h"
 
+#include "base/fault.h"
 #include "shm/object.h"
 
 #include <fcntl.h>
@@ -302,6 +303,68 @@ static void opened_while_cut(void)
     naru_region_close(r);
     expect_ok(naru_remove(race_url));
     munmap(s, PAGE);
+}
+
+static const char break_time[] = "/proc/sys/fs/lease-break-time";
+
+static bool write_break_time(const char *text)
+{
+    int fd = open(break_time, O_WRONLY | O_CLOEXEC);
+    bool good = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    close(fd);
+    return good;
+}
+
+static int stops_at_the_lease(const char *call)
+{
+    if (strcmp(call, "F_GETLEASE") == 0) {
+        naru__fault = NULL;
+        raise(SIGSTOP);
+    }
+    return 0;
+}
+
+static void stops_while_it_cuts(void *arg)
+{
+    naru_region *r = open_it(arg, RW);
+    naru__fault = stops_at_the_lease;
+    expect_code(-EBUSY, naru_region_shrink(r, PAGE));
+    expect(naru__fault == NULL && naru_region_size(r) == 16 * PAGE);
+    naru_region_close(r);
+}
+
+/* Who is stopped at shrinking loses its lease after some time; then it does not cut any more. */
+static void stopped_while_cutting(void)
+{
+    const char *url = test_url(form);
+    char usual[16] = "";
+    int status;
+    for (int i = 0; i < 100 && atoi(usual) <= 1; i++) { /* another run of this test lowers it */
+        FILE *f = fopen(break_time, "r");
+        expect(f && fgets(usual, sizeof usual, f));
+        fclose(f);
+        usleep(atoi(usual) <= 1 ? 50000 : 0);
+    }
+    naru_region_close(create(url, 16 * PAGE, 16 * PAGE));
+    pid_t pid = start_child(stops_while_it_cuts, (void *)(uintptr_t)url);
+    expect(waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status));
+    bool lowered = write_break_time("1"); /* of the whole machine, for a second */
+    int fd = lowered ? open(path_of(url), O_RDONLY | O_CLOEXEC) : -1;
+    write_break_time(usual);
+    if (!lowered) {
+        kill(pid, SIGCONT);
+        waitpid(pid, &status, 0);
+        test_skip("/proc/sys/fs/lease-break-time may not be lowered here, and is long");
+    }
+    expect(fd >= 0);
+    volatile char *at = mmap(NULL, 16 * PAGE, PROT_READ, MAP_SHARED, fd, 0);
+    expect(at != MAP_FAILED);
+    kill(pid, SIGCONT);
+    end_child(pid);
+    expect(at[15 * PAGE] == 0); /* or it is SIGBUS */
+    munmap((void *)(uintptr_t)at, 16 * PAGE);
+    close(fd);
+    expect_ok(naru_remove(url));
 }
 
 static void grows_by_turns(void *arg)
@@ -1176,6 +1239,7 @@ int main(int argc, char **argv)
         {"grown by other programs", foreign_growth},
         {"shrinks when nobody else has it", shrinks},
         {"opened while it is cut", opened_while_cut},
+        {"stopped while cutting", stopped_while_cutting},
         {"grown by many", grown_by_many},
         {"cut under copies", cut_under_copies},
         {"guarded", guards},

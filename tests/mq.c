@@ -803,11 +803,11 @@ static void timer_descriptor(void)
     expect_ok(naru_remove(test_url(SYSV)));
 }
 
-static _Atomic int alarms;
+static _Atomic int *alarms; /* shared with the child */
 static void on_alarm(int number)
 {
     (void)number;
-    alarms++;
+    ++*alarms;
 }
 
 static void send_later(void *unused)
@@ -815,7 +815,8 @@ static void send_later(void *unused)
     struct letter m;
     ssize_t n;
     (void)unused;
-    usleep(100000);
+    while (*alarms <= 10)
+        usleep(1000);
     foreign_send(1, "late", 4);
     usleep(100000);
     for (int i = 0; i < 2; i++) /* and room for a sender that waits */
@@ -830,11 +831,13 @@ static void waits_and_signals(void)
     naru_channel *c = open_end(SYSV, NARU_SEND | NARU_RECV, NULL);
     static char block[7000];
     char buf[10];
+    alarms = mmap(NULL, sizeof *alarms, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    expect(alarms != MAP_FAILED);
     pid_t child = start_child(send_later, NULL);
     sigaction(SIGALRM, &action, NULL);
     setitimer(ITIMER_REAL, &every, NULL);
     expect_code(4, naru_channel_recv(c, 0, buf, sizeof buf, NULL, NARU_FOREVER));
-    expect(alarms > 10);
+    expect(*alarms > 10);
     while (naru_channel_send(c, 9, block, sizeof block, NARU_NOWAIT) == 0)
         ;
     expect_ok(naru_channel_send(c, 8, block, sizeof block, NARU_FOREVER));
@@ -849,6 +852,7 @@ static void waits_and_signals(void)
     int64_t took = test_now() - before;
     expect(took >= 100 * NARU_MS && took < 2 * NARU_S);
     setitimer(ITIMER_REAL, &never, NULL);
+    munmap(alarms, sizeof *alarms);
     naru_channel_close(c);
     expect_ok(naru_remove(test_url(SYSV)));
 }

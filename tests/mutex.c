@@ -143,10 +143,25 @@ struct job {
 static void *work(void *context)
 {
     struct job *j = context;
-    atomic_store(&j->begun, 1);
+    atomic_store(&j->begun, (int)syscall(SYS_gettid));
     j->result = j->what(j->l, j->timeout);
     atomic_store(&j->ended, 1);
     return NULL;
+}
+
+/* It has begun, and sleeps: so it is among those that wait. */
+static void await_asleep(struct job *j)
+{
+    int64_t end = test_now() + 10 * NARU_S;
+    char path[64], state = 0;
+    await(&j->begun, 1);
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", j->begun);
+    while (state != 'S') {
+        FILE *f = fopen(path, "r");
+        expect(f && fscanf(f, "%*d (%*[^)]) %c", &state) == 1);
+        fclose(f);
+        expect(test_now() < end);
+    }
 }
 
 static int unlock_it(union lock l, int64_t timeout)
@@ -788,8 +803,11 @@ static void ten_thousand(void)
     pid_t child = fork();
     if (child == 0) {
         naru_region *mine;
-        if (naru_region_open(url, NARU_READ | NARU_WRITE, NULL, &mine) < 0)
+        if (naru_region_open(url, NARU_READ | NARU_WRITE, NULL, &mine) < 0) {
+            printf("# %s\n", naru_why());
+            fflush(stdout);
             _exit(1);
+        }
         for (size_t i = 0; i < MUTEXES; i++)
             if (naru_mutex_at(mine, i * bytes, &o, &m[i]) < 0 ||
                 naru_mutex_lock(m[i], NARU_NOWAIT) < 0) {
@@ -1095,8 +1113,7 @@ static void writers_are_not_starved(void)
     pthread_t thread;
     expect_code(0, naru_rwlock_read(a.w, NARU_NOWAIT));
     pthread_create(&thread, NULL, work, &j);
-    await(&j.begun, 1);
-    usleep(SOON_MS * 1000);
+    await_asleep(&j);
     /* it waits: no reader that comes now goes before it */
     expect_code(-EAGAIN, naru_rwlock_read(b.w, NARU_NOWAIT));
     expect_code(0, naru_rwlock_unlock(a.w));
@@ -1127,8 +1144,7 @@ static void writers_are_not_starved(void)
     pthread_t threads[3];
     for (int i = 0; i < 3; i++) {
         pthread_create(&threads[i], NULL, work, &queue[i]);
-        await(&queue[i].begun, 1);
-        usleep(SOON_MS * 1000);
+        await_asleep(&queue[i]);
     }
     expect_code(0, naru_rwlock_unlock(a.w));
     await(&queue[0].ended, 1);

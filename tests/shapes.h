@@ -96,12 +96,15 @@ static void open_queue(struct ends *e, size_t max_message, size_t stash, unsigne
     expect_ok(naru_queue_open(url, NARU_SEND, &o, &e->out));
 }
 
+static size_t journal_segment; /* bytes; 0: the usual */
+
 static void open_mq(struct ends *e, size_t max_message, size_t stash, unsigned max_taken)
 {
     struct naru_queue_options o = {.size = sizeof o,
                                    .max_message = max_message,
                                    .stash = stash,
                                    .max_taken = max_taken,
+                                   .capacity = journal_segment,
                                    .cancellable = strncmp(shape->url, "sysv", 4) == 0};
     const char *url = test_url(shape->url);
     expect_ok(naru_queue_open(url, NARU_RECV, &o, &e->in));
@@ -162,8 +165,11 @@ static void open_datagrams(struct ends *e, size_t max_message, size_t stash, uns
 
 static void open_topic(struct ends *e, size_t max_message, size_t stash, unsigned max_taken)
 {
-    struct naru_topic_options o = {
-        .size = sizeof o, .max_message = max_message, .stash = stash, .max_taken = max_taken};
+    struct naru_topic_options o = {.size = sizeof o,
+                                   .max_message = max_message,
+                                   .stash = stash,
+                                   .max_taken = max_taken,
+                                   .capacity = journal_segment};
     const char *url = test_url(shape->url);
     expect_ok(naru_topic_open(url, NARU_RECV, &o, &e->in));
     expect_ok(naru_topic_open(url, NARU_SEND, &o, &e->out));

@@ -128,6 +128,7 @@ static const struct {
     {"readlink", {ENOENT, EACCES, ENOMEM}},
     {"linkat", {EACCES, ENOSPC, ENOENT, ENOMEM}},
     {"renameat2", {EACCES, ENOSPC, ENOMEM}},
+    {"renameat", {EACCES, ENOSPC, ENOMEM}},
     {"rmdir", {EACCES, EBUSY, EIO}},
     {"getdents64", {EIO, ENOMEM}},
     {"O_TMPFILE", {EOPNOTSUPP, EISDIR, EACCES, ENOSPC, EMFILE, ENOENT}},
@@ -139,6 +140,7 @@ static const struct {
     {"pwritev2", {ENOSPC, EINTR, EIO, EOPNOTSUPP}},
     {"process_vm", {EFAULT, EPERM, ENOSYS}},
     {"F_SETLEASE", {EAGAIN, EACCES, EINVAL}},
+    {"F_GETLEASE", {EAGAIN, EINVAL}},
     {"F_SETOWN", {EPERM}},
     {"dup3", {EBUSY, EMFILE}},
     {"futex_wait", {EINTR}},
@@ -157,6 +159,8 @@ struct hook {
     int at;                /* the one that fails, -1: none */
     int code;              /* which of the call's errnos */
     bool for_ever, missed; /* missed: the call has no such errno */
+    bool last;             /* it has none behind this one either */
+    bool waited;           /* before it: the next time it may be another call */
     int gap, second;       /* another call fails so many later, with that errno; 0: none */
     bool unlisted, removal_failed;
     char call[32]; /* that failed */
@@ -166,6 +170,8 @@ static struct hook own_hook, *hook = &own_hook;
 static int choose(const int *codes, bool first)
 {
     int code = codes[hook->code];
+    if (first)
+        hook->last = hook->code + 1 == CODES_MAX || codes[hook->code + 1] == 0;
     if (hook->for_ever && code == EINTR) /* no signal comes for ever */
         code = 0;
     if (first && code == 0)
@@ -176,6 +182,7 @@ static int choose(const int *codes, bool first)
 static int failing(const char *call)
 {
     int n = hook->count++;
+    hook->waited |= n < hook->at && (strcmp(call, "ppoll") == 0 || strncmp(call, "futex", 5) == 0);
     bool again = hook->gap > 0 && n == hook->at + hook->gap;
     if (hook->at < 0 || (hook->for_ever ? n < hook->at : n != hook->at && !again))
         return 0;
@@ -197,6 +204,12 @@ static int failing(const char *call)
     hook->unlisted = true;
     snprintf(hook->call, sizeof hook->call, "%s", call);
     return 0;
+}
+
+/* The next errno of the call that has failed, CODES_MAX: it has no more. */
+static int next_code(int code)
+{
+    return hook->last && !hook->waited ? CODES_MAX : code + 1;
 }
 
 static void arm(void)

@@ -564,7 +564,8 @@ static void sweep(void **state)
         int modes = o->prepare == one_dead || getenv("ONCE") ? 1 : 2;
         for (int mode = 0; mode < modes && calls; mode++)
             for (int at = 0, reached = 1; reached; at++)
-                for (int code = reached = 0; code < CODES_MAX && at < CALLS_MAX; code++)
+                for (int code = reached = 0; code < CODES_MAX && at < CALLS_MAX;
+                     code = next_code(code))
                     reached |= point(o, form, at, code, mode == 1, &points);
         print_message("# %s of a %s: %ld points\n", o->name, form == QUEUE ? "queue" : "topic",
                       points);

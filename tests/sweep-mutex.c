@@ -267,7 +267,7 @@ static void sweep(void **state)
         bool calls = point(o, form, -1, 0, false, &points);
         for (int mode = 0; mode < 2 && calls; mode++)
             for (int at = 0, reached = 1; reached; at++)
-                for (int code = reached = 0; code < CODES_MAX; code++)
+                for (int code = reached = 0; code < CODES_MAX; code = next_code(code))
                     reached |= point(o, form, at, code, mode == 1, &points);
         print_message("# %s %s: %ld points\n", form_name[form], o->name, points);
         if (o->silent >= 0)

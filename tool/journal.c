@@ -29,12 +29,15 @@ static void tell(const struct naru_journal_report *r)
            (unsigned long long)r->first, (unsigned long long)r->last,
            bytes_text(r->bytes, size, sizeof size), (unsigned long long)r->segments);
     if (r->torn)
-        printf("a torn tail of %llu bytes, which nobody was told was sent; the next sender cuts it "
-               "off\n",
-               (unsigned long long)r->torn);
+        printf(
+            "a torn tail of %llu bytes, which nobody was promised; the next sender cuts it off\n",
+            (unsigned long long)r->torn);
+    if (r->behind)
+        printf("%llu messages in it are whole, behind one that is not: they were not synced when "
+               "the power went, and go with it\n",
+               (unsigned long long)r->behind);
     if (r->unbegun)
-        printf("%llu segments behind its end hold nothing: somebody was making them when the power "
-               "went\n",
+        printf("%llu segments hold nothing: they were not synced when the power went\n",
                (unsigned long long)r->unbegun);
     if (r->damaged)
         printf("DAMAGED in %llu places; the first: message %llu, segment-%010llu, byte %llu; %llu "
@@ -56,14 +59,14 @@ static int run_verify(struct invocation *in)
     if (code < 0)
         return fail_naru(in);
     if (wants_json(in)) {
-        json_t *o = json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-                              "whole", code == 0, "segments", (json_int_t)r.segments, "records",
-                              (json_int_t)r.records, "bytes", (json_int_t)r.bytes, "first",
-                              (json_int_t)r.first, "last", (json_int_t)r.last, "torn",
-                              (json_int_t)r.torn, "damaged", (json_int_t)r.damaged, "bad_segment",
-                              (json_int_t)r.bad_segment, "bad_offset", (json_int_t)r.bad_offset,
-                              "bad_sequence", (json_int_t)r.bad_sequence, "readable",
-                              (json_int_t)r.readable, "unbegun", (json_int_t)r.unbegun);
+        json_t *o = json_pack(
+            "{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "whole",
+            code == 0, "segments", (json_int_t)r.segments, "records", (json_int_t)r.records,
+            "bytes", (json_int_t)r.bytes, "first", (json_int_t)r.first, "last", (json_int_t)r.last,
+            "torn", (json_int_t)r.torn, "damaged", (json_int_t)r.damaged, "bad_segment",
+            (json_int_t)r.bad_segment, "bad_offset", (json_int_t)r.bad_offset, "bad_sequence",
+            (json_int_t)r.bad_sequence, "readable", (json_int_t)r.readable, "unbegun",
+            (json_int_t)r.unbegun, "behind", (json_int_t)r.behind);
         json_line(o);
         json_decref(o);
     } else {
@@ -79,8 +82,9 @@ const struct command verify_command = {
     "reads a journal from end to end and compares every check sum",
     "URL",
     "URL is a queue or topic on map:. A torn tail, what a sender that died or lost power had "
-    "begun, also a segment in which nothing is yet, is told and is no damage. Damage before it is: "
-    "exit status 1, with the first bad byte and how "
+    "begun, also a segment in which nothing is yet, is told and is no damage. After a loss of "
+    "power it begins at the first message that is not whole and was not synced, and what is whole "
+    "behind that goes with it. Damage before it is: exit status 1, with the first bad byte and how "
     "much is readable behind it. Nothing is written.",
     1,
     1,

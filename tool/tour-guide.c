@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #define SCENE_TIMEOUT (30 * NARU_S)
+#define LAST_WORDS (2 * NARU_S) /* that the others have when one has failed */
 
 struct stage {
     struct tour *tour;
@@ -33,17 +34,30 @@ struct stage {
     bool begun[PARTS_MAX], over[PARTS_MAX];
     int ready, ended;
     bool failed;
+    int64_t deadline;
 };
 
 static bool stage_failed(struct stage *st, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    if (!st->failed)
+    if (!st->failed) {
         vsnprintf(st->row->saw, sizeof st->row->saw, format, arguments);
+        st->deadline = now_ns() + LAST_WORDS;
+    }
     va_end(arguments);
     st->failed = true;
     return false;
+}
+
+/* Of one part or more: a failure is often another part's doing, which may be heard later. */
+static void part_has_failed(struct stage *st, const char *said)
+{
+    size_t n = strlen(st->row->saw);
+    if (!st->failed)
+        stage_failed(st, "%s", said);
+    else
+        snprintf(st->row->saw + n, sizeof st->row->saw - n, "; %s", said);
 }
 
 /* ---- starting parts ---- */
@@ -113,17 +127,17 @@ static void hear(struct stage *st, const struct report *r)
         snprintf(st->row->url, sizeof st->row->url, "%s", r->url);
     if (r->kind == REPORT_READY) {
         st->ready++;
-        if (st->scene->next)
+        if (st->scene->next && !st->failed)
             st->scene->next(st, st->ready, st->ended);
     } else if (r->kind == REPORT_MIDWAY && r->index == st->scene->victim) {
         kill(r->pid, SIGKILL);
         one_more_ended(st, r->index);
     } else if (r->kind == REPORT_DONE) {
-        if (r->skipped) {
+        if (r->skipped && !st->failed) {
             st->row->skipped = true;
             snprintf(st->row->saw, sizeof st->row->saw, "%s", r->saw);
-        } else if (!r->ok)
-            stage_failed(st, "%s", r->saw);
+        } else if (r->skipped || !r->ok)
+            part_has_failed(st, r->saw);
         one_more_ended(st, r->index);
     }
 }
@@ -131,11 +145,15 @@ static void hear(struct stage *st, const struct report *r)
 /* A part that ended without a word. */
 static void missed(struct stage *st, pid_t pid, int status)
 {
-    for (int i = 0; i < st->scene->parts; i++)
-        if (st->begun[i] && !st->over[i] && st->last[i].pid == pid)
-            stage_failed(st, "part %d (pid %d) ended without a report, by %s %d", i, pid,
-                         WIFSIGNALED(status) ? "signal" : "exit status",
-                         WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    char said[100];
+    for (int i = 0; i < st->scene->parts; i++) {
+        if (!st->begun[i] || st->over[i] || st->last[i].pid != pid)
+            continue;
+        snprintf(said, sizeof said, "part %d (pid %d) ended without a report, by %s %d", i, pid,
+                 WIFSIGNALED(status) ? "signal" : "exit status",
+                 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+        part_has_failed(st, said);
+    }
 }
 
 /* Everything that has been said so far. false: nothing came. */
@@ -153,11 +171,13 @@ static bool hear_all(struct stage *st, int timeout_ms)
 
 static void attend(struct stage *st)
 {
-    int64_t deadline = now_ns() + SCENE_TIMEOUT;
+    st->deadline = now_ns() + SCENE_TIMEOUT; /* sooner, once a part has failed */
     bool nobody = false;
-    while (st->ended < st->scene->parts && !st->failed && !st->row->skipped && !stopped()) {
-        if (!hear_all(st, 100) && nobody)
+    while (st->ended < st->scene->parts && !st->row->skipped && !stopped()) {
+        if (!hear_all(st, 100) && nobody) {
             stage_failed(st, "only %d of %d parts ended in order", st->ended, st->scene->parts);
+            return;
+        }
         int status;
         pid_t pid = waitpid(-1, &status, WNOHANG);
         if (pid > 0) {
@@ -165,9 +185,11 @@ static void attend(struct stage *st)
             missed(st, pid, status);
         }
         nobody = pid < 0 && errno == ECHILD;
-        if (now_ns() > deadline)
+        if (now_ns() > st->deadline) {
             stage_failed(st, "%d of %d parts had ended after %d s", st->ended, st->scene->parts,
                          (int)(SCENE_TIMEOUT / NARU_S));
+            return;
+        }
     }
 }
 

@@ -23,7 +23,7 @@ struct row {
     double mb_s;    /* 0: not measured */
     int64_t p50_ns; /* 0: not measured */
     uint8_t sent[DIGEST], received[DIGEST];
-    char saw[400];
+    char saw[600]; /* of two parts */
 };
 
 /* -1 after a sentence on stderr. */

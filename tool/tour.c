@@ -360,7 +360,8 @@ const struct command tour_command = {
     "by the clock of both processes. Some rows kill a process; they are ok when the survivors saw "
     "what the kind promises. On locks two processes add to one counter, a million times each: "
     "\"lost\" is how many of the additions were, without a lock and with it, and \"ns\" what one "
-    "took. Exit status 1 when anything was not as expected.",
+    "took. A failed row tells what each of its failed parts said. Exit status 1 when "
+    "anything was not as expected.",
     0,
     1,
     options,

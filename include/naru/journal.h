@@ -59,13 +59,15 @@ NARU_API int naru_journal_sync(naru_channel *channel, int64_t timeout);
 
 /* naru_journal_trim - gives up what is older
  *
- * Whole segments go, so something older may stay. before: the first sequence to keep. Cursors that
- * are behind it go on there, and are told by info.missed.
+ * Whole segments go, so something older may stay; before that what stays is synced, if anything of
+ * the journal was. before: the first sequence to keep. Cursors that are behind it go on there, and
+ * are told by info.missed.
  *
  * ret_bytes: how much was freed; may be NULL.
  * Returns: 0.
- * Errors: -ENOENT; -EEXIST it is no journal; those of naru_queue_open.
- * Thread: any. Fork: works. Blocks: while another sends. */
+ * Errors: -ENOENT; -EEXIST it is no journal; -EIO the medium does not take what stays; those of
+ * naru_queue_open.
+ * Thread: any. Fork: works. Blocks: while another sends, and as long as syncing takes. */
 NARU_API int naru_journal_trim(const char *url, uint64_t before, uint64_t *ret_bytes);
 
 /* What naru_journal_verify found. */
@@ -73,11 +75,13 @@ struct naru_journal_report {
     size_t size;        /* sizeof(struct naru_journal_report), set by the caller */
     uint64_t segments, records, bytes; /* whole ones; bytes of their payload */
     uint64_t first, last;              /* sequences */
-    uint64_t torn;      /* bytes at the end that are no whole message */
+    uint64_t torn;      /* bytes at the end that count for nothing: of messages that are not whole;
+                         * after a loss of power, all behind the first of those, if not synced */
     uint64_t damaged;   /* places before it where messages are damaged or lost */
     uint64_t bad_segment, bad_offset;  /* of the first one */
     uint64_t bad_sequence, readable;   /* which should be there; whole ones after it */
-    uint64_t unbegun; /* segments behind the end that were made, and nothing is in them */
+    uint64_t unbegun; /* segments that were made, and nothing is in them */
+    uint64_t behind;  /* messages in the torn bytes that are whole, and go with them */
 };
 
 /* naru_journal_verify - reads every byte of it and compares every check sum
@@ -86,7 +90,8 @@ struct naru_journal_report {
  * and all of them; may be NULL; other than 0: it ends with -ECANCELED.
  *
  * ret_report: what was found; its .size is set by the caller.
- * Returns: 0: the journal is whole, but for what `torn` and `unbegun` say; 1: it is damaged.
+ * Returns: 0: the journal is whole, but for what `torn`, `behind` and `unbegun` say; 1: it is
+ * damaged.
  * Errors: -ENOENT; -EEXIST it is no journal; -EACCES; -EIO.
  * Thread: any. Fork: works. Blocks: as long as reading takes. */
 NARU_API int naru_journal_verify(const char *url, struct naru_journal_report *ret_report,

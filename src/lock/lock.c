@@ -316,7 +316,7 @@ struct naru_lock naru__lock_view(const struct naru_object *o)
 static int settle(const struct naru_object *o, struct naru_permits *p, uint32_t m, uint64_t flag,
                   uint64_t *ret_n)
 {
-    enum { PATIENCE = 2 };
+    enum { PATIENCE = 2, TRIES = 100 };
     int64_t end = naru__now() + PATIENCE * NARU_S;
     struct naru_life life = {0};
     int r;
@@ -331,8 +331,11 @@ static int settle(const struct naru_object *o, struct naru_permits *p, uint32_t 
     if (r < 0)
         return naru__fail(r, "%s: a lock of the kernel's: %s%s", o->url, naru__errno_text(r),
                           naru__limit_of_files(r).text);
-    p->records = naru__object_members(o);
-    r = naru__permits_settle(p, m, flag, ret_n);
+    int tries = 0;
+    do { /* who has joined meanwhile may be the word's last owner */
+        p->records = naru__object_members(o);
+        r = naru__permits_settle(p, m, flag, ret_n);
+    } while (r == NARU_PERMITS_RECORDS && ++tries < TRIES);
     if (r == 0 && m == p->me && o->generation)
         naru__permits_begin(p); /* this one itself: it goes on */
     naru__os_life_drop(&life);

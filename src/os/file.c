@@ -164,6 +164,11 @@ int naru__os_rename_at(int directory, const char *from, const char *to)
     CALL("renameat2", syscall(SYS_renameat2, directory, from, directory, to, RENAME_NOREPLACE));
 }
 
+int naru__os_replace_at(int directory, const char *from, const char *to)
+{
+    CALL("renameat", renameat(directory, from, directory, to));
+}
+
 int naru__os_chmod(int fd, mode_t mode)
 {
     CALL("chmod", fchmod(fd, mode));

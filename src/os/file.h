@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
-int naru__os_open(const char *path, int flags);        /* O_CLOEXEC is added */
+int naru__os_open(const char *path, int flags); /* O_CLOEXEC is added */
 /* A regular file, which is looked at before it is opened, as opening some devices has effects. Of
  * anything else, whose kind is in ret_st, -EINVAL. -EBUSY: somebody keeps it to itself, by a lease
  */
@@ -33,15 +33,16 @@ int naru__os_make_directory_at(int directory, const char *name, mode_t mode);
 int naru__os_remove_directory_at(int directory, const char *name);
 /* -EEXIST if `to` is there; never replaces. */
 int naru__os_rename_at(int directory, const char *from, const char *to);
+int naru__os_replace_at(int directory, const char *from, const char *to); /* at once */
 int naru__os_chmod(int fd, mode_t mode);
 int naru__os_link(int fd, const char *path); /* a name for the file, by /proc; -EEXIST */
 int naru__os_read_link(const char *path, char *buf, size_t n); /* with a NUL; -ENAMETOOLONG */
-int naru__os_set_attribute(int fd, const char *name, const char *text); /* user.… of the file */
-int naru__os_attribute(int fd, const char *name, char *buf, size_t n);  /* with a NUL; -ENODATA */
+int naru__os_set_attribute(int fd, const char *name, const char *text);  /* user.… of the file */
+int naru__os_attribute(int fd, const char *name, char *buf, size_t n);   /* with a NUL; -ENODATA */
 ssize_t naru__os_read_some_at(int fd, void *buf, size_t n, uint64_t at); /* 0: it ends before */
 ssize_t naru__os_write_some_at(int fd, const void *buf, size_t n, uint64_t at);
-int naru__os_read_at(int fd, void *buf, size_t n, uint64_t at);         /* all n bytes, or -EIO */
-int naru__os_write_at(int fd, const void *buf, size_t n, uint64_t at);  /* the same */
+int naru__os_read_at(int fd, void *buf, size_t n, uint64_t at);        /* all n bytes, or -EIO */
+int naru__os_write_at(int fd, const void *buf, size_t n, uint64_t at); /* the same */
 
 /* From `from`, where it ends, to `size` bytes, with room for all of them, or as before: -ENOSPC. It
  * never becomes shorter, whoever else makes it longer meanwhile. */
@@ -88,6 +89,6 @@ int naru__os_watch_opens(const char *path); /* an inotify descriptor, readable w
                                              * the object, or its name goes */
 /* The same, when somebody closes what the descriptor is of and could have written to it. */
 int naru__os_watch_closes(int fd);
-void naru__os_drain(int fd);                /* reads away whatever is there */
+void naru__os_drain(int fd); /* reads away whatever is there */
 
 #endif

@@ -58,6 +58,15 @@ int naru__os_lease_take(int fd, struct naru_lease *ret_lease)
     return r;
 }
 
+int naru__os_lease_check(const struct naru_lease *l)
+{
+    int fault = naru__fault_at("F_GETLEASE");
+    if (fault < 0)
+        return fault;
+    int type = fcntl(l->fd, F_GETLEASE); /* of one that is asked for: what it is to become */
+    return type < 0 ? -errno : type == F_WRLCK ? 0 : -EAGAIN;
+}
+
 void naru__os_lease_drop(struct naru_lease *l)
 {
     sigset_t io;

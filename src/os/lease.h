@@ -18,6 +18,10 @@ struct naru_lease {
 /* -EAGAIN somebody else has the file; -EACCES it is another user's; -EINVAL this file system has no
  * leases. Drop it in the same thread, soon. */
 int naru__os_lease_take(int fd, struct naru_lease *ret_lease);
+/* The kernel takes it away from who is asked for it and does not go on for
+ * /proc/sys/fs/lease-break-time s, as when it is stopped. -EAGAIN: somebody opens the file, or has
+ * it by now. */
+int naru__os_lease_check(const struct naru_lease *);
 void naru__os_lease_drop(struct naru_lease *);
 
 #endif

@@ -166,15 +166,24 @@ static int move(naru_region *r)
 
 static int shrink(naru_region *r, uint64_t size)
 {
+    enum { TRIES = 3 };
     struct naru_lease lease;
-    int code = move(r);
+    int code = move(r), lost = -EAGAIN;
     if (code < 0)
         return code;
-    code = naru__os_lease_take(r->fd, &lease);
-    if (code < 0)
-        return no_lease(r, code);
-    code = naru__os_truncate(r->fd, size);
-    naru__os_lease_drop(&lease);
+    /* who asked for it meanwhile, and would not wait, has gone; who waits gets in when it is
+     * dropped, and is in the way then */
+    for (int i = 0; i < TRIES && lost == -EAGAIN; i++) {
+        code = naru__os_lease_take(r->fd, &lease);
+        if (code < 0)
+            return no_lease(r, code);
+        lost = naru__os_lease_check(&lease); /* this process may have been stopped */
+        if (lost == 0)
+            code = naru__os_truncate(r->fd, size);
+        naru__os_lease_drop(&lease);
+    }
+    if (lost < 0)
+        return no_lease(r, lost);
     if (code < 0)
         return naru__fail(code, "%s: making it shorter failed: %s", name_of(r),
                           naru__errno_text(code));

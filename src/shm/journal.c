@@ -53,15 +53,22 @@ bool naru__record_check(const void *segment, uint64_t n, uint64_t at, uint32_t s
 uint64_t naru__record_search(const void *segment, uint64_t n, uint64_t at, uint32_t seed,
                              uint64_t after)
 {
+    /* bytes that are summed up in vain: each place could claim to be a record as long as the rest,
+     * and who wrote that would keep its readers busy for hours. Short ones are always tried. */
+    enum { TIMES = 16, SHORT = 4096 };
+    uint64_t work = n * TIMES;
     /* a segment has no more records than that, so a sequence far above is none */
     uint64_t most = after + n / sizeof(struct naru_record) + 1;
     for (at = (at + 7) & ~UINT64_C(7); at + sizeof(struct naru_record) <= n; at += 8) {
         uint64_t sequence = after;
-        uint64_t there;
-        memcpy(&there, (const char *)segment + at + offsetof(struct naru_record, sequence),
-               sizeof there);
-        if (there > after && there <= most && whole(segment, n, at, seed, &sequence, false))
+        struct naru_record r;
+        memcpy(&r, (const char *)segment + at, sizeof r);
+        if (r.sequence <= after || r.sequence > most || (r.size > SHORT && r.size > work))
+            continue;
+        if (whole(segment, n, at, seed, &sequence, false))
             return at;
+        if (r.size <= n - at)
+            work -= work < r.size ? work : r.size;
     }
     return 0;
 }

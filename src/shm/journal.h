@@ -5,7 +5,7 @@
  * It is an object (shm/object.h): a directory with `meta`, and beside it
  *
  *   segment-NUMBER   ten digits, from 1 on: a header, then records, each at a multiple of 8 bytes
- *   spare-N          a segment that was removed, whose file the next one may get
+ *   spare-N          a segment that was removed, whose file another one may get
  *   cursor-NAME      where a group of receivers is, and what each of them holds
  *
  * Everything is little-endian, and the same for 32 and 64 bits. man/naru-journal.7 has it all.
@@ -133,10 +133,16 @@ struct naru_journal_state {
     _Atomic uint64_t flushes;      /* that reached the medium */
     _Atomic uint64_t flush_time;   /* of the last one, ns */
     _Atomic uint64_t flushed;      /* messages that the last one brought */
-    uint8_t line3[32];
+    _Atomic uint64_t ceiling;      /* of a journal that nobody syncs: no sequence was above it */
+    _Atomic uint64_t ceiling_kept; /* the same, as the medium has it by now */
+    uint8_t line3[16];
     _Atomic uint64_t asleep[NARU_SLEEP_SETS][NARU_JOURNAL_MEMBERS / 64];
     _Atomic uint64_t by_socket[NARU_JOURNAL_MEMBERS / 64];
 };
+
+/* How far above the last sequence the ceiling is at first: more than lie between two rolls, many
+ * times over. It is raised when half of that is left. */
+#define NARU_JOURNAL_CEILING (UINT64_C(1) << 32)
 
 /* A place is a segment's number and an offset in it. */
 enum { NARU_PLACE_BITS = 40 };

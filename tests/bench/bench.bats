@@ -52,13 +52,15 @@ teardown_file() {
 }
 
 @test "goals are judged, over enough pairs alone, and what was not measured is not met" {
-    "$naru" bench --goals --quick --repetitions 1 --sizes 8 --json --output "$TMPDIR/results" \
+    "$naru" bench --goals --quick --repetitions 3 --sizes 8 --json --output "$TMPDIR/results" \
         >"$TMPDIR/cells"
     jq -es 'map(select(has("adapter"))) | length > 8 and all(has("error") | not)' "$TMPDIR/cells"
+    # a cell that the host moved meanwhile makes no pair
     jq -es 'map(select(has("line"))) | length > 20 and
-            all(.verdict | IN("met", "missed", "too few pairs", "not measured")) and
-            any(.bound == 1.05 and .pairs == 1 and .verdict == "too few pairs") and
-            any(.bound == 1.5 and .pairs == 1 and (.verdict | IN("met", "missed")))' \
+            all(if (.pairs // 0) == 0 then .verdict == "not measured"
+                elif .bound > 0.9 and .bound < 1.1 then .verdict == "too few pairs"
+                else .verdict | IN("met", "missed") end) and
+            any(.verdict == "too few pairs") and any(.verdict | IN("met", "missed"))' \
         "$TMPDIR/cells"
     jq -e '.goals | map(select(.line | contains("1 GiB"))) | all(.verdict == "not measured")' \
         "$TMPDIR/results"

@@ -91,9 +91,8 @@ toured() { # input: as all of it went, else what did not
     [[ $output == *"Is a directory"* ]]
 }
 
-@test "an input that is a pipe, and an empty one" {
+@test "an input that is a pipe" {
     head -c 70000 /dev/zero | toured /dev/stdin
-    toured /dev/null
 }
 
 @test "ended by a signal it leaves no process and no file" {
@@ -112,7 +111,7 @@ toured() { # input: as all of it went, else what did not
 }
 
 @test "each of the eight kinds has its rows in the table" {
-    "$naru" tour /dev/null >"$TMPDIR/out"
+    "$naru" tour /dev/null >"$TMPDIR/out" || { cat "$TMPDIR/out"; false; }
     ! grep -q 'not in this build' "$TMPDIR/out"
     [ "$("$naru" kinds --json | jq -r .title | while read -r kind; do
         grep -q "^$kind  " "$TMPDIR/out" && echo "$kind"

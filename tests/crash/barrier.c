@@ -145,7 +145,7 @@ static void meets(struct world *w)
  * reset it (own[2]) before this one came. */
 static void is_told(struct world *w, naru_barrier *b)
 {
-    enum { SLICE = 150, SLICES = 12 };
+    enum { SLICE = 150, SLICES = 12, FEW = 3 };
     pid_t pid = 0;
     int r = 0;
     for (int i = 0, waited = 0; r != -EOWNERDEAD; i++) {
@@ -165,8 +165,8 @@ static void is_told(struct world *w, naru_barrier *b)
             i = waited = 0;
         }
         waited += r == -ETIMEDOUT;
-        if (waited > SLICES && r == -ETIMEDOUT && atomic_load(&w->log->own[3]))
-            return; /* that reset was for both deaths */
+        if (waited > FEW && r == -ETIMEDOUT && atomic_load(&w->log->own[3]))
+            return; /* that reset was for both deaths; SLICES would be the bound for a hang */
         if ((r < 0 && r != -ETIMEDOUT && r != -EOWNERDEAD) || waited > SLICES)
             failed(w, "the death is not told: %d, %s", r, naru_why());
     }

@@ -165,29 +165,13 @@ static bool is_repeated(const struct scenario *s)
     return wanted(IMAGES, s) && (options.all || !cheap || !s->names);
 }
 
-static uint64_t images_left(void)
-{
-    uint64_t all = options.ask[IMAGES], once = 0;
-    unsigned with = 0;
-    for (unsigned i = 0; i < jobs->n; i++) {
-        if (is_repeated(jobs->job[i].scenario))
-            with++;
-        else
-            once += jobs->job[i].tally.total[IMAGES];
-    }
-    return with && all > once ? (all - once + with - 1) / with : 0;
-}
-
+/* As long as the job may, for the sweeps of some cost a hundred times what others do; with --all
+ * with all seeds. */
 static void more_images(struct world *w, struct job *job)
 {
-    if (!is_repeated(job->scenario))
-        return;
-    uint64_t most = options.all ? 8 * job->tally.total[IMAGES] : images_left(), before = 0;
-    for (uint64_t i = 1; !stopped(job, IMAGES) && job->tally.total[IMAGES] < most &&
-                         job->tally.total[IMAGES] > before;
-         i++) {
-        before = job->tally.total[IMAGES];
-        w->seed = options.seed * 8 + i % 8;
+    enum { SEEDS = 8 };
+    for (int n = 1; !stopped(job, IMAGES) && (options.all ? n < SEEDS : left(IMAGES) > 0); n++) {
+        w->seed = options.seed * 8 + ++job->next[IMAGES] % SEEDS;
         run_images(w, job, NULL);
     }
 }
@@ -207,6 +191,7 @@ static void run_phase(struct world *w, struct job *job, enum mode mode, bool aga
     w->state = job->state;
     w->medium = job->medium;
     w->flaw = options.flaw;
+    w->doubts = options.all || options.self_test;
     code_choose(job->scenario->rooms);
     names_choose(job->scenario->disk);
     if (options.first && stopped(job, mode))
@@ -227,6 +212,8 @@ static void run_phase(struct world *w, struct job *job, enum mode mode, bool aga
 }
 
 /* ---- drivers ---- */
+
+enum { DRIVERS = 2 }; /* a core: while survivors of one wait, another works */
 
 static void pin(long core)
 {
@@ -252,17 +239,22 @@ enum { PHASES = sizeof phases / sizeof *phases };
 
 static void begin_driver(void)
 {
-    names_choose(false);
-    names_own();
     if (!disk_begin()) {
         perror("crash: a directory in $TMPDIR");
         _exit(2);
     }
+    names_choose(false);
+    names_own();
 }
 
-static void drive(long core, long cores)
+static bool takes_part(const struct scenario *s, enum mode mode, bool again)
 {
-    pin(core);
+    return mode != IMAGES ? wanted(mode, s) : !again || is_repeated(s);
+}
+
+static void drive(long driver, long drivers)
+{
+    pin(driver % sysconf(_SC_NPROCESSORS_ONLN));
     begin_driver();
     struct world *w = world_new();
     int64_t end = deadline;
@@ -270,18 +262,25 @@ static void drive(long core, long cores)
     for (int p = 0; p < PHASES; used = phases[p++].until) {
         int64_t begin = clock_now();
         enum mode mode = phases[p].mode;
-        bool fills = phases[p].again && mode != IMAGES;
+        bool fills = phases[p].again && !(options.all && mode == IMAGES);
         double time = (double)(end - begin) * (phases[p].until - used) / (1 - used);
         uint64_t before = UINT64_MAX;
         do { /* as long as that brings any */
             if (fills && (options.self_test || left(mode) == 0 || left(mode) == before))
                 break;
             before = left(mode);
-            for (unsigned i = (unsigned)core; i < jobs->n; i += (unsigned)cores) {
-                deadline = begin + (int64_t)(fills ? time : time * (i + 1.0) / jobs->n);
+            int64_t rest = 0;
+            for (unsigned i = (unsigned)driver; i < jobs->n; i += (unsigned)drivers)
+                rest += takes_part(jobs->job[i].scenario, mode, phases[p].again);
+            for (unsigned i = (unsigned)driver; i < jobs->n; i += (unsigned)drivers) {
+                if (!takes_part(jobs->job[i].scenario, mode, phases[p].again))
+                    continue;
+                int64_t now = clock_now(), last = begin + (int64_t)time;
+                deadline = now < last ? now + (last - now) / rest : last;
+                rest--;
                 run_phase(w, &jobs->job[i], mode, phases[p].again);
             }
-        } while (fills && clock_now() < deadline);
+        } while (fills && clock_now() < begin + (int64_t)time);
     }
     disk_end();
     fflush(stdout);
@@ -290,7 +289,7 @@ static void drive(long core, long cores)
 
 static bool run_jobs(void)
 {
-    long n = sysconf(_SC_NPROCESSORS_ONLN), started = 0;
+    long n = DRIVERS * sysconf(_SC_NPROCESSORS_ONLN), started = 0;
     fflush(stdout);
     for (long i = 0; i < n; i++) {
         pid_t pid = fork();
@@ -621,6 +620,7 @@ static int replay(void)
     w->flaw = options.flaw;
     w->seed = seed;
     w->until = INT64_MAX;
+    w->doubts = true;
     bool good = true;
     /* Where real survivors race with each other it may take more than one attempt. */
     for (int i = 0; good && i < 100; i++) {

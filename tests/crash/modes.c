@@ -34,33 +34,49 @@ static bool make_image(struct world *w, struct job *job, int who)
     return !w->control->failed;
 }
 
-static bool image_stop(struct world *w, struct point point, void *context)
+static bool in_time(const struct world *w, const struct sweep *sweep)
+{
+    return !w->control->failed && (sweep->mode == IMAGES || clock_now() < w->until);
+}
+
+static bool replay_stop(struct world *w, struct point point, bool changed, struct sweep *sweep)
+{
+    bool here = sweep->only->pc == point.pc && sweep->only->time == point.time;
+    bool often = point.time > TIMES_MAX;
+    if (here && (changed || !often))
+        make_image(w, sweep->job, sweep->who);
+    return !here || (often && !w->control->failed);
+}
+
+static bool image_stop(struct world *w, struct point point, bool stored, void *context)
 {
     struct sweep *sweep = context;
-    bool changed = shared_changed(w);
-    if (sweep->only) {
-        bool here = sweep->only->pc == point.pc && sweep->only->time == point.time;
-        if (here)
-            make_image(w, sweep->job, sweep->who);
-        return !here;
+    bool changed = (stored || w->doubts) && shared_changed(w), often = point.time > TIMES_MAX;
+    if (changed && !stored) {
+        note_failure(w, "memory has changed behind an instruction that stores nothing");
+        sweep->at = point;
     }
-    if (sweep->record && code_swept(point.pc))
+    if (sweep->only)
+        return replay_stop(w, point, changed, sweep);
+    if (often && !changed) /* no point, but another image is worth it */
+        return in_time(w, sweep);
+    if (sweep->record && code_swept(point.pc) && !often)
         points_add(sweep->record, point);
-    if (sweep->record == &sweep->job->points && changed && code_swept(point.pc))
+    if (sweep->record == &sweep->job->points && changed && code_swept(point.pc) && !often)
         points_add(&sweep->job->changes, point);
     if (changed && sweep->stride && ++sweep->phase % sweep->stride != 0) {
         sweep->stale = true;
-        return clock_now() < w->until;
+        return in_time(w, sweep);
     }
     sweep->stale &= !changed;
     if (!sweep->stale) {
-        sweep->checked++;
+        sweep->checked += !often;
         sweep->job->tally.total[sweep->mode]++;
     }
     /* unchanged memory is the image that was checked at the stop before */
     if (changed && !make_image(w, sweep->job, sweep->who))
         sweep->at = point;
-    return !w->control->failed && (sweep->mode == IMAGES || clock_now() < w->until);
+    return in_time(w, sweep);
 }
 
 static bool ended(struct world *w, struct job *job, enum mode mode, struct point point,
@@ -82,7 +98,7 @@ bool run_images(struct world *w, struct job *job, const struct point *only)
                           .record = record,
                           .mode = IMAGES,
                           .at = only ? *only : NO_POINT};
-    world_start(w, false);
+    world_start(w, false, sweep.who);
     bool good = !w->control->failed && trace_begin(w, 0, OPERATE, LIVES) &&
                 trace_steps(w, 0, image_stop, &sweep) && !w->control->failed;
     if (record == &job->points)
@@ -135,17 +151,17 @@ static void survivors(struct world *w, int first, enum fate fate)
             command(w, i, SURVIVE, fate, false);
 }
 
-static bool record_stop(struct world *w, struct point point, void *context)
+static bool record_stop(struct world *w, struct point point, bool stored, void *context)
 {
-    (void)w;
-    if (code_swept(point.pc))
+    (void)w, (void)stored;
+    if (code_swept(point.pc) && point.time <= TIMES_MAX)
         points_add(context, point);
     return true;
 }
 
 bool record_points(struct world *w, struct job *job)
 {
-    world_start(w, false);
+    world_start(w, false, 0);
     bool good = !w->control->failed && trace_begin(w, 0, OPERATE, LIVES) &&
                 trace_steps(w, 0, record_stop, &job->points);
     return ended(w, job, KILLS, NO_POINT, NULL, good);
@@ -153,7 +169,7 @@ bool record_points(struct world *w, struct job *job)
 
 bool record_calls(struct world *w, struct job *job)
 {
-    world_start(w, false);
+    world_start(w, false, 0);
     bool good = !w->control->failed && trace_begin(w, 0, OPERATE, LIVES) &&
                 trace_calls(w, 0, &job->calls);
     return ended(w, job, KILLS, NO_POINT, NULL, good);
@@ -163,7 +179,7 @@ bool record_calls(struct world *w, struct job *job)
 bool run_kill(struct world *w, struct job *job, struct point point)
 {
     bool early = w->seed & 1, there = false;
-    world_start(w, w->seed & 2 && !w->scenario->no_child);
+    world_start(w, w->seed & 2 && !w->scenario->no_child, 0);
     bool good = !w->control->failed && trace_begin(w, 0, OPERATE, LIVES);
     if (good && early) {
         survivors(w, 1, DIED);
@@ -191,7 +207,7 @@ bool run_kill(struct world *w, struct job *job, struct point point)
 bool run_pause(struct world *w, struct job *job, struct point point)
 {
     bool there = false;
-    world_start(w, false);
+    world_start(w, false, 0);
     bool good = !w->control->failed && trace_begin(w, 0, OPERATE, LIVES) &&
                 trace_to(w, 0, point, &there);
     if (good && !there)
@@ -225,7 +241,7 @@ bool run_cleaner(struct world *w, struct job *job, struct point first, const str
                           .at = NO_POINT,
                           .stride = w->stride,
                           .phase = w->seed};
-    world_start(w, false);
+    world_start(w, false, second ? 0 : sweep.who);
     bool good = !w->control->failed && trace_begin(w, 0, OPERATE, LIVES) &&
                 trace_to(w, 0, first, &there);
     if (good) {

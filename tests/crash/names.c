@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* names.c - directories of one's own: a driver's, so that what is found there is its worlds', and
- * an image's, for copies under the same names. One is /dev/shm, the other lies on disk, in $TMPDIR.
+ * an image's, for copies under the same names. One is /dev/shm, the other lies on disk, in $TMPDIR,
+ * or in /tmp if that is in /dev/shm.
  * Without the right to mount images have none, and nothing is said about names. */
 #include "rig.h"
 
@@ -21,10 +22,17 @@ static char disk[PATH_MAX];
 static const char *chosen = shm;
 static bool own;
 
+/* Before names_own(), which covers what lies in /dev/shm: a $TMPDIR there is of no use. */
 bool disk_begin(void)
 {
     const char *tmp = getenv("TMPDIR");
-    snprintf(disk, sizeof disk, "%s/crash-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    char real[PATH_MAX];
+    size_t n = sizeof shm - 1;
+    if (!tmp || !*tmp)
+        tmp = "/tmp";
+    if (realpath(tmp, real) && strncmp(real, shm, n) == 0 && (real[n] == '/' || !real[n]))
+        tmp = "/tmp";
+    snprintf(disk, sizeof disk, "%s/crash-XXXXXX", tmp);
     return mkdtemp(disk) != NULL;
 }
 

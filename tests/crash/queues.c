@@ -12,6 +12,7 @@
 
 #include "os/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -697,11 +698,15 @@ static void *map_whole(int directory, const char *name, size_t *ret_size)
 }
 
 /* In the end somebody was done with each message. */
-static void check_claims(struct world *w, int directory)
+static void check_claims(struct world *w, DIR *d)
 {
     char name[32];
     size_t size;
-    for (unsigned i = 0; i < NARU_LANES_MAX; i++) {
+    unsigned i;
+    int directory = dirfd(d);
+    for (struct dirent *e; (e = readdir(d));) {
+        if (sscanf(e->d_name, "lane-%u", &i) != 1)
+            continue;
         snprintf(name, sizeof name, "lane-%u", i);
         const struct naru_lane_file *lane = map_whole(directory, name, &size);
         snprintf(name, sizeof name, "claims-%u", i);
@@ -728,12 +733,11 @@ static void check(struct world *w)
     check_log(w);
     char path[64];
     snprintf(path, sizeof path, "/dev/shm/naru-%u/object", geteuid());
-    int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (directory < 0)
-        return;
-    if (!w->control->failed)
-        check_claims(w, directory);
-    close(directory);
+    DIR *d = opendir(path);
+    if (d && !w->control->failed)
+        check_claims(w, d);
+    if (d)
+        closedir(d);
 }
 
 static void sweep(struct world *w)

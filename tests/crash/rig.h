@@ -80,6 +80,7 @@ struct world {
     const char *flaw; /* planted, or NULL */
     uint64_t seed;
     bool image; /* this process is an image's */
+    bool doubts; /* looks at memory also where nothing was stored; with --all */
     int64_t until;   /* a cleaner's images stop then */
     uint64_t stride; /* and are made at each so manieth change; 0: each */
     int who;         /* and this participant, once it attaches */
@@ -164,9 +165,10 @@ struct control {
         _Atomic int64_t on_at;  /* when it went on */
         _Atomic int descendant; /* a forked child that sleeps */
     } seat[PARTICIPANTS_MAX];
-    _Atomic int ready;
+    _Atomic int ready, staged;
     _Atomic bool dead, failed;
     _Atomic bool child; /* the subject forks a child first */
+    int copied;         /* the participant of which images are made; 0: none */
     int descriptors;    /* open before the object was made */
     pid_t driver;
     _Atomic int64_t killed_at;
@@ -174,7 +176,7 @@ struct control {
 };
 
 struct world *world_new(void); /* one a driver */
-void world_start(struct world *, bool child);
+void world_start(struct world *, bool child, int copied);
 bool world_end(struct world *); /* kills and reaps all; false: something is left, and noted */
 void command(struct world *, int who, enum command, enum fate, bool gated);
 bool finished(struct world *, int who, int milliseconds);
@@ -195,7 +197,7 @@ bool shared_changed(struct world *);        /* since the last call */
 bool disk_begin(void);
 void disk_clear(void);
 void disk_end(void);
-const char *disk_directory(void); /* the driver's own, in $TMPDIR */
+const char *disk_directory(void); /* the driver's own, on disk */
 bool in_disk_directory(const char *path);
 void names_choose(bool disk); /* which directory the following are about: this, or /dev/shm */
 const char *names_directory(void);
@@ -235,7 +237,10 @@ struct points {
 bool code_load(void); /* symbols and sources of this program */
 void code_choose(const char *const *rooms);
 bool code_swept(uint64_t pc); /* in the rooms */
-bool code_ours(uint64_t pc);  /* may lead to the rooms: not a library's, nor log.c's */
+bool code_stepped(uint64_t pc); /* in them, or may get there by another way than a call */
+uint64_t code_entry(size_t i);  /* of all functions; 0: no more */
+size_t code_index(uint64_t pc); /* of a stepped one, below code_size() */
+size_t code_size(void);
 const char *point_name(struct point);
 bool point_parse(const char *, struct point *ret_point);
 void points_add(struct points *, struct point);
@@ -245,8 +250,10 @@ void code_unreached(unsigned *ret_all, unsigned *ret_missed, FILE *out);
 
 /* ---- stepping (step.c) ---- */
 
-/* Each stop in the swept code, in gated execution of seat `who`; false ends the run. */
-typedef bool on_stop(struct world *, struct point, void *context);
+/* Each stop in the swept code, in gated execution of seat `who`, of a time above TIMES_MAX if its
+ * instruction has run more often. stored: memory may have changed since the stop before. false ends
+ * the run. */
+typedef bool on_stop(struct world *, struct point, bool stored, void *context);
 
 bool trace_begin(struct world *, int who, enum command, enum fate);
 bool trace_steps(struct world *, int who, on_stop *, void *context); /* false: failure noted */

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* step.c - one participant under ptrace: by instruction, by system call, to a breakpoint.
  *
- * Driver and participant share a core (ten times faster). Steps are counted in this program alone;
- * what it calls in libraries runs to its return. A participant traps twice by itself, before and
- * after what it was ordered to do. */
+ * Driver and participant share a core (ten times faster). Stepped is what is swept; all else runs,
+ * to breakpoints at the beginnings of swept functions and behind the calls that left them. A
+ * participant traps twice by itself, before and after what it was ordered to do. */
 #include "rig.h"
 
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -123,44 +124,158 @@ bool trace_begin(struct world *w, int who, enum command what, enum fate fate)
     return stop == TRAPPED || explain(w, who, stop);
 }
 
-/* The trap behind the operation: where the tracee is when it traps and is not where it was sent. */
+/* ---- by instruction ---- */
+
+/* Where the stepped participant has breakpoints, and how often it was there: by code_index(). */
+static bool *armed;
+static uint8_t *times;
+
+/* Its code is this program's own, but for the breakpoints. */
+static void arm(pid_t pid, uint64_t pc, bool on)
+{
+    uint8_t word[sizeof(long)];
+    long value;
+    armed[code_index(pc)] = on;
+    memcpy(word, (const void *)(uintptr_t)pc, sizeof word);
+    for (unsigned i = 0; i < sizeof word; i++)
+        if (code_stepped(pc + i) && armed[code_index(pc + i)])
+            word[i] = 0xcc;
+    memcpy(&value, word, sizeof value);
+    ptrace(PTRACE_POKETEXT, pid, pc, value);
+}
+
+static bool arm_entries(pid_t pid)
+{
+    free(armed);
+    free(times);
+    armed = calloc(code_size(), sizeof *armed);
+    times = calloc(code_size(), sizeof *times);
+    uint64_t pc;
+    for (size_t i = 0; armed && times && (pc = code_entry(i)) != 0; i++)
+        if (code_stepped(pc))
+            arm(pid, pc, true);
+    return armed && times;
+}
+
+/* Returned from there, and not called or jumped to the beginning of a function. */
+static bool returned(uint64_t from)
+{
+    const uint8_t *code = (const uint8_t *)(uintptr_t)from;
+    return from == 0 || code[0] == 0xc3 || (code[0] == 0xf3 && code[1] == 0xc3);
+}
+
+/* It has left what is stepped, from `before`, and runs to where it comes back: to the beginning of
+ * a function, or behind the call by which it left. Or it meets the trap behind what it was ordered
+ * to do. If it asked the kernel for anything, mappings and names may be others than before. */
+static enum stop run_outside(pid_t pid, uint64_t before, uint64_t *ret_pc)
+{
+    enum stop stop;
+    bool asked = false;
+    long sp = ptrace(PTRACE_PEEKUSER, pid, offsetof(struct user, regs.rsp), NULL);
+    uint64_t back = returned(before) ? 0 : word_at(pid, (uint64_t)sp);
+    if (code_stepped(back))
+        arm(pid, back, true);
+    while ((stop = go(pid, PTRACE_SYSCALL)) == CALLED)
+        asked = true;
+    if (stop != TRAPPED)
+        return stop;
+    *ret_pc = where(pid) - 1;
+    if (code_stepped(*ret_pc))
+        ptrace(PTRACE_POKEUSER, pid, offsetof(struct user, regs.rip), *ret_pc);
+    if (asked)
+        shared_look(pid);
+    return stop;
+}
+
+/* False of an instruction that surely stores nothing but on the stack: then there is no need to
+ * compare memory. Forms that are not listed may. */
+static bool may_store(const uint8_t *code)
+{
+    while (*code == 0x66 || *code == 0xf2 || *code == 0xf3 || (*code & 0xf0) == 0x40)
+        code++; /* sizes, repetitions, registers */
+    bool two = *code == 0x0f;
+    uint8_t op = code[two], form = code[two + 1], group = form >> 3 & 7;
+    bool reg = form >= 0xc0; /* the operand that may be memory is a register */
+    if (two)
+        return !((op & 0xf0) == 0x40 || (op & 0xf0) == 0x80 || /* cmov, jcc */
+                 (op & 0xf6) == 0xb6 || op == 0xaf ||          /* movzx, movsx, imul */
+                 op == 0x1e || op == 0x1f || op == 0xa3 ||     /* endbr, nop, bt */
+                 op == 0x10 || op == 0x28 || op == 0x6f ||     /* loads of vectors */
+                 ((op & 0xf0) == 0x90 && reg));                /* setcc */
+    if (op < 0x40) /* add, or, adc, sbb, and, sub, xor, cmp */
+        return (op & 7) > 5 || ((op & 7) < 2 && op < 0x38 && !reg);
+    switch (op) {
+    case 0x50 ... 0x5f: /* push, pop */
+    case 0x63:          /* movsxd */
+    case 0x70 ... 0x7f: /* jcc */
+    case 0x84 ... 0x85: /* test */
+    case 0x8a ... 0x8b: /* a load */
+    case 0x8d:          /* lea */
+    case 0x90:
+    case 0x98 ... 0x99: /* extensions of rax */
+    case 0xa8 ... 0xa9:
+    case 0xb0 ... 0xbf: /* a constant into a register */
+    case 0xc3:
+    case 0xc9:
+    case 0xe8 ... 0xe9: /* call, jmp */
+    case 0xeb:
+        return false;
+    case 0x80 ... 0x83:
+        return !reg && group != 7; /* cmp */
+    case 0x88 ... 0x89:
+    case 0xc0 ... 0xc1:
+    case 0xc6 ... 0xc7:
+    case 0xd0 ... 0xd3:
+        return !reg;
+    case 0xf6 ... 0xf7:
+        return !reg && group != 0; /* test */
+    default:
+        return true;
+    }
+}
+
+static enum stop step(pid_t pid, uint64_t pc)
+{
+    bool there = armed[code_index(pc)];
+    if (there)
+        arm(pid, pc, false);
+    enum stop stop = go(pid, PTRACE_SINGLESTEP);
+    if (there && stop == TRAPPED)
+        arm(pid, pc, true);
+    return stop;
+}
+
+/* What is not swept runs, and is not stepped: most of the time goes into steps. */
 bool trace_steps(struct world *w, int who, on_stop *on, void *context)
 {
     pid_t pid = w->control->seat[who].pid;
-    static uint8_t times[1 << 22]; /* by address: one run's */
-    memset(times, 0, sizeof times);
+    enum stop stop = arm_entries(pid) ? TRAPPED : ENDED;
+    uint64_t before = 0;
+    bool stored = true;
     limit(20);
-    enum stop stop = TRAPPED;
-    bool there = true, more = true;
     shared_look(pid);
-    while (more) {
+    for (bool more = true; more && stop == TRAPPED;) {
         uint64_t pc = where(pid);
-        if (!code_ours(pc)) {
-            uint64_t sp =
-                (uint64_t)ptrace(PTRACE_PEEKUSER, pid, offsetof(struct user, regs.rsp), NULL);
-            uint64_t back = word_at(pid, sp);
-            stop = code_ours(back) ? run_to(pid, back, &there) : go(pid, PTRACE_SINGLESTEP);
-            shared_look(pid);
-            if (stop != TRAPPED || !there) /* not there: a library called back */
+        if (!code_stepped(pc)) {
+            stored = true;
+            if ((stop = run_outside(pid, before, &pc)) != TRAPPED)
                 break;
-            continue;
         }
-        if (!code_swept(pc) && (word_at(pid, pc) & 0xff) == 0xcc) { /* the gate behind it */
-            on(w, (struct point){.pc = pc, .time = 1}, context);
+        if (!code_stepped(pc)) { /* the trap behind it */
+            on(w, (struct point){.pc = pc, .time = 1}, true, context);
             break;
         }
+        uint8_t *n = &times[code_index(pc)];
+        *n += *n <= TIMES_MAX;
         if (code_swept(pc)) {
-            uint8_t *n = &times[pc % sizeof times];
-            if (*n < TIMES_MAX) {
-                ++*n;
-                code_reached(pc);
-                more = on(w, (struct point){pc, *n, 0}, context);
-            } else if (shared_changed(w)) {
-                more = on(w, (struct point){pc, TIMES_MAX, 0}, context);
-            }
+            code_reached(pc);
+            more = on(w, (struct point){pc, *n, 0}, stored, context);
+            stored = false;
         }
-        if (!more || (stop = go(pid, PTRACE_SINGLESTEP)) != TRAPPED)
-            break;
+        before = pc;
+        stored |= may_store((const uint8_t *)(uintptr_t)pc);
+        if (more)
+            stop = step(pid, pc);
     }
     limit(0);
     return stop == TRAPPED || explain(w, who, stop);

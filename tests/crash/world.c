@@ -240,7 +240,8 @@ static _Noreturn void participant(struct world *w, int who)
     w->who = who;
     if (w->scenario->attach)
         w->scenario->attach(w, who);
-    keep_on_fork();
+    if (who && who == w->control->copied)
+        keep_on_fork();
     if (who == 0 && w->control->child) {
         pid_t child = fork();
         while (child == 0)
@@ -248,8 +249,9 @@ static _Noreturn void participant(struct world *w, int who)
         seat->descendant = child;
     }
     w->control->ready++;
+    wake(&w->control->ready);
     while (getppid() != w->control->driver) /* the stage waits for all, then goes */
-        usleep(20);
+        sleep_on(&w->control->staged, 0, 1000);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     for (;;) {
         int what = seat->command;
@@ -279,8 +281,8 @@ static _Noreturn void stage(struct world *w)
             participant(w, i);
         w->control->seat[i].pid = pid;
     }
-    while (w->control->ready < w->scenario->participants && !w->control->failed)
-        usleep(20);
+    for (int n; (n = w->control->ready) < w->scenario->participants && !w->control->failed;)
+        sleep_on(&w->control->ready, n, 20);
     _exit(0);
 }
 
@@ -297,12 +299,13 @@ struct world *world_new(void)
     return w;
 }
 
-void world_start(struct world *w, bool child)
+void world_start(struct world *w, bool child, int copied)
 {
     memset(w->control, 0, sizeof *w->control);
     memset(w->log, 0, sizeof *w->log);
     w->control->driver = getpid();
     w->control->child = child;
+    w->control->copied = copied;
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0)
@@ -310,6 +313,8 @@ void world_start(struct world *w, bool child)
     int status = 0;
     if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
         note_failure(w, "the object could not be prepared: status %d", status);
+    w->control->staged = 1; /* the participants are the driver's */
+    wake(&w->control->staged);
 }
 
 static void end_process(pid_t pid)

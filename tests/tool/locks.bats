@@ -205,7 +205,14 @@ holds() { # URL FILE [OPTION...]: acquires in the background, until FILE is away
         any(.parts[]; .pid == $second and .wants == 3 and .place == 2 and .program == \"naru\")"
     run naru show "$S"
     [[ $output == *"a semaphore of uid"*"kind owned"*"owns_since"*"place"* ]]
-    timeout -s INT 1 "$NARU" show --watch 0.2 "$S" >seen || true
+    "$NARU" show --watch 0.2 "$S" >seen 3>&- &
+    watcher=$!
+    for _ in $(seq 300); do
+        [ "$(grep -c "a semaphore" seen)" -lt 2 ] || break
+        sleep 0.05
+    done
+    kill $watcher # a background job ignores INT
+    wait $watcher || true
     [ "$(grep -c "a semaphore" seen)" -ge 2 ]
     [ "$(naru ls --json "$S" | jq -r '[.noun,.value,.waiters,.participants]|join(" ")')" = "semaphore 1 2 3" ]
     run naru peek "$S"

@@ -67,11 +67,14 @@ two" ]
 }
 
 @test "show tells both ends, what waits, and who sleeps" {
-    (sleep 5 | "$NARU" listen "shm:$D/door" --messages >got) 3>&- &
+    mkfifo silent says
+    exec 8<>silent 9<>says
+    "$NARU" listen "shm:$D/door" --messages <silent >got 3>&- 8>&- 9>&- &
     here door
     "$NARU" show --json "shm:$D/door" | jq -se 'length == 1 and .[0].noun == "listener" and
         .[0].parts[0].program == "naru"'
-    (printf 'a\nbc\n'; sleep 3) | "$NARU" connect "shm:$D/door" --messages 3>&- &
+    printf 'a\nbc\n' >&9
+    "$NARU" connect "shm:$D/door" --messages <says 3>&- 8>&- 9>&- &
     sees "shm:$D/door" 'length == 1 and .[0].noun == "connection" and (.[0].parts | length) == 2 and
         ([.[0].parts[] | .sent] | max) == 2 and ([.[0].parts[] | .received] | max) == 2 and
         all(.[0].parts[]; .waiting == 0 and .program == "naru" and .life == "lives" and
@@ -79,12 +82,20 @@ two" ]
         any(.[0].parts[]; .asleep == "receiving")'
     run "$NARU" show "shm:$D/door"
     [[ $output == *connection*pid*program*asleep* ]]
-    timeout -s INT 1 "$NARU" show --watch 0.2 "shm:$D/door" >seen || true
+    "$NARU" show --watch 0.2 "shm:$D/door" >seen 3>&- &
+    watcher=$!
+    for _ in $(seq 300); do
+        [ "$(grep -c connection seen)" -lt 2 ] || break
+        sleep 0.05
+    done
+    kill $watcher # a background job ignores INT
+    wait $watcher || true
     [ "$(grep -c connection seen)" -ge 2 ]
     pid=$("$NARU" show --json "shm:$D/door" | jq '.parts[] | select(.sent == 2) | .pid')
     kill -STOP "$pid" # not dead
     sees "shm:$D/door" 'all(.[0].parts[]; .life == "lives")'
     kill -KILL "$pid"
+    exec 8>&- 9>&-
     wait
     run "$NARU" show "shm:$D/door"
     [ "$status" -eq 1 ]

@@ -31,8 +31,6 @@ static uint64_t wall_clock(void)
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-static int sync_all(struct map_journal *e, bool names);
-
 /* ---- segments ---- */
 
 static bool retains(const struct map_journal *e)
@@ -105,14 +103,30 @@ static bool is_mine(const struct map_journal *e, unsigned spare, char name[32])
            st.st_ino == e->spare[spare].inode;
 }
 
+/* A name for one more: one that nobody has, or another's. */
+static unsigned spare_name(const struct map_journal *e, char name[32])
+{
+    unsigned spare = MAP_SPARES;
+    struct stat st;
+    for (unsigned i = 0; i < MAP_SPARES; i++) {
+        if (is_mine(e, i, name))
+            continue;
+        bool free = naru__os_stat_at(e->object.directory, name, &st) == -ENOENT;
+        if (free || spare == MAP_SPARES)
+            spare = i;
+        if (free)
+            break;
+    }
+    snprintf(name, 32, NARU_SPARE_NAME, spare);
+    return spare;
+}
+
 /* One that goes: if this sender has it mapped and nobody reads it, its file will be used again. */
-static bool set_aside(struct map_journal *e, uint64_t number)
+static bool set_aside(struct map_journal *e, uint64_t number, uint64_t current)
 {
     char name[32], to[32];
-    unsigned spare = 0;
+    unsigned spare = spare_name(e, to);
     int fd = NARU__NO_FD;
-    while (spare < MAP_SPARES && is_mine(e, spare, to))
-        spare++;
     struct map_segment *s = spare < MAP_SPARES ? past_of(e, number, &fd) : NULL;
     if (!s)
         return false;
@@ -128,6 +142,7 @@ static bool set_aside(struct map_journal *e, uint64_t number)
     naru__segment_close(&e->spare[spare]);
     e->spare[spare] = *s;
     e->spare[spare].fd = fd;
+    e->spare[spare].gone = current;
     *s = (struct map_segment){.fd = NARU__NO_FD};
     return true;
 }
@@ -143,16 +158,14 @@ static bool is_read(struct map_journal *e, uint64_t number)
     return r == 1;
 }
 
-/* What nobody has to keep goes, by the creator's options: whole segments before the current one. */
-static void retain(struct map_journal *e, uint64_t current)
+/* The youngest segment that nobody has to keep, by the creator's options, if all from `before` on
+ * stay; 0: none. */
+static uint64_t youngest_to_go(struct map_journal *e, uint64_t before)
 {
     const uint64_t *keep = e->object.meta.option;
-    struct naru_journal_state *s = e->state;
-    uint64_t oldest = atomic_load(&s->oldest), bytes = 0;
-    if (!retains(e))
-        return;
+    uint64_t oldest = atomic_load(&e->state->oldest), bytes = 0;
     uint64_t lowest = keep[NARU_JOURNAL_KEEP_READ] ? naru__cursors_lowest(&e->object) : 0;
-    for (uint64_t n = current - 1; n >= oldest && n > 0; n--) { /* from the youngest on */
+    for (uint64_t n = before; n-- > oldest && n > 0;) { /* from the youngest on */
         struct map_segment next = {.fd = NARU__NO_FD};
         struct naru_segment_header header;
         char name[32];
@@ -160,7 +173,7 @@ static void retain(struct map_journal *e, uint64_t current)
         naru__segment_name(name, n);
         if (naru__os_stat_at(e->object.directory, name, &st) < 0 ||
             naru__segment_open(&e->object, n + 1, false, &next) < 0)
-            return;
+            return 0;
         memcpy(&header, next.memory, sizeof header);
         uint64_t ended = header.created, first = next.first;
         naru__segment_close(&next);
@@ -169,33 +182,56 @@ static void retain(struct map_journal *e, uint64_t current)
             (keep[NARU_JOURNAL_KEEP_BYTES] && bytes > keep[NARU_JOURNAL_KEEP_BYTES]) ||
             (keep[NARU_JOURNAL_KEEP_TIME] && ended + keep[NARU_JOURNAL_KEEP_TIME] < wall_clock()) ||
             (keep[NARU_JOURNAL_KEEP_READ] && lowest != UINT64_MAX && lowest >= first);
-        if (!goes || (n == current - 1 && is_read(e, n)))
-            continue;
-        for (; oldest <= n; oldest++) { /* the oldest first: a death leaves no hole */
-            naru__segment_name(name, oldest);
-            if (!set_aside(e, oldest))
-                (void)naru__os_unlink_at(e->object.directory, name);
-            atomic_store(&s->oldest, oldest + 1);
-        }
-        return;
+        if (goes && !(n == before - 1 && is_read(e, n)))
+            return n;
     }
+    return 0;
 }
 
-/* Before the bytes of a spare change, the medium has to know that it is no segment any more, and to
- * have what came after it: else, after the loss of power, there would be a hole before what was
- * synced. While nothing has been, nothing is promised, and the first who does syncs it all. */
-static bool is_surely_gone(struct map_journal *e)
+/* Only segments before that may go, or a loss of power would leave nothing: what was synced goes
+ * when the medium has what replaces it. While nothing was, it is enough that sequences do not begin
+ * again. Whether something was is read when nobody else is at it, so that none is promised later
+ * without what goes now. */
+static uint64_t may_go_before(const struct map_journal *e, uint64_t current, bool nobody_flushes)
+{
+    const struct naru_journal_state *s = e->state;
+    if (atomic_load(&s->durable)) {
+        uint64_t at = atomic_load(&s->durable_at);
+        return at < current ? at : current;
+    }
+    uint64_t need = atomic_load(&s->committed) + NARU_JOURNAL_CEILING / 2;
+    bool kept = atomic_load(&s->ceiling_kept) >= need;
+    return nobody_flushes && kept ? current : 0;
+}
+
+/* What nobody has to keep goes: whole segments before the current one. */
+static void retain(struct map_journal *e, uint64_t current)
 {
     struct naru_journal_state *s = e->state;
-    uint32_t owner = 0;
-    int r = 0;
-    if (!atomic_compare_exchange_strong(&s->flush, &owner, e->object.member + 1))
-        return false;
-    if (atomic_load(&s->durable))
-        r = sync_all(e, true);
-    atomic_exchange(&s->flush, 0);
-    naru__journal_wake(&e->object, NARU_SLEEP_DURABLE, true);
-    return r == 0;
+    if (!retains(e))
+        return;
+    bool nobody_flushes = atomic_load(&s->flush) == 0;
+    uint64_t before = may_go_before(e, current, nobody_flushes);
+    uint64_t last = youngest_to_go(e, before), oldest = atomic_load(&s->oldest);
+    for (; oldest <= last; oldest++) { /* the oldest first: a death leaves no hole */
+        char name[32];
+        naru__segment_name(name, oldest);
+        if (!set_aside(e, oldest, current))
+            (void)naru__os_unlink_at(e->object.directory, name);
+        atomic_store(&s->oldest, oldest + 1);
+    }
+    e->held_back = before < current && youngest_to_go(e, current) > 0;
+}
+
+/* Before the bytes of a spare change, the medium has to know that it is no segment any more: else,
+ * after the loss of power, there would be a hole before what was synced. A flush that has come to a
+ * later segment than the one it was removed at began after that, and synced the directory. While
+ * nothing was synced, nothing is promised, and the first who does syncs it all. */
+static bool is_surely_gone(const struct map_journal *e, const struct map_segment *spare)
+{
+    const struct naru_journal_state *s = e->state;
+    return (atomic_load(&s->flush) == 0 && atomic_load(&s->durable) == 0) ||
+           atomic_load(&s->durable_at) > spare->gone;
 }
 
 /* Makes the next segment of a spare. */
@@ -204,9 +240,9 @@ static int reuse(struct map_journal *e, uint64_t number, uint64_t first,
 {
     char name[32];
     unsigned spare = 0;
-    while (spare < MAP_SPARES && !is_mine(e, spare, name))
+    while (spare < MAP_SPARES && !(is_mine(e, spare, name) && is_surely_gone(e, &e->spare[spare])))
         spare++;
-    if (spare == MAP_SPARES || !is_surely_gone(e))
+    if (spare == MAP_SPARES)
         return -EAGAIN;
     struct map_segment *s = &e->spare[spare];
     int r = naru__segment_reuse(&e->object, name, number, first, s);
@@ -463,14 +499,19 @@ static int sync_name(struct map_journal *e)
     return r;
 }
 
-/* With the flush lock. names: and which segments there are, whatever has changed. */
-static int sync_all(struct map_journal *e, bool names)
+static int note_failure(struct naru_journal_state *s, int code)
+{
+    uint64_t failed = atomic_load(&s->failed);
+    atomic_store(&s->failed, ((failed >> 16) + 1) << 16 | (uint64_t)-code);
+    return code;
+}
+
+/* With the flush lock. What counts up to that sequence lies in segments up to that number. */
+static int sync_up_to(struct map_journal *e, uint64_t sequence, uint64_t to)
 {
     struct naru_journal_state *s = e->state;
-    uint64_t committed = atomic_load(&s->committed), from = atomic_load(&s->durable_at);
-    /* read after `committed`: what counts lies in segments up to there */
-    uint64_t to = naru__place_segment(atomic_load(&s->tail));
-    bool first = atomic_load(&s->durable) == 0;
+    uint64_t from = atomic_load(&s->durable_at);
+    bool first = atomic_load(&s->durable) == 0, rolled = to > from;
     uint64_t oldest, last;
     int64_t began = naru__now();
     int r = 0;
@@ -481,22 +522,69 @@ static int sync_all(struct map_journal *e, bool names)
     }
     for (uint64_t n = from; n <= to && r == 0; n++)
         r = sync_segment(e, n);
-    if (r == 0 && (to > from || first || names))
+    if (r == 0 && (rolled || first)) /* which segments there are, and which no more */
         r = naru__os_sync_all(e->object.directory);
     if (r == 0 && (first || e->new_directory))
         r = sync_name(e);
-    if (r < 0) {
-        uint64_t failed = atomic_load(&s->failed);
-        atomic_store(&s->failed, ((failed >> 16) + 1) << 16 | (uint64_t)-r);
-        return r;
-    }
+    if (r < 0)
+        return note_failure(s, r);
     e->new_directory = false;
-    atomic_store(&s->flushed, committed - atomic_load(&s->durable));
+    atomic_store(&s->flushed, sequence - atomic_load(&s->durable));
     atomic_store(&s->durable_at, to);
-    atomic_store(&s->durable, committed);
+    atomic_store(&s->durable, sequence);
     atomic_store(&s->flush_time, (uint64_t)(naru__now() - began));
     atomic_fetch_add(&s->flushes, 1);
     return 0;
+}
+
+static int sync_all(struct map_journal *e)
+{
+    uint64_t committed = atomic_load(&e->state->committed);
+    /* read after `committed`: what counts lies in segments up to there */
+    return sync_up_to(e, committed, naru__place_segment(atomic_load(&e->state->tail)));
+}
+
+static void end_flush(struct map_journal *e)
+{
+    atomic_exchange(&e->state->flush, 0);
+    naru__journal_wake(&e->object, NARU_SLEEP_DURABLE, true);
+}
+
+/* With the flush lock, so that segments may go. A sender that has just rolled leaves out its new
+ * one: of a file that is used again that would be zeroes, as many as there are messages. */
+static int secure(struct map_journal *e)
+{
+    struct naru_journal_state *s = e->state;
+    if (atomic_load(&s->failed))
+        return -EIO; /* what the medium has by now nobody knows, so what was synced before stays */
+    uint64_t durable = atomic_load(&s->durable);
+    if (durable && e->out.number != naru__place_segment(atomic_load(&s->tail)))
+        return sync_all(e);
+    if (durable)
+        return durable + 1 < e->out.first ? sync_up_to(e, e->out.first - 1, e->out.number - 1) : 0;
+    uint64_t ceiling = atomic_load(&s->committed) + NARU_JOURNAL_CEILING;
+    atomic_store(&s->ceiling, ceiling);
+    int r = naru__os_sync_data(e->object.file);
+    if (r < 0)
+        return note_failure(s, r);
+    atomic_store(&s->ceiling_kept, ceiling);
+    return 0;
+}
+
+/* After a roll, and without the senders' lock: so that what was held back goes at the next one. Who
+ * is about to sync by itself, or another who is at it, does the same. */
+static void secure_rolled(struct map_journal *e)
+{
+    uint32_t owner = 0;
+    e->held_back = false;
+    if (e->sync == NARU_SYNC_EACH)
+        return;
+    if (atomic_compare_exchange_strong(&e->state->flush, &owner, e->object.member + 1)) {
+        (void)secure(e);
+        end_flush(e);
+    } else {
+        (void)naru__journal_collect(e); /* or it has died at it */
+    }
 }
 
 static int flush_failed(const struct map_journal *e)
@@ -530,10 +618,9 @@ static int flush_to(struct map_journal *e, uint64_t sequence, int64_t deadline)
              naru__journal_take_from_nobody(e, &s->flush, owner))) {
             if (atomic_load(&s->durable) < sequence) {
                 let_others_come(e, waited);
-                r = sync_all(e, false);
+                r = sync_all(e);
             }
-            atomic_exchange(&s->flush, 0);
-            naru__journal_wake(&e->object, NARU_SLEEP_DURABLE, true);
+            end_flush(e);
             return r < 0 ? flush_failed(e) : 0; /* all that counts, whatever `sequence` is */
         }
         waited = true;
@@ -631,6 +718,8 @@ static ssize_t send_some(struct map_journal *e, const struct naru_outgoing *out,
     int sent = append(e, out, n);
     naru__journal_unlock(e, &e->state->append, NARU_SLEEP_APPEND);
     naru__wait_done(&w);
+    if (e->held_back)
+        secure_rolled(e);
     if (sent < 0)
         return sent;
     naru__journal_wake(&e->object, NARU_SLEEP_MESSAGE, true);
@@ -674,18 +763,16 @@ ssize_t naru__journal_send_many(naru_channel *channel, const struct naru_message
 
 /* ---- trimming ---- */
 
-int naru__journal_trim(naru_channel *channel, uint64_t before, uint64_t *ret_bytes)
+/* With the senders' lock. 1: more would go if the medium had what comes after it. */
+static int trim(struct map_journal *e, uint64_t before, uint64_t *bytes)
 {
-    struct map_journal *e = journal_of(channel);
-    struct naru_wait w = naru__wait_begin(&channel->handle, NARU_OUT, NARU__NEVER);
     struct map_segment next = {.fd = NARU__NO_FD};
-    uint64_t first, last, bytes = 0;
-    int r = naru__journal_lock(e, &e->state->append, NARU_SLEEP_APPEND, &w);
-    if (r < 0)
-        return r;
-    r = naru__segment_range(e->object.directory, &first, &last);
+    uint64_t first, last;
+    int r = naru__segment_range(e->object.directory, &first, &last);
+    bool nobody_flushes = atomic_load(&e->state->flush) == 0;
     /* what is behind the current one is what somebody died at */
     uint64_t current = naru__place_segment(atomic_load(&e->state->tail));
+    uint64_t end = may_go_before(e, current, nobody_flushes);
     for (uint64_t n = first; r == 0 && n < last && n < current; n++) {
         char name[32];
         struct stat st;
@@ -693,20 +780,44 @@ int naru__journal_trim(naru_channel *channel, uint64_t before, uint64_t *ret_byt
         if (r < 0 || next.first > before)
             break;
         naru__segment_close(&next);
+        if (n >= end)
+            return 1;
         naru__segment_name(name, n);
-        if (naru__os_stat_at(e->object.directory, name, &st) == 0)
-            bytes += (uint64_t)st.st_size;
+        if (naru__os_stat_at(e->object.directory, name, &st) < 0)
+            st.st_size = 0;
         r = naru__os_unlink_at(e->object.directory, name);
-        if (r < 0)
+        if (r < 0) {
             naru__fail(r, "%s: removing %s failed: %s", journal_name(e), name, naru__errno_text(r));
-        else
-            atomic_store(&e->state->oldest, n + 1); /* so that a death leaves none behind */
+            break;
+        }
+        *bytes += (uint64_t)st.st_size;
+        atomic_store(&e->state->oldest, n + 1); /* so that a death leaves none behind */
     }
     naru__segment_close(&next);
-    naru__journal_unlock(e, &e->state->append, NARU_SLEEP_APPEND);
-    if (r == -ENOENT)
-        r = 0; /* of a segment in the middle: somebody else trims too */
-    if (r == 0)
-        *ret_bytes = bytes;
-    return r;
+    return r == -ENOENT ? 0 : r; /* of a segment in the middle: somebody else trims too */
+}
+
+int naru__journal_trim(naru_channel *channel, uint64_t before, uint64_t *ret_bytes)
+{
+    struct map_journal *e = journal_of(channel);
+    struct naru_wait w = naru__wait_begin(&channel->handle, NARU_OUT, NARU__NEVER);
+    uint64_t bytes = 0;
+    for (;;) {
+        int r = naru__journal_lock(e, &e->state->append, NARU_SLEEP_APPEND, &w);
+        if (r < 0)
+            return r;
+        r = trim(e, before, &bytes);
+        naru__journal_unlock(e, &e->state->append, NARU_SLEEP_APPEND);
+        if (r == 0)
+            *ret_bytes = bytes;
+        if (r <= 0)
+            return r;
+        r = naru__journal_lock(e, &e->state->flush, NARU_SLEEP_DURABLE, &w);
+        if (r < 0)
+            return r;
+        r = secure(e);
+        end_flush(e);
+        if (r < 0)
+            return flush_failed(e);
+    }
 }

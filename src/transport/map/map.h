@@ -22,6 +22,7 @@ struct map_segment {
     bool by_write;  /* write(2) may be used on it, and costs less */
     unsigned users; /* messages in it that are taken in place */
     uint64_t used;  /* when, in takes */
+    uint64_t gone;  /* of a spare: the current segment when it was removed */
 };
 
 struct map_taken {
@@ -47,6 +48,7 @@ struct map_journal {
     struct map_segment past[MAP_SEGMENTS]; /* before it, mapped still: to be reused */
     struct map_segment spare[MAP_SPARES];  /* removed, locked: [N] is that of spare-N, if its inode
                                             * is that still */
+    bool held_back;     /* what would go stays, for the medium has not what comes after it */
     uint8_t *stage;     /* records on their way to write(2) */
     int64_t sync;       /* as the option */
     int64_t due;        /* what was sent has to be synced then; 0: nothing is owed */
@@ -94,10 +96,16 @@ int naru__segment_make(const struct naru_object *, uint64_t number, uint64_t fir
 /* The same from the file of one that was removed, which has that name: the caller has it locked. */
 int naru__segment_reuse(const struct naru_object *, const char *name, uint64_t number,
                         uint64_t first, struct map_segment *);
+/* Removes the spares of senders that have died: nobody has them locked. One that gets such a name
+ * meanwhile may go with it, which its sender sees. */
+void naru__spares_clean(const struct naru_object *);
 /* If one of those n maps the same file and is in no use, s gets that mapping, and it is closed. */
 void naru__segment_adopt(struct map_segment *s, struct map_segment *list, size_t n);
 void naru__segment_close(struct map_segment *);
 void naru__segment_name(char name[32], uint64_t number);
+/* A segment that comes before all that is whole, which opening refused with that code: may the loss
+ * of power have left it so? known: sequence up to which the medium had all. */
+bool naru__segment_lost(const struct naru_object *, uint64_t number, uint64_t known, int code);
 /* The numbers of the first and the last that are there; -ENOENT without a sentence. */
 int naru__segment_range(int directory, uint64_t *ret_first, uint64_t *ret_last);
 /* Where the record with that sequence is, or the next one will be; what is older than the oldest:
@@ -115,6 +123,8 @@ int naru__journal_verify(const struct naru_object *, struct naru_journal_report 
 
 /* ---- open.c ---- */
 
+/* Does what the memory says count? Else the machine, or the mount, is another since then. */
+bool naru__journal_is_right(const struct naru_object *);
 int naru__journal_lock(struct map_journal *, naru_journal_lock *, enum naru_journal_sleep,
                        struct naru_wait *);
 /* ... which has that owner, if it is no member. */

@@ -104,7 +104,7 @@ static bool others_know(const struct naru_object *o)
     return false;
 }
 
-static bool is_right(const struct naru_object *o)
+bool naru__journal_is_right(const struct naru_object *o)
 {
     return atomic_load(&state_of(o)->world) == naru__os_world(o->file) || others_know(o);
 }
@@ -113,7 +113,7 @@ static bool is_right(const struct naru_object *o)
 static int clean(struct naru_object *o, uint32_t member)
 {
     struct naru_journal_state *s = state_of(o);
-    if (!is_right(o))
+    if (!naru__journal_is_right(o))
         return 0; /* what it says of tail and cursors is not so any more: recover() comes */
     int r = naru__cursors_clean(o, member);
     if (r < 0)
@@ -124,6 +124,7 @@ static int clean(struct naru_object *o, uint32_t member)
     }
     if (atomic_load(&s->flush) == member + 1)
         atomic_store(&s->flush, 0);
+    naru__spares_clean(o);
     for (int set = 0; set < NARU_SLEEP_SETS; set++) {
         atomic_fetch_and(&s->asleep[set][member / 64], ~bit(member));
         naru__journal_wake(o, set, true); /* who died may have owed it */
@@ -222,7 +223,7 @@ bool naru__journal_take_from_nobody(struct map_journal *e, naru_journal_lock *lo
         return false;
     bool taken = atomic_compare_exchange_strong(lock, &owner, me);
     naru__os_life_drop(&life);
-    if (taken && lock == &e->state->append && is_right(o))
+    if (taken && lock == &e->state->append && naru__journal_is_right(o))
         repair_append(o);
     return taken;
 }
@@ -293,6 +294,7 @@ struct recovery {
     uint64_t from;     /* the first segment that is whole */
     uint64_t segment, at;
     uint64_t cut;
+    int synced; /* 0: what it came by is on the medium */
 };
 
 /* Walks one segment. 1: on to the next; 0: the end is here. What had been synced and is damaged is
@@ -330,6 +332,13 @@ static uint64_t cut_off(struct map_segment *s, uint64_t at)
     return end - at;
 }
 
+static void note_sync(struct recovery *c, int code)
+{
+    if (c->synced == 0)
+        c->synced = code;
+}
+
+/* 1: there is nothing, and nothing has to be. */
 static int walk_all(struct recovery *c, uint64_t from, uint64_t last)
 {
     struct map_segment s = {.fd = NARU__NO_FD};
@@ -337,10 +346,11 @@ static int walk_all(struct recovery *c, uint64_t from, uint64_t last)
     uint64_t number = from;
     for (; r == 1 && number <= last; number++) {
         r = naru__segment_open(c->o, number, true, &s);
-        if (r == -ENOENT && c->segment == 0 && number < last) {
-            char name[32]; /* its file served another, and that never got its name */
+        if (r < 0 && c->segment == 0 && (number < last || c->surely == 0) &&
+            naru__segment_lost(c->o, number, c->surely, r)) {
+            char name[32];
             naru__segment_name(name, number);
-            (void)naru__os_unlink_at(c->o->directory, name);
+            c->cut += naru__os_unlink_at(c->o->directory, name) == 0;
             from = number + 1;
             r = 1;
             continue;
@@ -365,9 +375,11 @@ static int walk_all(struct recovery *c, uint64_t from, uint64_t last)
         r = walk_segment(c, &s, number == last);
         if (r == 0)
             c->cut += cut_off(&s, c->at);
-        (void)naru__os_sync_data(s.fd);
+        note_sync(c, naru__os_sync_data(s.fd));
         naru__segment_close(&s);
     }
+    if (c->segment == 0 && number > last)
+        return 1;
     for (; number <= last && c->segment; number++) { /* what would follow a hole */
         char name[32];
         if (number == c->segment)
@@ -379,18 +391,45 @@ static int walk_all(struct recovery *c, uint64_t from, uint64_t last)
     return 0;
 }
 
+/* Nothing of it came to the medium. It goes on, empty, behind every sequence that was used. */
+static int begin_anew(struct recovery *c, uint64_t number)
+{
+    enum { SEQUENCE_BITS = 48 }; /* see naru_cursor_entry */
+    struct naru_journal_state *s = state_of(c->o);
+    struct map_segment segment = {.fd = NARU__NO_FD};
+    uint64_t used = atomic_load(&s->ceiling), committed = atomic_load(&s->committed);
+    used = committed > used ? committed : used;
+    if (used + 1 >= UINT64_C(1) << SEQUENCE_BITS)
+        return naru__fail(-EPROTO,
+                          "%s: nothing of it came to the medium, and it would go on with message "
+                          "%" PRIu64 ", which is too high: its meta is damaged",
+                          c->o->url, used + 1);
+    int r = naru__segment_make(c->o, number, used + 1, c->o->meta.option[NARU_JOURNAL_SEGMENT],
+                               &segment);
+    if (r < 0)
+        return r;
+    note_sync(c, naru__os_sync_all(segment.fd));
+    naru__segment_close(&segment);
+    c->segment = c->from = number;
+    c->at = NARU_SEGMENT_RECORDS_AT;
+    c->sequence = used + 1;
+    return 0;
+}
+
 static int recover(struct map_journal *e)
 {
     struct naru_journal_state *s = e->state;
-    uint64_t first, last;
+    uint64_t first = 1, last = 0;
     int r = naru__segment_range(e->object.directory, &first, &last);
-    if (r < 0)
+    if (r < 0 && (r != -ENOENT || atomic_load(&s->durable)))
         return naru__fail(-EPROTO, "%s has no segments: %s", e->object.url, naru__errno_text(r));
     uint64_t from = atomic_load(&s->durable_at);
     struct recovery c = {.o = &e->object, .surely = atomic_load(&s->durable)};
-    if (from < first || from > last)
+    if (c.surely == 0 || from < first || from > last)
         from = first;
     r = walk_all(&c, from, last);
+    if (r == 1)
+        r = begin_anew(&c, last + 1);
     if (r < 0)
         return r;
     if (c.segment == 0)
@@ -401,8 +440,13 @@ static int recover(struct map_journal *e)
     atomic_store(&s->intent, 0);
     atomic_store(&s->oldest, c.from > from ? c.from : first);
     atomic_store(&s->committed, committed);
-    atomic_store(&s->durable, committed);
-    atomic_store(&s->durable_at, c.segment);
+    naru__spares_clean(&e->object);
+    note_sync(&c, naru__os_sync_all(e->object.directory));
+    if (c.synced < 0) /* nobody knows more than before */
+        atomic_store(&s->durable, c.surely < committed ? c.surely : committed);
+    else
+        atomic_store(&s->durable, committed);
+    atomic_store(&s->durable_at, c.synced < 0 ? from : c.segment);
     atomic_store(&s->failed, 0);
     atomic_store(&s->flush, 0);
     atomic_store(&s->cut, c.cut);
@@ -433,7 +477,7 @@ static int settle(struct map_journal *e)
     int r = naru__journal_lock(e, &e->state->append, NARU_SLEEP_APPEND, &w);
     if (r < 0)
         return r;
-    if (!is_right(&e->object)) {
+    if (!naru__journal_is_right(&e->object)) {
         r = recover(e);
         if (r == 0)
             atomic_store(&e->state->world, naru__os_world(e->object.file));
@@ -623,6 +667,8 @@ static int make(struct naru_object *o, void *arg)
     atomic_store(&s->durable_at, 1);
     atomic_store(&s->oldest, 1);
     atomic_store(&s->world, naru__os_world(o->file));
+    atomic_store(&s->ceiling, NARU_JOURNAL_CEILING);
+    atomic_store(&s->ceiling_kept, NARU_JOURNAL_CEILING);
     /* all of it is on the medium before it has a name: so no loss of power leaves half of one */
     r = naru__os_sync_all(first.fd);
     naru__segment_close(&first);

@@ -78,6 +78,30 @@ int naru__segment_open(const struct naru_object *o, uint64_t number, bool writab
     return 0;
 }
 
+/* Its bytes never came to the medium. */
+static bool is_blank(const struct naru_object *o, uint64_t number)
+{
+    static const struct naru_segment_header zeroes;
+    struct naru_segment_header header = zeroes;
+    char name[32];
+    struct stat st;
+    naru__segment_name(name, number);
+    int fd = naru__os_open_at(o->directory, name, O_RDONLY | O_NOFOLLOW);
+    bool blank = fd >= 0 && naru__os_fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+                 (st.st_size < NARU_SEGMENT_RECORDS_AT ||
+                  (naru__os_read_at(fd, &header, sizeof header, 0) == 0 &&
+                   memcmp(&header, &zeroes, sizeof header) == 0));
+    naru__os_close(fd);
+    return blank;
+}
+
+/* Its file served another, which never got its name; or nothing of it was synced, as nothing at all
+ * was. */
+bool naru__segment_lost(const struct naru_object *o, uint64_t number, uint64_t known, int code)
+{
+    return code == -ENOENT || (code == -EPROTO && known == 0 && is_blank(o, number));
+}
+
 static uint32_t seed_of(const struct naru_object *o, uint64_t number)
 {
     /* splitmix64's last step: Steele, Lea, Flood, OOPSLA 2014 */
@@ -167,6 +191,18 @@ int naru__segment_reuse(const struct naru_object *o, const char *name, uint64_t 
     s->seed = header.seed;
     s->by_write = false; /* its pages are there */
     return 0;
+}
+
+void naru__spares_clean(const struct naru_object *o)
+{
+    for (unsigned i = 0; i < MAP_SPARES; i++) {
+        char name[32];
+        snprintf(name, sizeof name, NARU_SPARE_NAME, i);
+        int fd = naru__os_open_at(o->directory, name, O_RDONLY | O_NOFOLLOW);
+        if (fd >= 0 && naru__os_lock_held(fd, NARU_SEGMENT_READ) == 0)
+            (void)naru__os_unlink_at(o->directory, name);
+        naru__os_close(fd);
+    }
 }
 
 void naru__segment_adopt(struct map_segment *s, struct map_segment *list, size_t n)

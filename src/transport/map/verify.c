@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* verify.c - reads a journal from end to end and compares every check sum. It takes part in nothing
- * and writes nothing. What is known to count and is not whole is damage; what lies behind the last
- * whole message, and is not known to count, is a torn tail: also segments that were being made when
- * the power went, in which nothing is. */
+ * and writes nothing.
+ *
+ * What is known to count and is not whole is damage. While the memory is right all that was sent
+ * counts. After a loss of power what had been synced does: from the first message behind that which
+ * is not whole, a torn tail goes to the end, with what is whole in it, for the kernel writes pages
+ * in any order, and recovery cuts it all; also segments that were being made when the power went,
+ * in which nothing is. */
 #include "base/error.h"
 #include "os/fd.h"
 #include "os/sync.h"
@@ -18,8 +22,10 @@ struct verify {
     struct naru_journal_report *report;
     int (*progress)(void *arg, uint64_t done, uint64_t all);
     void *arg;
+    bool right;        /* the memory is: nothing was lost with the power */
+    bool ended;        /* the tail has begun */
     uint64_t known;    /* sequence up to which all count */
-    uint64_t end;      /* number of the segment in which the last whole message is */
+    uint64_t last;     /* number of the last segment */
     uint64_t sequence; /* of the next record */
     uint64_t done, all, told;
 };
@@ -44,6 +50,27 @@ static void note_damage(struct verify *v, uint64_t segment, uint64_t at)
     }
 }
 
+static uint64_t sequence_at(const struct map_segment *s, uint64_t at)
+{
+    return ((const struct naru_record *)(const void *)(s->memory + at))->sequence;
+}
+
+/* From there on it is torn. How many messages in it are whole? */
+static uint64_t note_tail(struct verify *v, const struct map_segment *s, uint64_t at)
+{
+    uint64_t n = 0, after = s->first - 1, next = at;
+    v->ended = true;
+    v->report->torn += naru__segment_used(s->memory, at, s->size) - at;
+    while ((next = naru__record_search(s->memory, s->size, next, s->seed, after))) {
+        const struct naru_record *record = (const void *)(s->memory + next);
+        after = record->sequence;
+        n += record->type != 0;
+        next += sizeof *record;
+    }
+    v->report->behind += n;
+    return n;
+}
+
 static int verify_segment(struct verify *v, const struct map_segment *s)
 {
     struct naru_journal_report *report = v->report;
@@ -63,38 +90,29 @@ static int verify_segment(struct verify *v, const struct map_segment *s)
             at += naru__record_room(record->size);
             continue;
         }
+        if (!v->right && v->sequence > v->known) {
+            (void)note_tail(v, s, at);
+            return 0;
+        }
         uint64_t next = naru__record_search(s->memory, s->size, at, s->seed, v->sequence - 1);
-        bool behind =
-            next &&
-            ((const struct naru_record *)(const void *)(s->memory + next))->sequence >= v->sequence;
-        if (behind || s->number < v->end || v->sequence <= v->known)
+        bool behind = next && sequence_at(s, next) >= v->sequence;
+        if (behind || s->number < v->last || v->sequence <= v->known)
             note_damage(v, s->number, at);
         else
             report->torn += naru__segment_used(s->memory, at, s->size) - at;
         if (!behind)
             return 0;
         at = next;
-        v->sequence = ((const struct naru_record *)(const void *)(s->memory + at))->sequence;
+        v->sequence = sequence_at(s, at);
     }
 }
 
-/* Is a whole message in it, or something in the way of looking, which is told later? */
-static bool begun(const struct naru_object *o, uint64_t number)
+/* A segment of the tail. */
+static void verify_lost(struct verify *v, struct map_segment *s, int code)
 {
-    struct map_segment s = {.fd = NARU__NO_FD};
-    int r = naru__segment_open(o, number, false, &s);
-    bool any = r == 0 && naru__record_search(s.memory, s.size, NARU_SEGMENT_RECORDS_AT, s.seed,
-                                             s.first - 1) != 0;
-    naru__segment_close(&s);
-    return any || (r < 0 && r != -ENOENT && r != -EPROTO);
-}
-
-static void note_unbegun(struct verify *v, const struct map_segment *s)
-{
-    v->report->unbegun++;
-    if (s->number)
-        v->report->torn += naru__segment_used(s->memory, NARU_SEGMENT_RECORDS_AT, s->size) -
-                           NARU_SEGMENT_RECORDS_AT;
+    v->ended = true;
+    if (code == -EPROTO || (code == 0 && note_tail(v, s, NARU_SEGMENT_RECORDS_AT) == 0))
+        v->report->unbegun++;
 }
 
 /* 1: it was to be the first, and is gone. */
@@ -102,11 +120,16 @@ static int verify_one(struct verify *v, uint64_t number, bool first)
 {
     struct map_segment s = {.fd = NARU__NO_FD};
     int r = naru__segment_open(v->o, number, false, &s);
-    if (r == -ENOENT && first && number < v->end)
+    if (first && r == -ENOENT && number < v->last)
         return 1; /* trimmed meanwhile; or its file served another when the power went */
-    if (number > v->end && v->sequence > v->known && (r == 0 || r == -ENOENT || r == -EPROTO)) {
-        if (r != -ENOENT)
-            note_unbegun(v, &s);
+    if (first && r < 0 && naru__segment_lost(v->o, number, v->known, r) && !v->right) {
+        v->report->unbegun += r == -EPROTO;
+        return 1;
+    }
+    bool follows = first || s.first == v->sequence;
+    if (!v->right && !first && (r == 0 || r == -ENOENT || r == -EPROTO) &&
+        (v->ended || (v->sequence > v->known && (r < 0 || !follows)))) {
+        verify_lost(v, &s, r);
         naru__segment_close(&s);
         return 0;
     }
@@ -118,12 +141,16 @@ static int verify_one(struct verify *v, uint64_t number, bool first)
         return r;
     if (first)
         v->sequence = v->report->first = s.first;
-    else if (s.first != v->sequence) {
+    else if (!follows) {
         note_damage(v, number, 0);
         v->sequence = s.first;
     }
-    v->report->segments++;
+    uint64_t had = v->report->records + v->report->behind;
     r = verify_segment(v, &s);
+    if (!first && v->ended && v->report->records + v->report->behind == had)
+        v->report->unbegun++;
+    else
+        v->report->segments++;
     v->done += s.size;
     naru__segment_close(&s);
     return r;
@@ -134,23 +161,19 @@ int naru__journal_verify(const struct naru_object *o, struct naru_journal_report
 {
     const struct naru_journal_state *s = (const void *)o->state->kind;
     struct verify v = {.o = o, .report = report, .progress = progress, .arg = arg};
-    uint64_t first, last;
+    uint64_t first = 1, last = 0;
     int r = naru__segment_range(o->directory, &first, &last);
     *report = (struct naru_journal_report){.size = sizeof *report};
-    if (r < 0)
+    v.right = naru__journal_is_right(o);
+    v.known = atomic_load(v.right ? &s->committed : &s->durable);
+    if (r < 0 && (r != -ENOENT || v.right || v.known))
         return naru__fail(-EPROTO, "%s has no segments: %s", o->url, naru__errno_text(r));
-    if (atomic_load(&s->world) == naru__os_world(o->file)) {
-        uint64_t current = naru__place_segment(atomic_load(&s->tail));
-        v.known = atomic_load(&s->committed);
-        if (last > current && current >= first)
-            last = current; /* what is behind it counts for nothing: it is being made */
-        v.end = last;
-    } else {
-        v.known = atomic_load(&s->durable);
-        for (v.end = last; v.end > first && !begun(o, v.end);)
-            v.end--;
-    }
+    uint64_t current = naru__place_segment(atomic_load(&s->tail));
+    if (v.right && last > current && current >= first)
+        last = current; /* what is behind it counts for nothing: it is being made */
+    v.last = last;
     v.all = (last - first + 1) * o->meta.option[NARU_JOURNAL_SEGMENT];
+    r = 0;
     for (uint64_t n = first; n <= last && r == 0; n++) {
         r = verify_one(&v, n, n == first);
         if (r == 1) {

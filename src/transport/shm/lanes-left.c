@@ -6,8 +6,8 @@
  * next sender for a moment: it finds the lane empty, and nobody can send there meanwhile. Who
  * has the lane mapped sees `gone` when the epoch has changed, and looks for the next of that name,
  * which goes on with the numbers: cursors count them. Killed in between: the lane is there, or it
- * says that it is gone and the next sender makes another, or files are left without their bit,
- * which the next who comes takes away. A dry run does the same on a copy, without the lock. */
+ * says that it is gone and the next sender makes another, or files are left, which the next who
+ * comes takes away (tests/models/left.pml). A dry run does the same on a copy, without the lock. */
 #include "transport/shm/lanes.h"
 
 #include "base/error.h"
@@ -50,11 +50,14 @@ static int map_file(const struct shm_lanes *e, const char *kind, uint64_t size, 
                : naru__lanes_map(&e->object, name, size, true, ret_map);
 }
 
+/* 1: there is none. */
 static int map_lane(struct shm_lanes *e, bool dry)
 {
     int r = map_file(e, "lane", e->plan.file, dry, &e->lane);
     if (r == 0 && !e->topic)
         r = map_file(e, "claims", naru__lane_claims_size(e->plan.slots), dry, &e->claims);
+    if (r == -ENOENT && !naru__lanes_exists(e, e->object.member))
+        return 1;
     if (r == 0 && memcmp(e->lane.memory, &e->plan, sizeof e->plan) != 0)
         r = -EPROTO;
     return r == 0 ? naru__lanes_adopt(e)
@@ -142,7 +145,8 @@ static void empty_lane(struct shm_lanes *e)
 /* Is it one of this record's, which nobody needs? */
 static bool is_left(const struct taking *t, const char *name)
 {
-    static const char *const kinds[] = {"lane", "claims", "cursor", "bell"};
+    static const char *const kinds[] = {"lane", "claims",   "cursor",
+                                        "bell", "new-lane", "new-claims"};
     uint32_t index = t->e->object.member, lane, id;
     char own[40];
     int end = 0;
@@ -175,22 +179,18 @@ static int take_file(void *arg, const char *name)
 static int take_from(struct taking *t)
 {
     struct shm_lanes *e = t->e;
-    /* acquire: pairs with the release of its maker: the files are whole */
-    t->lane = atomic_load_explicit(bits_of(e), memory_order_acquire) & bit_of(e);
-    int r = t->lane ? map_lane(e, t->dry) : 0;
-    if (r == 0 && t->lane && is_empty(e)) {
-        t->lane = false;
-        if (!t->dry)
-            empty_lane(e);
-    }
-    if (r == 0)
+    int r = map_lane(e, t->dry);
+    t->lane = r == 0 && !is_empty(e);
+    if (r == 0 && !t->lane && !t->dry)
+        empty_lane(e);
+    if (r >= 0)
         (void)naru__os_list(e->object.directory, true, take_file, t);
     free(e->blocks);
     e->blocks = NULL;
     memset(e->pool, 0, sizeof e->pool); /* ids of a former sender's: nothing is mapped */
     naru__lanes_unmap(&e->lane);
     naru__lanes_unmap(&e->claims);
-    return r;
+    return r < 0 ? r : 0;
 }
 
 /* Is it nobody's? Then it is held, but for a dry run. A dead member's is, once collected. */

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "os/file.h"
 #include "os/process.h"
 #include "os/socket.h"
 #include "shm/ring.h"
@@ -19,37 +20,43 @@
 
 /* ---- this sender's lane ---- */
 
-static bool lane_exists(const struct shm_lanes *e)
-{
-    uint32_t i = e->object.member;
-    return atomic_load_explicit(&e->state->lanes[i / 64], memory_order_acquire) >> (i % 64) & 1;
-}
-
+/* A lane and its claims have their names once they are whole, the claims first: so whoever opens a
+ * lane, its claims, and then finds that it is not gone, has the two that belong together. */
 static int make_lane(struct shm_lanes *e, const char *lane, const char *claims)
 {
-    uint32_t i = e->object.member;
-    int r = naru__lanes_make(&e->object, lane, "lane", e->plan.file, &e->lane);
+    char new_lane[32], new_claims[32];
+    snprintf(new_lane, sizeof new_lane, "new-%s", lane);
+    snprintf(new_claims, sizeof new_claims, "new-%s", claims);
+    const struct naru_object *o = &e->object;
+    int r = naru__lanes_make(o, new_lane, "lane", e->plan.file, &e->lane);
     if (r == 0 && !e->topic)
-        r = naru__lanes_make(&e->object, claims, "claims", naru__lane_claims_size(e->plan.slots),
+        r = naru__lanes_make(o, new_claims, "claims", naru__lane_claims_size(e->plan.slots),
                              &e->claims);
-    if (r < 0)
-        return r;
-    uint64_t next = atomic_load_explicit(&e->state->next[i], memory_order_relaxed);
-    naru__lane_begin(e->lane.memory, &e->plan, e->claims.memory, next);
-    e->before = next > 1 ? next - 1 : 0;
-    /* release: pairs with the acquire of whoever looks for lanes: the files are whole */
-    atomic_fetch_or_explicit(&e->state->lanes[i / 64], UINT64_C(1) << (i % 64),
-                             memory_order_release);
-    return 0;
+    if (r == 0) {
+        naru__lane_begin(e->lane.memory, &e->plan, e->claims.memory, e->before + 1);
+        r = e->topic ? 0 : naru__lanes_name(o, new_claims, claims);
+    }
+    if (r == 0)
+        r = naru__lanes_name(o, new_lane, lane);
+    if (r < 0) {
+        (void)naru__os_unlink_at(o->directory, new_claims);
+        (void)naru__os_unlink_at(o->directory, new_lane);
+    }
+    return r;
 }
 
-/* 1: it is there no more, for whoever took it away has not come to the end. */
+/* Its own word counts, and not its bit, which a maker that died may have left unsaid. 1: there is
+ * none, or it is gone and whoever took it away has not come to the end. */
 static int map_left(struct shm_lanes *e, const char *lane, const char *claims)
 {
     int r = naru__lanes_map(&e->object, lane, e->plan.file, true, &e->lane);
     if (r == 0 && !e->topic)
         r = naru__lanes_map(&e->object, claims, naru__lane_claims_size(e->plan.slots), false,
                             &e->claims);
+    if (r == -ENOENT && !naru__lanes_exists(e, e->object.member)) {
+        naru__lanes_unmap(&e->lane);
+        return 1;
+    }
     if (r < 0)
         return naru__fail(r, "%s: a former sender's lane cannot be mapped: %s%s", lanes_name(e),
                           naru__errno_text(r), naru__lanes_limit(r, e->plan.file).text);
@@ -81,9 +88,12 @@ int naru__lanes_adopt(struct shm_lanes *e)
 int naru__lanes_open_sender(struct shm_lanes *e)
 {
     char lane[24], claims[24];
-    snprintf(lane, sizeof lane, "lane-%" PRIu32, e->object.member);
-    snprintf(claims, sizeof claims, "claims-%" PRIu32, e->object.member);
-    int r = lane_exists(e) ? map_left(e, lane, claims) : 1;
+    uint32_t i = e->object.member;
+    snprintf(lane, sizeof lane, "lane-%" PRIu32, i);
+    snprintf(claims, sizeof claims, "claims-%" PRIu32, i);
+    uint64_t next = atomic_load_explicit(&e->state->next[i], memory_order_relaxed);
+    e->before = next > 1 ? next - 1 : 0;
+    int r = map_left(e, lane, claims);
     bool adopted = r == 0;
     if (r > 0)
         r = make_lane(e, lane, claims);
@@ -91,6 +101,9 @@ int naru__lanes_open_sender(struct shm_lanes *e)
         r = naru__lanes_adopt(e);
     if (r < 0)
         return r;
+    /* release: pairs with the acquire of whoever looks for lanes: it has its name */
+    atomic_fetch_or_explicit(&e->state->lanes[i / 64], UINT64_C(1) << (i % 64),
+                             memory_order_release);
     e->tx.free_segment = naru__segment_free;
     e->tx.keep = e->object.meta.option[LANES_HISTORY];
     e->tx.sender = naru__lanes_sender_id(e->object.generation, e->object.member);

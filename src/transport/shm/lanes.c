@@ -84,6 +84,14 @@ int naru__lanes_make(const struct naru_object *o, const char *name, const char *
                  : 0;
 }
 
+int naru__lanes_name(const struct naru_object *o, const char *from, const char *to)
+{
+    int r = naru__os_replace_at(o->directory, from, to);
+    return r < 0 ? naru__fail(r, "%s: its file cannot be called %s: %s", o->url, to,
+                              naru__errno_text(r))
+                 : 0;
+}
+
 struct naru_limit_text naru__lanes_limit(int code, uint64_t bytes)
 {
     return code == -ENOMEM ? naru__limit_of_memory(code, bytes) : naru__limit_of_files(code);
@@ -209,8 +217,8 @@ static bool outnumber(const struct shm_lanes *e, unsigned n)
 {
     uint32_t records = naru__object_members(&e->object), there = 0;
     for (uint32_t i = 0; i < records && there <= n; i++)
-        there += naru__member_role(atomic_load_explicit(&e->object.members[i].who,
-                                                        memory_order_relaxed)) != 0;
+        there += naru__member_role(
+                     atomic_load_explicit(&e->object.members[i].who, memory_order_relaxed)) != 0;
     return there > n;
 }
 

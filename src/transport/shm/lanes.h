@@ -83,9 +83,9 @@ struct shm_lanes {
     struct lanes_kept *kept;           /* in the order in which they came */
     size_t kept_bytes;
     uint64_t missed, missed_all, redelivered;
-    bool plain; /* any message is wanted in the wait that is on */
+    bool plain;      /* any message is wanted in the wait that is on */
     bool subscribed; /* publishers whose lanes come from here on wait for this subscriber */
-    bool rung;  /* somebody woke this one, who has not received since */
+    bool rung;       /* somebody woke this one, who has not received since */
 
     /* the sending thread's */
     uint32_t epoch_out;
@@ -143,6 +143,8 @@ struct naru_limit_text naru__lanes_limit(int code, uint64_t bytes);
 /* Makes one anew, whatever a maker who died at it has left. what: for the sentence. */
 int naru__lanes_make(const struct naru_object *, const char *name, const char *what, uint64_t size,
                      struct lanes_map *ret_map);
+/* Gives the file that name instead; what had it loses it at that instant. */
+int naru__lanes_name(const struct naru_object *, const char *from, const char *to);
 
 /* Publishes done: wakes one receiver of a queue, all subscribers of a topic, if they sleep. */
 void naru__lanes_wake_receivers(struct shm_lanes *);
@@ -198,6 +200,14 @@ static inline void naru__lanes_tell(const struct shm_lanes *e, int count, uint64
 {
     atomic_store_explicit(&e->object.members[e->object.member].kind[count], value,
                           memory_order_relaxed);
+}
+
+/* Is it said to be there? While it is, it and its claims have their names. acquire: pairs with the
+ * release in naru__lanes_open_sender(). */
+static inline bool naru__lanes_exists(const struct shm_lanes *e, uint32_t lane)
+{
+    return atomic_load_explicit(&e->state->lanes[lane / 64], memory_order_acquire) >> (lane % 64) &
+           1;
 }
 
 /* ---- lanes-send.c ---- */
