@@ -226,7 +226,7 @@ NARU_API int naru_server_new(const struct naru_server_options *options, naru_ser
 /* naru_server_add - lets a service's methods be called
  *
  * service: borrowed until naru_server_close. self: what its handlers receive. Before the server
- * processes anything, or between two calls of naru_server_process.
+ * processes anything, or between two calls of naru_server_process. All of its methods or none.
  *
  * Returns: 0.
  * Errors: -EINVAL a name is NULL or too long, or a method has no handler; -EEXIST a method of that

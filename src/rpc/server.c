@@ -105,14 +105,35 @@ static int list_service(naru_server *s, const naru_service *service)
     return 0;
 }
 
+/* Nobody has called it yet. */
+static void remove_method(struct naru_server *s, const naru_service *service,
+                          const naru_method *method)
+{
+    for (size_t i = 0; i < s->table_size; i++)
+        for (struct entry **at = &s->table[i]; *at; at = &(*at)->next)
+            if ((*at)->service == service && (*at)->method == method) {
+                struct entry *gone = *at;
+                *at = gone->next;
+                free(gone);
+                s->n_entries--;
+                return;
+            }
+}
+
+/* All of its methods, or none: its owner frees what could not be added. */
 int naru__server_add(naru_server *s, const naru_service *service, void *self)
 {
-    for (size_t i = 0; i < service->n; i++) {
-        int r = add_method(s, service, &service->methods[i], self);
-        if (r < 0)
-            return r;
+    size_t added = 0;
+    int r = 0;
+    while (r == 0 && added < service->n) {
+        r = add_method(s, service, &service->methods[added], self);
+        added += r == 0;
     }
-    return list_service(s, service);
+    if (r == 0)
+        r = list_service(s, service);
+    while (r < 0 && added > 0)
+        remove_method(s, service, &service->methods[--added]);
+    return r;
 }
 
 const naru_service *naru__server_service(naru_server *s, size_t i)
