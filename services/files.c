@@ -6,6 +6,8 @@
  * and reported. */
 #include "files.h"
 
+#include <naru/protobuf.h>
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,10 +35,14 @@ static int add_file(struct files *f, const struct naru_schema_file *packed)
     if (!grown)
         return naru_fail(-ENOMEM, "no memory for %zu .proto files", f->n + 1);
     f->all = grown;
-    File *file = google__protobuf__file_descriptor_proto__unpack(NULL, packed->size, packed->data);
-    if (!file)
-        return naru_fail(-EPROTO, "%s: the %zu bytes of its schema are no FileDescriptorProto",
-                         packed->name, packed->size);
+    void *file;
+    int r = naru_protobuf_unpack(&google__protobuf__file_descriptor_proto__descriptor, packed->data,
+                                 packed->size, &file);
+    if (r == -EPROTO)
+        naru_fail(r, "%s: the %zu bytes of its schema are no FileDescriptorProto", packed->name,
+                  packed->size);
+    if (r < 0)
+        return r;
     f->all[f->n++] = (struct file){packed, file};
     return 0;
 }
@@ -193,26 +199,34 @@ int file_of_extension(const struct files *f, const char *type, int32_t number)
 struct numbers {
     int32_t *all;
     size_t n;
+    bool short_of_memory;
 };
 
 static int add_number(void *arg, const Field *field)
 {
     struct numbers *numbers = arg;
     int32_t *grown = realloc(numbers->all, (numbers->n + 1) * sizeof *grown);
-    if (!grown)
+    if (!grown) {
+        numbers->short_of_memory = true;
         return 1;
+    }
     numbers->all = grown;
     grown[numbers->n++] = field->number;
     return 0;
 }
 
-int32_t *extensions_of(const struct files *f, const char *type, size_t *ret_n)
+int extensions_of(const struct files *f, const char *type, int32_t **ret_numbers, size_t *ret_n)
 {
-    struct numbers numbers = {NULL, 0};
-    for (size_t i = 0; i < f->n; i++)
+    struct numbers numbers = {NULL, 0, false};
+    for (size_t i = 0; i < f->n && !numbers.short_of_memory; i++)
         walk_file(f->all[i].file, type, add_number, &numbers);
+    if (numbers.short_of_memory) {
+        free(numbers.all);
+        return -ENOMEM;
+    }
+    *ret_numbers = numbers.all;
     *ret_n = numbers.n;
-    return numbers.all;
+    return 0;
 }
 
 /* ---- imports ---- */

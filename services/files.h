@@ -33,8 +33,8 @@ int file_by_name(const struct files *, const char *name);
 int file_of_symbol(const struct files *, const char *symbol);
 int file_of_extension(const struct files *, const char *type, int32_t number);
 
-/* The numbers of a message type's extensions; NULL and *ret_n 0: it has none, or no memory. */
-int32_t *extensions_of(const struct files *, const char *type, size_t *ret_n);
+/* The numbers of a message type's extensions, to be freed; NULL: it has none. 0, or -ENOMEM. */
+int extensions_of(const struct files *, const char *type, int32_t **ret_numbers, size_t *ret_n);
 
 /* Marks a file and all that it imports. */
 void file_mark(const struct files *, size_t i, bool *marks);

@@ -103,7 +103,11 @@ static void answer_file(struct answer *a, const struct files *f, int file)
 static void answer_extensions(struct answer *a, const struct files *f, const char *type)
 {
     size_t n;
-    int32_t *numbers = extensions_of(f, type, &n);
+    int32_t *numbers;
+    if (extensions_of(f, type, &numbers, &n) < 0) {
+        fail(a, NARU_STATUS_RESOURCE_EXHAUSTED, "no memory for the answer");
+        return;
+    }
     a->memory[0] = numbers;
     if (n == 0 && file_of_symbol(f, type) < 0) {
         fail(a, NARU_STATUS_NOT_FOUND, "no service here has a message \"%s\"", type);
@@ -154,8 +158,10 @@ static void look_up(struct answer *a, struct naru_reflection *reflection, const 
 {
     const struct files *f = &reflection->files;
     int file = -1;
-    if (files_update(&reflection->files, reflection->server) < 0) {
-        fail(a, NARU_STATUS_INTERNAL, "%s", naru_why());
+    int r = files_update(&reflection->files, reflection->server);
+    if (r < 0) {
+        fail(a, r == -ENOMEM ? NARU_STATUS_RESOURCE_EXHAUSTED : NARU_STATUS_INTERNAL, "%s",
+             naru_why());
         return;
     }
     switch (q->message_request_case) {
@@ -261,7 +267,8 @@ static void go_on(struct asking *asking)
 /* With the lock held. */
 static void take(struct asking *asking, const void *data, size_t size)
 {
-    void *question;
+    void *question = NULL;
+    int code;
     if (asking->n == WAITING_MAX)
         finish(asking, naru_call_fail(asking->call, NARU_STATUS_RESOURCE_EXHAUSTED,
                                       "%d answers wait to be read: read them before asking more",
@@ -269,10 +276,10 @@ static void take(struct asking *asking, const void *data, size_t size)
     else if (size > QUESTION_MAX)
         finish(asking, naru_call_fail(asking->call, NARU_STATUS_INVALID_ARGUMENT,
                                       "a question of %zu bytes; at most %d", size, QUESTION_MAX));
-    else if (naru_protobuf_unpack(&grpc__reflection__v1__server_reflection_request__descriptor,
-                                  data, size, &question) < 0)
-        finish(asking,
-               naru_call_fail(asking->call, NARU_STATUS_INVALID_ARGUMENT, "%s", naru_why()));
+    else if ((code = naru_protobuf_request(
+                  asking->call, &grpc__reflection__v1__server_reflection_request__descriptor, data,
+                  size, &question)) != NARU_STATUS_OK)
+        finish(asking, code);
     else {
         asking->waiting[asking->n++] = question;
         if (asking->n == 1)
