@@ -274,6 +274,17 @@ static int stuck(naru_call *call, void *self, const void *request, size_t size)
     return sum(call, self, request, size);
 }
 
+/* Has something to say at once, and then does not return until the client has heard it. */
+static int tell(naru_call *call, void *self, const void *request, size_t size)
+{
+    (void)self, (void)request, (void)size;
+    seen->running = 1;
+    int r = naru_call_send(call, "1", 1, NARU_NOWAIT);
+    for (int64_t end = test_now() + 4 * NARU_S; seen->running > 0 && test_now() < end;)
+        usleep(500);
+    return r < 0 ? r : seen->running > 0 ? NARU_STATUS_ABORTED : NARU_STATUS_OK;
+}
+
 static int pause_then(naru_call *call, void *self, const void *request, size_t size)
 {
     struct naru_payload p;
@@ -326,6 +337,7 @@ static const naru_method methods[] = {
     {"Nothing", 0, nothing, NULL, NULL},
     {"Twice", 0, twice, NULL, NULL},
     {"Stuck", CLIENT_STREAMS, stuck, NULL, NULL},
+    {"Tell", SERVER_STREAMS, tell, NULL, NULL},
     {"Pause", BOTH, pause_then, NULL, NULL},
     {"Again", NARU_IDEMPOTENT, again, NULL, NULL},
     {"Typed", 0, mirror_serve, NULL, &mirror_layout},
@@ -343,6 +355,7 @@ ROUTE(r_status, "Status", 0);
 ROUTE(r_errno, "Errno", 0);
 ROUTE(r_sleep, "Sleep", 0);
 ROUTE(r_count, "Count", SERVER_STREAMS);
+ROUTE(r_tell, "Tell", SERVER_STREAMS);
 ROUTE(r_sum, "Sum", CLIENT_STREAMS);
 ROUTE(r_chat, "Chat", BOTH);
 ROUTE(r_hold, "Hold", 0);

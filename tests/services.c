@@ -203,6 +203,94 @@ static void replies_in_place(void)
         expect_ok(naru_remove(seen->url));
 }
 
+/* Three answers come by one look, and the last one stays in place while others come, by other
+ * blocks. */
+struct staying {
+    naru_client *client;
+    const unsigned char *bytes;
+    unsigned ends;
+};
+
+static void stays_meanwhile(naru_call *call, void *arg, const void *data, size_t size)
+{
+    const struct staying *s = arg;
+    const struct naru_call_options o = {.size = sizeof o, .flags = NARU_IN_PLACE};
+    struct naru_payload p, q;
+    (void)call;
+    expect_ok(naru_client_invoke(s->client, &r_echo, s->bytes + 1, 20000, &o, &p));
+    expect_ok(naru_client_invoke(s->client, &r_echo, s->bytes + 2, 20000, &o, &q));
+    expect(size == 20000 && memcmp(data, s->bytes, size) == 0);
+    expect(p.size == 20000 && memcmp(p.data, s->bytes + 1, p.size) == 0);
+    expect(q.size == 20000 && memcmp(q.data, s->bytes + 2, q.size) == 0);
+    expect_ok(naru_client_release(s->client, &p));
+    expect_ok(naru_client_invoke(s->client, &r_echo, s->bytes + 1, 20000, &o, &p));
+    expect(size == 20000 && memcmp(data, s->bytes, size) == 0);
+    expect(p.size == 20000 && memcmp(p.data, s->bytes + 1, p.size) == 0);
+    expect(q.size == 20000 && memcmp(q.data, s->bytes + 2, q.size) == 0);
+    expect_ok(naru_client_release(s->client, &q));
+    expect_ok(naru_client_release(s->client, &p));
+}
+
+static void stayed(naru_call *call, void *arg, const struct naru_status *status)
+{
+    struct staying *s = arg;
+    expect(status->code == NARU_STATUS_OK);
+    s->ends++;
+    naru_call_close(call);
+}
+
+static void in_place_among_others(void)
+{
+    static const struct naru_call_events others = {.size = sizeof others, .end = stayed};
+    static const struct naru_call_events one = {
+        .size = sizeof one, .message = stays_meanwhile, .end = stayed};
+    const struct naru_call_options o = {.size = sizeof o, .flags = NARU_IN_PLACE};
+    struct world w = begin_world(NULL, NULL);
+    unsigned char bytes[20100];
+    struct staying s = {w.client, bytes, 0};
+    fill(bytes, sizeof bytes, 7);
+    for (unsigned i = 0; i < 100; i++) {
+        naru_call *calls[3];
+        for (unsigned k = 0; k < 3; k++) {
+            expect_ok(naru_call_begin(w.client, &r_echo, k == 2 ? &o : NULL, &calls[k]));
+            expect_ok(naru_call_on(calls[k], k == 2 ? &one : &others, &s));
+            expect_ok(naru_call_send(calls[k], bytes, 20000, PATIENCE));
+        }
+        while (s.ends < 3 * (i + 1))
+            expect_ok(naru_client_process(w.client, PATIENCE));
+    }
+    end_world(&w);
+}
+
+/* A stream's message is not held back behind answers that were gathered. */
+static void heard(naru_call *call, void *arg, const void *data, size_t size)
+{
+    (void)call, (void)arg, (void)data;
+    expect(size == 1);
+    seen->running = 0;
+}
+
+static void told_at_once(void)
+{
+    static const struct naru_call_events adds = {.size = sizeof adds, .end = stayed};
+    static const struct naru_call_events tells = {
+        .size = sizeof tells, .message = heard, .end = stayed};
+    struct world w = begin_world(NULL, NULL);
+    struct numbers n = {1, 2};
+    struct staying s = {w.client, NULL, 0};
+    for (unsigned i = 0; i < 20; i++) {
+        naru_call *call;
+        for (unsigned k = 0; k < 4; k++) { /* which go together */
+            expect_ok(naru_call_begin(w.client, k == 3 ? &r_tell : &r_add, NULL, &call));
+            expect_ok(naru_call_on(call, k == 3 ? &tells : &adds, &s));
+            expect_ok(naru_call_send(call, &n, sizeof n, PATIENCE));
+        }
+        while (s.ends < 4 * (i + 1))
+            expect_ok(naru_client_process(w.client, PATIENCE));
+    }
+    end_world(&w);
+}
+
 /* ---- status, metadata ---- */
 
 static void each_status(void)
@@ -1290,6 +1378,8 @@ static const struct test_case cases[] = {
     {"half-close", half_close},
     {"messages of 0 bytes to 64 MiB", sizes},
     {"replies in place", replies_in_place},
+    {"a reply in place among others", in_place_among_others},
+    {"told at once behind others", told_at_once},
     {"each status", each_status},
     {"metadata both ways", metadata},
     {"flat structs", typed_structs},

@@ -60,8 +60,8 @@ struct numbers { /* what most methods take */
     int64_t a, b;
 };
 
-extern const naru_route r_add, r_echo, r_status, r_sleep, r_count, r_sum, r_chat, r_hold, r_meta,
-    r_nested, r_left, r_nothing, r_twice, r_stuck, r_pause, r_errno, r_again, r_none, r_typed,
-    r_wrong;
+extern const naru_route r_add, r_echo, r_status, r_sleep, r_count, r_tell, r_sum, r_chat, r_hold,
+    r_meta, r_nested, r_left, r_nothing, r_twice, r_stuck, r_pause, r_errno, r_again, r_none,
+    r_typed, r_wrong;
 
 #endif

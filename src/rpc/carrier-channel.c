@@ -21,7 +21,9 @@
 enum {
     QUEUE_FULL = 65536,   /* no more messages are accepted */
     QUEUE_PAUSE = 262144, /* a server reads no more */
-    GATHERED = 32768      /* a gathering queue is written at */
+    GATHERED = 32768,     /* a gathering queue is written at */
+    GATHERED_FRAMES = 8,  /* in shared memory, where the other side begins with them at once */
+    TAKES = 32            /* from a socket's connection by one look */
 };
 
 struct queued {
@@ -68,6 +70,11 @@ struct over_channel {
         bool *told;
     } methods;
 
+    struct { /* by the last look; not in shared memory */
+        struct naru_message at[TAKES];
+        unsigned next, n;
+        unsigned done; /* the first so many of `at` are to be released */
+    } taken;
     struct naru_message current;
     bool has_current;
     struct naru_buffer scratch; /* a copy of metadata, while it is handed on */
@@ -182,7 +189,7 @@ static int channel_met(struct naru_carrier *carrier)
 /* Small frames gathered into one write. */
 static int write_many(struct over_channel *c)
 {
-    enum { MOST = 48, SMALL = 4096 };
+    enum { MOST = 128, SMALL = 4096 };
     struct naru_message m[MOST];
     size_t n = 0;
     for (size_t i = c->queue.first; i < c->queue.n && n < MOST; i++, n++) {
@@ -220,6 +227,12 @@ static int write_queue(struct over_channel *c)
 
 /* ---- frames out ---- */
 
+static bool gathered_enough(const struct over_channel *c)
+{
+    return c->queue.used - c->queue.frames[c->queue.first].at >= GATHERED ||
+           (c->memory && c->queue.n - c->queue.first >= GATHERED_FRAMES);
+}
+
 static int put_raw(struct over_channel *c, uint32_t kind, const struct iovec *pieces, int n)
 {
     size_t size = 0;
@@ -227,10 +240,9 @@ static int put_raw(struct over_channel *c, uint32_t kind, const struct iovec *pi
         return c->lost ? c->lost : c->out_lost;
     for (int i = 0; i < n; i++)
         size += pieces[i].iov_len;
-    if (!queue_empty(c) || (c->carrier.gather && !c->memory) || channel_met(&c->carrier) < 0) {
+    if (!queue_empty(c) || c->carrier.gather || channel_met(&c->carrier) < 0) {
         int r = c->out_lost ? c->out_lost : enqueue(c, kind, pieces, n);
-        if (r == 0 && c->carrier.gather &&
-            c->queue.used - c->queue.frames[c->queue.first].at >= GATHERED)
+        if (r == 0 && c->carrier.gather && gathered_enough(c))
             r = write_queue(c);
         return r == -EAGAIN ? 0 : r;
     }
@@ -1059,15 +1071,57 @@ static bool paused(const struct over_channel *c)
     return !c->out_lost && c->carrier.server && c->queue.used > QUEUE_PAUSE;
 }
 
+static bool has_taken(const struct over_channel *c)
+{
+    return c->taken.next < c->taken.n;
+}
+
+static void release_done(struct over_channel *c)
+{
+    if (c->taken.done > 0)
+        c->channel->ops->release(c->channel, c->taken.at, c->taken.done);
+    c->taken.done = 0;
+}
+
+/* Not in shared memory, the messages of one look are released together: each is under a lock. */
+static void release(struct over_channel *c, struct naru_message *m)
+{
+    if (c->memory || c->taken.done == c->taken.next) {
+        c->channel->ops->release(c->channel, m, 1);
+        return;
+    }
+    c->taken.at[c->taken.done++] = *m;
+    if (!has_taken(c))
+        release_done(c);
+}
+
+static int take(struct over_channel *c)
+{
+    naru_channel *channel = c->channel;
+    if (c->memory)
+        return channel->ops->take(channel, 0, NARU__AT_ONCE, &c->current);
+    if (!has_taken(c)) {
+        int r = channel->ops->take(channel, 0, NARU__AT_ONCE, &c->taken.at[0]);
+        if (r < 0)
+            return r;
+        c->taken.next = 0;
+        c->taken.n = 1;
+        if (channel->ops->take_ready)
+            c->taken.n +=
+                (unsigned)channel->ops->take_ready(channel, 0, &c->taken.at[1], TAKES - 1);
+    }
+    c->current = c->taken.at[c->taken.next++];
+    return 0;
+}
+
 static int channel_process(struct naru_carrier *carrier)
 {
     struct over_channel *c = of(carrier);
-    naru_channel *channel = c->channel;
     if (c->lost)
         return c->lost;
     if (paused(c))
         return 0;
-    int r = channel->ops->take(channel, 0, NARU__AT_ONCE, &c->current);
+    int r = take(c);
     if (r == -EAGAIN && c->out_lost)
         return lose(c, c->out_lost);
     if (r < 0)
@@ -1075,7 +1129,9 @@ static int channel_process(struct naru_carrier *carrier)
     c->has_current = true;
     r = dispatch(c, &c->current);
     if (c->has_current)
-        channel->ops->release(channel, &c->current, 1);
+        release(c, &c->current);
+    else if (!has_taken(c)) /* the last one is kept, and the next look takes the others' place */
+        release_done(c);
     c->has_current = false;
     return r < 0 ? lose(c, r) : 1;
 }
@@ -1089,16 +1145,16 @@ static void channel_keep(struct naru_carrier *carrier, struct naru_message *ret_
 
 static void channel_release(struct naru_carrier *carrier, struct naru_message *m)
 {
-    struct over_channel *c = of(carrier);
-    c->channel->ops->release(c->channel, m, 1);
+    release(of(carrier), m);
 }
 
 /* ---- waiting ---- */
 
 static bool channel_ready(struct naru_carrier *carrier)
 {
-    struct naru_handle *h = &of(carrier)->channel->handle;
-    return h->ops->ready && h->ops->ready(h, NARU_IN);
+    const struct over_channel *c = of(carrier);
+    struct naru_handle *h = &c->channel->handle;
+    return has_taken(c) || (h->ops->ready && h->ops->ready(h, NARU_IN));
 }
 
 static bool channel_cheap(struct naru_carrier *carrier)
@@ -1128,6 +1184,8 @@ static int channel_watch(struct naru_carrier *carrier, struct naru_watch *watch)
         watch->again = NARU__AT_ONCE + 1;
         return 0;
     }
+    if (has_taken(c) && !paused(c))
+        watch->again = NARU__AT_ONCE + 1;
     bool out = c->met && owes(c);
     int events = (paused(c) ? 0 : NARU_IN) | (out ? NARU_OUT : 0);
     int r = h->ops->watch(h, events ? events : NARU_IN, &own);
@@ -1157,8 +1215,14 @@ static const char *channel_name(struct naru_carrier *carrier)
 static void channel_close(struct naru_carrier *carrier)
 {
     struct over_channel *c = of(carrier);
-    if (!c->lost && !c->out_lost && naru__is_owner(&c->channel->handle))
+    bool owner = naru__is_owner(&c->channel->handle);
+    if (!c->lost && !c->out_lost && owner)
         (void)write_queue(c);
+    if (owner) /* in a forked child who holds the locks may not be there */
+        release_done(c);
+    if (owner && has_taken(c))
+        c->channel->ops->release(c->channel, &c->taken.at[c->taken.next],
+                                 c->taken.n - c->taken.next);
     (void)naru_channel_close(c->channel);
     free(c->queue.bytes);
     free(c->queue.frames);

@@ -26,7 +26,8 @@ struct connection {
     struct naru_timers timers;
     char *name;
     bool lost, going, proven;
-    unsigned depth; /* of handlers that run in the loop's thread */
+    unsigned depth;      /* of handlers that run in the loop's thread */
+    unsigned ungathered; /* so many answers go one by one, for a handler was slow */
 
     struct connection *next, *previous; /* the loop's list */
     struct connection *next_due, *next_hot;

@@ -285,33 +285,63 @@ static void forget_connection(struct naru_server *s, struct connection *n)
     naru__free_connection(n);
 }
 
+/* Are the answers to what is handled now to leave together? In shared memory the first one goes at
+ * once, so that the other side has something to do, and the last one, for it is waited for: behind
+ * those that were gathered, and then nothing that its handler sends has to wait. */
+static void choose_gathering(const struct naru_server *s, struct connection *n, bool first)
+{
+    struct naru_carrier *carrier = n->carrier;
+    bool before = carrier->gather;
+    if (s->workers || n->ungathered > 0) {
+        n->ungathered -= n->ungathered > 0;
+        carrier->gather = false;
+    } else {
+        carrier->gather = !carrier->ops->cheap(carrier) || (!first && carrier->ops->ready(carrier));
+    }
+    if (before && !carrier->gather)
+        (void)carrier->ops->flush(carrier);
+}
+
+/* What others wait for is not held up by slow handlers: not now, and not by the next ones. */
+static void run_handlers(struct connection *n, int64_t *began)
+{
+    enum { SLOW = 100000, UNGATHERED = 64 };
+    struct naru_carrier *carrier = n->carrier;
+    while (n->run) {
+        int64_t now = carrier->gather ? naru__now() : 0;
+        if (*began == 0) {
+            *began = now;
+        } else if (now - *began > SLOW) {
+            carrier->gather = false;
+            n->ungathered = UNGATHERED;
+            *began = 0;
+            (void)carrier->ops->flush(carrier);
+        }
+        naru__run_next(n);
+    }
+}
+
 /* Handles some of what has come. 1: did; 0; negative: it is lost, and was closed. */
 static int serve(struct naru_server *s, struct connection *n)
 {
-    enum { BUDGET = 64, SLOW = 100000 };
+    enum { BUDGET = 64 };
     pthread_mutex_lock(&n->lock);
     struct naru_carrier *carrier = n->carrier;
-    const bool cheap = carrier->ops->cheap(carrier), gathers = !cheap && !s->workers;
-    int64_t began = gathers ? naru__now() : 0;
+    const bool cheap = carrier->ops->cheap(carrier);
+    int64_t began = 0;
     int r = 0, did = 0;
-    carrier->gather = gathers;
+    carrier->gather = !cheap && !s->workers;
     for (int i = 0; i < BUDGET && !n->lost; i++) {
         r = carrier->ops->process(carrier);
         if (r <= 0)
             break;
         did = 1;
+        choose_gathering(s, n, i == 0);
         if (!n->proven) {
             n->proven = true;
             s->n_unproven--;
         }
-        while (n->run) {
-            /* what others wait for is not held up by a slow handler */
-            if (gathers && i > 0 && naru__now() - began > SLOW) {
-                (void)carrier->ops->flush(carrier);
-                began = naru__now();
-            }
-            naru__run_next(n);
-        }
+        run_handlers(n, &began);
         if (n->events)
             naru__run_events(n);
         if (!carrier->ops->ready(carrier)) {
@@ -324,7 +354,8 @@ static int serve(struct naru_server *s, struct connection *n)
         naru__run_events(n);
         did = 1;
     }
-    if (r >= 0 && !n->lost && carrier->ops->owes(carrier)) {
+    const bool owed = r >= 0 && !n->lost && carrier->ops->owes(carrier);
+    if (owed) {
         int f = carrier->ops->flush(carrier);
         r = f == 0 || f == -EAGAIN ? r : f;
         while (n->run)
@@ -333,7 +364,8 @@ static int serve(struct naru_server *s, struct connection *n)
             naru__run_events(n);
     }
     bool owes = r >= 0 && carrier->ops->owes(carrier);
-    bool more = r > 0 && !n->lost && carrier->ops->ready(carrier);
+    /* also what was not looked at while too many answers waited */
+    bool more = r >= 0 && !n->lost && (r > 0 || (owed && !owes)) && carrier->ops->ready(carrier);
     bool refused = n->denied && n->proven && !owes; /* it has been told */
     pthread_mutex_unlock(&n->lock);
     if (r < 0 || n->lost || refused) {
