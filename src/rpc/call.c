@@ -25,12 +25,12 @@ int naru__buffer_need(struct naru_buffer *b, size_t size)
     size_t room = b->size ? b->size : 256;
     while (room < size)
         room *= 2;
-    uint8_t *grown = naru__alloc_raw(room);
+    uint8_t *grown = naru__large_alloc(room);
     if (!grown)
         return -ENOMEM;
     if (b->used)
         memcpy(grown, b->data, b->used);
-    free(b->data);
+    naru__large_free(b->data);
     b->data = grown;
     b->size = room;
     return 0;
@@ -53,7 +53,7 @@ void naru__buffer_trim(struct naru_buffer *b)
     b->used = 0;
     if (b->size <= CALL_KEEPS)
         return;
-    free(b->data);
+    naru__large_free(b->data);
     *b = (struct naru_buffer){NULL, 0, 0};
 }
 
@@ -95,7 +95,7 @@ static void drop(struct naru_call *call, struct naru_received *m)
     } else if ((uint8_t *)m == call->keeps.received.data) {
         call->kept_used = false;
     } else {
-        free(m->owned);
+        naru__large_free(m->owned);
         free(m);
     }
 }

@@ -108,11 +108,11 @@ static int lose_out(struct over_channel *c, int code)
 
 static void *grown(void *old, size_t used, size_t size)
 {
-    void *now = naru__alloc_raw(size);
+    void *now = naru__large_alloc(size);
     if (now && used)
         memcpy(now, old, used);
     if (now)
-        free(old);
+        naru__large_free(old);
     return now;
 }
 
@@ -160,7 +160,7 @@ static void queue_done(struct over_channel *c)
     c->queue.first = c->queue.n = c->queue.used = 0;
     if (c->queue.room <= KEEPS)
         return;
-    free(c->queue.bytes);
+    naru__large_free(c->queue.bytes);
     c->queue.bytes = NULL;
     c->queue.room = 0;
 }
@@ -312,7 +312,7 @@ static void want_no_more(struct over_channel *c, struct naru_call *call)
 static int keep_rest(struct over_channel *c, struct naru_call *call, const uint8_t *data,
                      size_t size, bool end)
 {
-    uint8_t *copy = naru__alloc_raw(size);
+    uint8_t *copy = naru__large_alloc(size);
     if (!copy)
         return lose(c, -ENOMEM); /* half a message has gone */
     memcpy(copy, data, size);
@@ -708,7 +708,7 @@ static void put_rest(struct over_channel *c, struct naru_call *call)
         want_medium(c, call);
         return;
     }
-    free(data);
+    naru__large_free(data);
     flow->rest.data = NULL;
     if (!flow->status) {
         c->carrier.events->on_writable(call);
