@@ -389,6 +389,13 @@ const struct adapter *const bench_adapters[] = {
     &bench_naru_unix_call,
     &bench_naru_tcp_call,
     &bench_naru_pipe_call,
+#ifdef NARU_BENCH_PEERS
+    &bench_grpc,
+    &bench_grpc_callback,
+    &bench_capnp,
+    &bench_sdbus,
+    &bench_onc,
+#endif
     &bench_naru_shm_echo,
     &bench_naru_unix_echo,
     &bench_naru_tcp_echo,

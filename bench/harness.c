@@ -24,7 +24,7 @@
 #define START (UINT64_C(1) << 62) /* from here on it is timed */
 #define NUMBER(x) ((x) & ~(LAST | START))
 
-enum { SAMPLES = 200000, PROBES = 2000, NEAR_NS = 140, TIMEOUT_S = 30 };
+enum { UNORDERED = 64, SAMPLES = 200000, PROBES = 2000, NEAR_NS = 140, TIMEOUT_S = 30 };
 
 /* Shared by the two sides. */
 struct control {
@@ -68,7 +68,8 @@ static inline uint64_t ticks(void)
 bool bench_can(const struct adapter *a, enum bench_mode mode, size_t size)
 {
     if (mode == BENCH_CALL || a->start)
-        return mode == BENCH_CALL && a->start && size <= BENCH_IN_FLIGHT_MAX;
+        return mode == BENCH_CALL && a->start && size <= BENCH_IN_FLIGHT_MAX &&
+               (!a->max_size || size <= a->max_size);
     if (mode == BENCH_LOCK || a->enter)
         return mode == BENCH_LOCK && a->enter && size <= BENCH_CONTENDERS_MAX;
     if (size < a->min_size || (a->max_size && size > a->max_size) ||
@@ -253,7 +254,8 @@ static void stream_in(const struct adapter *a, size_t n, unsigned char *buf, int
 /* ---- calls ---- */
 
 static struct {
-    uint64_t began[BENCH_IN_FLIGHT_MAX]; /* ticks, by number modulo how many are in flight */
+    uint64_t began[BENCH_IN_FLIGHT_MAX * UNORDERED]; /* ticks, by number modulo `places` */
+    uint64_t places;
     double took[SAMPLES];                /* ticks, of the last so many */
     uint64_t over, counted;
 } calls;
@@ -263,20 +265,20 @@ int bench_called(uint64_t number, uint64_t sum)
     if (sum != number + 1)
         return bench_say("a call of %llu + 1 gave %llu", (unsigned long long)number,
                          (unsigned long long)sum);
-    calls.took[calls.counted++ % SAMPLES] =
-        (double)(ticks() - calls.began[number % bench_size]);
+    calls.took[calls.counted++ % SAMPLES] = (double)(ticks() - calls.began[number % calls.places]);
     calls.over++;
     return 0;
 }
 
-/* Keeps so many in flight. A number's place is free again when it is over: calls of one server
- * that does them one after the other are over in their order. */
+/* Keeps so many in flight. A number's place is free again when it is over: there is one for each
+ * in flight where calls are over in their order, as those of one server that does them one after
+ * the other are; else more. */
 static void call_for(const struct adapter *a, uint64_t *number, double seconds)
 {
     for (double began = now(); now() - began < seconds;)
         for (int k = 0; k < 32; k++) {
             for (uint64_t begun = *number - calls.over; begun < bench_size; begun++) {
-                calls.began[*number % bench_size] = ticks();
+                calls.began[*number % calls.places] = ticks();
                 if (a->start((*number)++))
                     give_up();
             }
@@ -289,6 +291,7 @@ static void call_out(const struct adapter *a, double seconds)
 {
     uint64_t number = 0;
     memset(&calls, 0, sizeof calls);
+    calls.places = bench_size * (a->unordered ? UNORDERED : 1);
     call_for(a, &number, 0.05);
     uint64_t before = calls.over, first = ticks();
     double timed = now();

@@ -35,6 +35,7 @@ struct adapter {
     int (*enter)(void); /* a lock: attach is called by each contender, `side` is its number */
     int (*leave)(void);
     bool shared; /* several may be inside */
+    bool unordered;                /* calls may be over in another order than they began in */
     int (*start)(uint64_t number); /* begins a call of number + 1; one may be over at once */
     int (*harvest)(void);          /* waits until one is over, and tells bench_called */
     int (*serve)(void);            /* side 1: until side 0 is at its finish */
@@ -42,7 +43,7 @@ struct adapter {
     void (*detach)(int side);
     void (*clean_up)(int pid); /* in the parent when all is over: what setup in process pid named;
                                 * or NULL */
-    size_t min_size, max_size; /* 0: any */
+    size_t min_size, max_size; /* 0: any; of calls: in flight */
     unsigned modes;            /* bits 1 << enum bench_mode; 0: all that its functions allow */
 };
 
