@@ -168,20 +168,28 @@ static bool same(const struct goal_cell *a, const struct goal_cell *b)
     return a->mode == b->mode && a->size == b->size && strcmp(a->adapter, b->adapter) == 0;
 }
 
-bool bench_in_goal(const struct goal_cell *cell)
+bool bench_goal_wanted(const struct goal *g, const bool modes[BENCH_MODES])
+{
+    return modes[g->what.mode];
+}
+
+bool bench_in_goal(const struct goal_cell *cell, const bool modes[BENCH_MODES])
 {
     for (const struct goal *g = bench_goals; g->line; g++)
-        if (same(cell, &g->what) || same(cell, &g->beside))
+        if (bench_goal_wanted(g, modes) && (same(cell, &g->what) || same(cell, &g->beside)))
             return true;
     return false;
 }
 
-/* Floors and other libraries: where the connection is judged at that size. */
-bool bench_beside_goal(const struct adapter *a, enum bench_mode mode, size_t size)
+/* Floors and other libraries: where the connection is judged at that size. All calls. */
+bool bench_beside_goal(const struct adapter *a, enum bench_mode mode, size_t size,
+                       const bool modes[BENCH_MODES])
 {
+    if (mode == BENCH_CALL)
+        return true;
     bool other = strncmp(a->name, "naru ", 5) != 0 && strncmp(a->name, "raw ", 4) != 0;
     return other && (!a->url || strcmp(a->url, "shm:") == 0) && mode != BENCH_BATCH &&
-           bench_in_goal(&(struct goal_cell){CONNECTION, mode, size});
+           bench_in_goal(&(struct goal_cell){CONNECTION, mode, size}, modes);
 }
 
 struct judgement bench_judge(const struct goal *g, const struct cell *what,

@@ -150,10 +150,11 @@ static struct cell *cell_of(const struct run *run, const struct goal_cell *named
     return NULL;
 }
 
-static bool for_goals(const struct adapter *a, enum bench_mode mode, size_t size)
+static bool for_goals(const struct run *run, const struct adapter *a, enum bench_mode mode,
+                      size_t size)
 {
-    return bench_in_goal(&(struct goal_cell){a->name, mode, size}) ||
-           bench_beside_goal(a, mode, size);
+    return bench_in_goal(&(struct goal_cell){a->name, mode, size}, run->modes) ||
+           (run->modes[mode] && bench_beside_goal(a, mode, size, run->modes));
 }
 
 static bool on_curve(const struct adapter *a)
@@ -184,9 +185,9 @@ static int make_cells(struct run *run)
                                         : run->n_sizes;
         for (size_t s = 0; s < n; s++)
             for (const struct adapter *const *a = bench_adapters; *a; a++)
-                if (run->modes[mode] && (run->goals || wanted(run->in, *a)) &&
-                    bench_can(*a, (enum bench_mode)mode, sizes[s]) &&
-                    (!run->goals || for_goals(*a, (enum bench_mode)mode, sizes[s])) &&
+                if (bench_can(*a, (enum bench_mode)mode, sizes[s]) &&
+                    (run->goals ? for_goals(run, *a, (enum bench_mode)mode, sizes[s])
+                                : run->modes[mode] && wanted(run->in, *a)) &&
                     (!run->curve || on_curve(*a)))
                     run->cells[run->n++] = (struct cell){
                         .adapter = *a, .size = sizes[s], .mode = (enum bench_mode)mode};
@@ -445,7 +446,8 @@ static int write_results(const struct run *run, const char *path)
     if (run->goals) {
         json_t *goals = json_array();
         for (const struct goal *g = bench_goals; g->line; g++)
-            json_array_append_new(goals, goal_json(run, g));
+            if (bench_goal_wanted(g, run->modes))
+                json_array_append_new(goals, goal_json(run, g));
         json_object_set_new(all, "goals", goals);
     }
     int r = json_dump_file(all, path, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
@@ -517,7 +519,8 @@ static int write_html(const struct run *run, const char *path)
     if (run->goals) {
         page_table(page, goal_heads, GOAL_COLUMNS);
         for (const struct goal *g = bench_goals; g->line; g++)
-            each_goal(run, g, put_goal, page);
+            if (bench_goal_wanted(g, run->modes))
+                each_goal(run, g, put_goal, page);
         page_table_end(page);
     }
     page_table(page, heads, COLUMNS);
@@ -553,6 +556,8 @@ static int print_run(struct run *run)
         printf("\n%s\n", pinning());
     table = table_new(goal_heads, GOAL_COLUMNS);
     for (const struct goal *g = bench_goals; run->goals && g->line; g++) {
+        if (!bench_goal_wanted(g, run->modes))
+            continue;
         json_t *o = goal_json(run, g);
         if (wants_json(run->in))
             json_line(o);
@@ -564,9 +569,9 @@ static int print_run(struct run *run)
     return status;
 }
 
-static bool judged(const struct cell *c)
+static bool judged(const struct run *run, const struct cell *c)
 {
-    return bench_in_goal(&(struct goal_cell){c->adapter->name, c->mode, c->size});
+    return bench_in_goal(&(struct goal_cell){c->adapter->name, c->mode, c->size}, run->modes);
 }
 
 static void repeat_all(struct run *run, const struct bench_times *times, int repetitions)
@@ -574,7 +579,7 @@ static void repeat_all(struct run *run, const struct bench_times *times, int rep
     for (int r = 0; r < repetitions; r++)
         for (size_t k = 0; k < run->n && !stopped(); k++) {
             size_t i = r % 2 ? run->n - 1 - k : k; /* both directions, against drift */
-            if (run->goals && r % 3 && !judged(&run->cells[i]))
+            if (run->goals && r % 3 && !judged(run, &run->cells[i]))
                 continue;
             if (is_live(STDERR_FILENO))
                 fprintf(stderr, "\r\033[K%d/%d %s %s %zu", r + 1, repetitions,
@@ -677,7 +682,8 @@ static const struct option_row options[] = {
      .kind = OPTION_TEXT,
      .help = "how many calls are on their way at once (default 1,32,1000)"},
     {.name = "goals",
-     .help = "connections in shared memory, and calls, against what they are to reach, judged"},
+     .help = "connections in shared memory, and calls, against what they are to reach, judged; "
+             "with --modes call these alone"},
     {.name = "curve",
      .help = "connections in shared memory, copying and in place, from 8 bytes to 1 GiB"},
     {.name = "output",
@@ -703,7 +709,7 @@ const struct command bench_command = {
     "measures locks: the time to acquire and release one alone, and under contention how often it "
     "is had and the longest wait against the mean. --modes call measures calls of a sum of two "
     "integers over each carrier, beside the same over a bare unix socket: the round trip of one, "
-    "and how many a second with more in flight.",
+    "and how many a second with more in flight; --modes call --goals also judges them.",
     0,
     16,
     options,
