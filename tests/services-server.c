@@ -426,6 +426,8 @@ static void serve(void *context)
                                                                    : test_url(carrier->url)));
         snprintf(seen->url, sizeof seen->url, "%s", naru_url(the_server));
     }
+    if (start->setup->also)
+        expect_ok(naru_server_listen(the_server, start->setup->also));
     seen->ready = 1;
     expect_ok(start->setup->foreign_loop ? run_in_foreign_loop(the_server)
                                          : naru_server_run(the_server));

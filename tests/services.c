@@ -2,12 +2,16 @@
 /* services.c - how calls behave, the same over every carrier: each case runs on each of them. */
 #include "services.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -810,6 +814,36 @@ static void slow_server(void)
     end_world(&w);
 }
 
+/* Who writes slowly holds nobody up, at either side. */
+static void slow_writer(void)
+{
+    enum { MESSAGES = 8 };
+    struct world w = begin_world(&(struct setup){.options.workers = 3}, NULL);
+    struct naru_payload p;
+    struct numbers n;
+    naru_call *summed = begin(w.client, &r_sum), *chat = begin(w.client, &r_chat);
+    for (int64_t i = 1; i <= MESSAGES; i++) {
+        n = (struct numbers){i, 0};
+        expect_ok(naru_call_send(summed, &n, sizeof n, PATIENCE));
+        expect_code(-ETIMEDOUT, naru_call_take(chat, 5 * NARU_MS, &p));
+        expect_adds(w.client); /* of the same connection */
+        expect_ok(naru_call_send(chat, &i, sizeof i, PATIENCE));
+        expect_code(1, naru_call_take(chat, PATIENCE, &p));
+        expect(memcmp(p.data, &i, sizeof i) == 0);
+        expect_ok(naru_call_release(chat, &p));
+    }
+    expect_ok(naru_call_shutdown(summed));
+    expect_code(1, naru_call_take(summed, PATIENCE, &p));
+    memcpy(&n, p.data, sizeof n);
+    expect(n.a == MESSAGES * (MESSAGES + 1) / 2 && n.b == MESSAGES);
+    expect_ok(naru_call_release(summed, &p));
+    expect_ok(naru_call_shutdown(chat));
+    expect_ok(naru_call_wait(chat, PATIENCE));
+    naru_call_close(summed);
+    naru_call_close(chat);
+    end_world(&w);
+}
+
 struct thread {
     naru_client *client;
     int number;
@@ -1332,6 +1366,143 @@ static void who_may_not(void)
     }
 }
 
+/* The server says how many calls of one client it takes, and the next one is not sent. */
+static void limits_of_one_client(void)
+{
+    struct world w = begin_world(&(struct setup){.options.max_calls_each = 3}, NULL);
+    struct numbers n = {0, 0};
+    naru_call *calls[4];
+    naru_client *other;
+    expect_adds(w.client);
+    for (int i = 0; i < 3; i++) {
+        calls[i] = begin(w.client, &r_hold);
+        expect_ok(naru_call_send(calls[i], &n, sizeof n, PATIENCE));
+    }
+    await_count(&seen->running, 3);
+    calls[3] = begin(w.client, &r_hold);
+    expect_code(-EBUSY, naru_call_send(calls[3], &n, sizeof n, PATIENCE));
+    expect_says(".max_calls_each");
+    if (!carrier->pair) { /* which is no other one's limit */
+        expect_ok(naru_client_open(seen->url, NULL, &other));
+        expect_adds(other);
+        naru_client_close(other);
+    }
+    naru_call_close(calls[0]);
+    drive_until(w.client, &seen->cancelled, 1);
+    expect_adds(w.client);
+    for (int i = 1; i < 4; i++)
+        naru_call_close(calls[i]);
+    drive_until(w.client, &seen->cancelled, 3);
+    n.a = 1;
+    expect_ok(naru_client_invoke(w.client, &r_hold, &n, sizeof n, NULL, NULL));
+    end_world(&w);
+}
+
+/* One server, one set of handlers, several ways to it. */
+static void several_urls(void)
+{
+    char also[160];
+    naru_client *other;
+    struct stat st;
+    snprintf(also, sizeof also, "unix:%s/also", test_directory);
+    struct world w = begin_world(&(struct setup){.also = also}, NULL);
+    expect_ok(naru_client_open(also, NULL, &other));
+    naru_call *call = begin(w.client, &r_hold);
+    struct numbers n = {0, 0};
+    expect_ok(naru_call_send(call, &n, sizeof n, PATIENCE));
+    await_count(&seen->running, 1);
+    expect_adds(other);
+    expect_adds(w.client);
+    n.a = 1; /* what one holds the other lets go */
+    expect_ok(naru_client_invoke(other, &r_hold, &n, sizeof n, NULL, NULL));
+    expect_ok(naru_call_wait(call, PATIENCE));
+    naru_call_close(call);
+    expect(stat(also + 5, &st) == 0 && (st.st_mode & 0777) == 0600);
+    naru_client_close(other);
+    end_world(&w);
+    expect(stat(also + 5, &st) < 0);
+    w = begin_world(&(struct setup){.also = also, .options.mode = 0660}, NULL);
+    expect(stat(also + 5, &st) == 0 && (st.st_mode & 0777) == 0660);
+    end_world(&w);
+}
+
+/* ---- what is told of it; server and client in one process ---- */
+
+static void both_get_on(naru_server *s, naru_client *c, int until)
+{
+    for (int64_t end = test_now() + PATIENCE; n_ended < until && test_now() < end;) {
+        naru_server_process(s, NARU_NOWAIT);
+        naru_client_process(c, NARU_NOWAIT);
+    }
+    expect(n_ended == until);
+}
+
+static int answer(naru_call *call, void *self, const void *request, size_t size)
+{
+    (void)self;
+    return naru_call_send(call, request, size, NARU_FOREVER);
+}
+
+/* How many connected TCP sockets this process has, whose peers all are given up after so long. */
+static int given_up_after(int seconds)
+{
+    int n = 0;
+    for (int fd = 3; fd < 64; fd++) {
+        struct sockaddr_in peer;
+        int on = 0, idle = 0, interval = 0, probes = 0;
+        socklen_t size = sizeof peer, length = sizeof on;
+        if (getpeername(fd, (struct sockaddr *)&peer, &size) < 0 || peer.sin_family != AF_INET)
+            continue;
+        expect(getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, &length) == 0 && on);
+        expect(getsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, &length) == 0);
+        expect(getsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, &length) == 0);
+        expect(getsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, &length) == 0);
+        expect(idle + interval * probes == seconds);
+        n++;
+    }
+    return n;
+}
+
+static void statistics_and_keepalive(void)
+{
+    static const naru_method methods[] = {{"Echo", 0, answer, NULL, NULL}};
+    static const naru_service service = {
+        .size = sizeof service, .name = "test.T", .methods = methods, .n = 1};
+    const struct naru_server_options so = {.size = sizeof so, .keepalive = 7 * NARU_S};
+    const struct naru_client_options co = {.size = sizeof co, .keepalive = 7 * NARU_S};
+    struct naru_stats stats = {.size = sizeof stats};
+    naru_server *s;
+    naru_client *c;
+    naru_call *call;
+    expect_ok(naru_server_new(&so, &s));
+    expect_ok(naru_server_add(s, &service, NULL));
+    if (carrier->pair) {
+        naru_channel *a, *b;
+        expect_ok(naru_channel_pair(carrier->url, NULL, &a, &b));
+        expect_ok(naru_server_attach(s, a));
+        expect_ok(naru_client_attach(b, &co, &c));
+    } else {
+        expect_ok(naru_server_listen(s, test_url(carrier->url)));
+        expect_ok(naru_client_open(naru_url(s), &co, &c));
+    }
+    n_ended = 0;
+    memset(ends, 0, sizeof ends);
+    for (int i = 0; i < 10; i++) {
+        expect_ok(naru_call_begin(c, i == 9 ? &r_none : &r_echo, NULL, &call));
+        expect_ok(naru_call_on(call, &count_ends, NULL));
+        expect_ok(naru_call_send(call, "x", 1, NARU_NOWAIT));
+    }
+    both_get_on(s, c, 10);
+    expect(ends[0] == 9 && ends[NARU_STATUS_UNIMPLEMENTED] == 1);
+    expect_ok(naru_stats(s, &stats));
+    expect(stats.received == 9 && stats.sent == 9 && stats.dropped == 0);
+    expect_ok(naru_stats(c, &stats));
+    expect(stats.sent == 10 && stats.received == 10 && stats.dropped == 0);
+    expect(given_up_after(7) == (strcmp(carrier->name, "tcp") == 0 ? 2 : 0));
+    naru_client_close(c);
+    naru_server_close(s);
+}
+
 static void clients_beyond_the_limit(void)
 {
     if (carrier->pair)
@@ -1399,6 +1570,7 @@ static const struct test_case cases[] = {
     {"limits of calls", limits_of_calls},
     {"a slow reader holds the server back", slow_reader},
     {"a slow server holds the client back", slow_server},
+    {"a slow writer holds nobody up", slow_writer},
     {"threads on one client", threads_on_one_client},
     {"workers work at once", workers_work_at_once},
     {"events in a foreign loop", events_in_a_foreign_loop},
@@ -1415,6 +1587,9 @@ static const struct test_case cases[] = {
     {"idle and old connections", idle_and_old_connections},
     {"who may not", who_may_not},
     {"clients beyond the limit", clients_beyond_the_limit},
+    {"limits of one client", limits_of_one_client},
+    {"several URLs", several_urls},
+    {"statistics and keepalive", statistics_and_keepalive},
     {"in a forked child", in_a_forked_child},
 };
 

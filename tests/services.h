@@ -26,6 +26,7 @@ struct carrier {
 struct setup {
     struct naru_server_options options;
     const char *url; /* NULL: the carrier's, in the case's directory */
+    const char *also; /* and this one */
     bool foreign_loop;
 };
 
