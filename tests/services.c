@@ -521,7 +521,8 @@ static void deadlines_in_the_loop(void)
                                             .timeout = ((i * 7) % 20 + 1) * 3 * NARU_MS};
         expect_ok(naru_call_begin(w.client, &r_hold, &o, &call));
         expect_ok(naru_call_on(call, &count_ends, NULL));
-        expect_ok(naru_call_send(call, &n, sizeof n, NARU_NOWAIT));
+        int r = naru_call_send(call, &n, sizeof n, NARU_NOWAIT);
+        expect(r == 0 || r == -ETIMEDOUT); /* on a busy machine 3 ms are over soon */
     }
     int64_t before = test_now();
     while (n_ended < 20)
