@@ -397,7 +397,10 @@ static bool lets_in(const struct naru_server *s, naru_channel *channel)
     struct naru_peer peer = {.size = sizeof peer, .uid = -1, .gid = -1};
     struct naru_handle *h = &channel->handle;
     bool lists = o->uids || o->gids;
-    if (!h->ops->peer || h->ops->peer(h, &peer) < 0 || peer.uid < 0)
+    int r = h->ops->peer ? h->ops->peer(h, &peer) : -EOPNOTSUPP;
+    if (r < 0 && r != -EOPNOTSUPP)
+        return false;
+    if (r < 0 || peer.uid < 0)
         return !lists; /* of a pipe's end, or another host, nobody knows */
     if (lists)
         return listed(o->uids, peer.uid) || listed(o->gids, peer.gid);
@@ -903,7 +906,7 @@ int naru__server_listen(naru_server *s, const char *url)
     const struct naru_listen_options options = {
         .size = sizeof options,
         .mode = o->mode,
-        .flags = o->flags,
+        .flags = o->flags | NARU_ANY_USER, /* lets_in decides, and who may not is told so */
         .keepalive = o->keepalive,
     };
     struct listener *l = naru__alloc(sizeof *l);
