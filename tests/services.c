@@ -1367,6 +1367,57 @@ static void who_may_not(void)
     }
 }
 
+struct stranger {
+    const char *url;
+    int64_t id;
+    int status; /* that it is to get */
+};
+
+static void call_as_stranger(void *context)
+{
+    const struct stranger *is = context;
+    naru_client *c;
+    expect(setresgid((gid_t)is->id, (gid_t)is->id, (gid_t)is->id) == 0);
+    expect(setresuid((uid_t)is->id, (uid_t)is->id, (uid_t)is->id) == 0);
+    expect_ok(naru_client_open(is->url, NULL, &c));
+    int r = add(c, 1, 1, &(int64_t){0});
+    if (is->status)
+        expect(r == -EREMOTEIO && last_status() == is->status);
+    else
+        expect_ok(r);
+    naru_client_close(c);
+}
+
+/* Another user calls, at a name that has no file whose rights would be in the way. */
+static void other_users(void)
+{
+    static const int64_t them[] = {54321, 65533, -1}, nobody[] = {54321, -1};
+    char url[64];
+    if (strcmp(carrier->name, "unix") != 0)
+        return;
+    if (geteuid() != 0)
+        test_skip("only root becomes another user");
+    const struct {
+        struct naru_server_options options;
+        int status;
+    } servers[] = {
+        {{.size = 0}, NARU_STATUS_PERMISSION_DENIED},
+        {{.flags = NARU_ANY_USER}, 0},
+        {{.uids = them}, 0},
+        {{.gids = them}, 0},
+        {{.uids = nobody, .gids = nobody}, NARU_STATUS_PERMISSION_DENIED},
+        {{.uids = nobody, .flags = NARU_ANY_USER}, NARU_STATUS_PERMISSION_DENIED},
+    };
+    snprintf(url, sizeof url, "unix:@naru-test-services-%d", (int)getpid());
+    for (size_t i = 0; i < sizeof servers / sizeof *servers; i++) {
+        struct stranger stranger = {url, 65533, servers[i].status};
+        struct world w =
+            begin_world(&(struct setup){.options = servers[i].options, .also = url}, NULL);
+        end_child(start_child(call_as_stranger, &stranger));
+        end_world(&w);
+    }
+}
+
 /* The server says how many calls of one client it takes, and the next one is not sent. */
 static void limits_of_one_client(void)
 {
@@ -1588,6 +1639,7 @@ static const struct test_case cases[] = {
     {"idle and old connections", idle_and_old_connections},
     {"who may not", who_may_not},
     {"clients beyond the limit", clients_beyond_the_limit},
+    {"other users", other_users},
     {"limits of one client", limits_of_one_client},
     {"several URLs", several_urls},
     {"statistics and keepalive", statistics_and_keepalive},
