@@ -498,25 +498,27 @@ static void torn(void)
     expect(rmdir(elsewhere) == 0);
 }
 
-/* Bits flipped: each is detected, located, and the rest is readable. */
+/* Bits flipped: each is detected, located, and the rest is readable. FLIP_ALL: each of 1 MiB. */
 static void flipped(void)
 {
-    enum { N = 400 };
+    bool all = getenv("FLIP_ALL");
+    size_t room = (size_t)naru__record_room(100), n;
+    unsigned N = all ? (1u << 20) / (unsigned)room : 400;
     const char *rounds = getenv("FLIP_ROUNDS");
-    unsigned long count = rounds ? strtoul(rounds, NULL, 10) : 20000;
-    size_t n;
+    unsigned long count = all ? N * room * 8 : rounds ? strtoul(rounds, NULL, 10) : 20000;
     uint64_t z = 1;
-    naru_channel *c = queue(NARU_SEND, NULL, 0);
+    struct naru_queue_options o = {.size = sizeof o, .capacity = all ? 17 << 16 : SEGMENT};
+    naru_channel *c;
+    expect_ok(naru_queue_open(here(), NARU_SEND, &o, &c));
     send_n(c, 0, N, 100);
     naru_channel_close(c);
     uint8_t *memory = load(&n);
-    size_t room = (size_t)naru__record_room(100);
     for (unsigned long i = 0; i < count; i++) {
         z = z * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-        size_t at = NARU_SEGMENT_RECORDS_AT + (size_t)(z >> 20) % (N * room);
+        size_t at = NARU_SEGMENT_RECORDS_AT + (all ? i / 8 : (size_t)(z >> 20) % (N * room));
         size_t record = (at - NARU_SEGMENT_RECORDS_AT) / room;
         size_t in = (at - NARU_SEGMENT_RECORDS_AT) % room;
-        uint8_t bit = (uint8_t)(1u << (z >> 60 & 7));
+        uint8_t bit = (uint8_t)(1u << (all ? i % 8 : z >> 60 & 7));
         memory[at] ^= bit;
         if (in < sizeof(struct naru_record) + 100) { /* else it is padding, and harms nothing */
             struct naru_journal_report r = verify(1);
@@ -549,7 +551,35 @@ static void flipped(void)
         }
         memory[at] ^= bit;
     }
+    printf("# %lu bits\n", count);
     munmap(memory, n);
+    expect_ok(naru_remove(here()));
+}
+
+/* Who begins at a damaged message, be it the oldest, is told; who begins behind it is not. */
+static void begun_at_damage(void)
+{
+    enum { N = 20, BAD = 7 };
+    const uint64_t from[] = {NARU_FROM_OLDEST, BAD, BAD + 1};
+    size_t n, room = (size_t)naru__record_room(100);
+    naru_channel *c = queue(NARU_SEND, NULL, 0);
+    send_n(c, 0, N, 100);
+    naru_channel_close(c);
+    uint8_t *memory = load(&n);
+    memory[NARU_SEGMENT_RECORDS_AT + 50] ^= 1;
+    memory[NARU_SEGMENT_RECORDS_AT + (BAD - 1) * room + 50] ^= 1;
+    munmap(memory, n);
+    for (int i = 0; i < 6; i++) {
+        struct naru_journal_options j = {.size = sizeof j, .from = from[i % 3], .skip = i >= 3};
+        struct naru_info info;
+        char buf[128];
+        bool bad = i % 3 != 2;
+        c = topic(&j);
+        long r = naru_channel_recv(c, 0, buf, sizeof buf, &info, NARU_NOWAIT);
+        expect_code(bad && !j.skip ? -EPROTO : 100, r);
+        expect(r < 0 || (info.sequence == from[i % 3] + bad && info.missed == bad));
+        naru_channel_close(c);
+    }
     expect_ok(naru_remove(here()));
 }
 
@@ -1415,6 +1445,7 @@ int main(int argc, char **argv)
         {"sync every N ms", interval},
         {"torn at every length", torn},
         {"bits flipped", flipped},
+        {"begun at damage", begun_at_damage},
         {"killed at random", killed},
         {"refusals", refusals},
         {"a segment in the middle", gaps},

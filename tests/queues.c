@@ -318,6 +318,33 @@ static void one_taken_the_rest_stays(void **state)
     tear_down();
 }
 
+/* With another receiver there: a record leaves the FIFO in one read, so that who dies in between
+ * leaves no part of it. */
+static void a_record_in_one_read(void **state)
+{
+    enum { MANY = 50 };
+    naru_channel *out, *one, *two;
+    char small[100] = "", big[3000] = "";
+    struct naru_stats before = {.size = sizeof before}, after = {.size = sizeof after};
+    (void)state;
+    set_up();
+    assert_int_equal(naru_queue_open(url, NARU_RECV, NULL, &one), 0);
+    assert_int_equal(naru_queue_open(url, NARU_RECV, NULL, &two), 0);
+    assert_int_equal(naru_queue_open(url, NARU_SEND, NULL, &out), 0);
+    assert_int_equal(naru_stats(one, &before), 0);
+    for (int i = 0; i < MANY; i++) {
+        size_t n = i % 2 ? sizeof big : sizeof small;
+        assert_int_equal(naru_channel_send(out, 1, i % 2 ? big : small, n, NARU_S), 0);
+        assert_int_equal(naru_channel_recv(one, 0, big, sizeof big, NULL, NARU_S), (long)n);
+    }
+    assert_int_equal(naru_stats(one, &after), 0);
+    assert_int_equal(after.calls - before.calls, MANY);
+    naru_channel_close(two);
+    naru_channel_close(one);
+    naru_channel_close(out);
+    tear_down();
+}
+
 /* One that selects would put aside what the others could take. */
 static void several_receivers_do_not_select(void **state)
 {
@@ -344,6 +371,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(several_receivers_do_not_select),
+        cmocka_unit_test(a_record_in_one_read),
         cmocka_unit_test(the_next_receiver_gets_it),
         cmocka_unit_test(one_taken_the_rest_stays),
         cmocka_unit_test(nobody_killed),

@@ -5,8 +5,8 @@
  * Group commit: whoever owns the flush lock syncs all that counts by then; the others sleep until
  * `durable` has reached their message. Where several want to be synced it first lets them come.
  * After a flush has failed nobody knows what the medium has, and the kernel says so once alone: so
- * `failed` stays, and every sender that wants to be synced is told, until the journal is opened
- * again by all. */
+ * `failed` stays, and every sender that wants to be synced is told, until all have closed it and
+ * one opens it again, who writes all that was not surely there anew (recover()). */
 #include "base/crc32c.h"
 #include "base/error.h"
 #include "base/memory.h"

@@ -96,6 +96,10 @@ int naru__segment_make(const struct naru_object *, uint64_t number, uint64_t fir
 /* The same from the file of one that was removed, which has that name: the caller has it locked. */
 int naru__segment_reuse(const struct naru_object *, const char *name, uint64_t number,
                         uint64_t first, struct map_segment *);
+/* Its bytes in a new file, on the medium, by the same name; nobody else takes part. What the medium
+ * refused of the old file it may never get, though a later sync succeeds (ext4 leaves such blocks
+ * marked as never written). */
+int naru__segment_copy(const struct naru_object *, const struct map_segment *);
 /* Removes the spares of senders that have died: nobody has them locked. One that gets such a name
  * meanwhile may go with it, which its sender sees. */
 void naru__spares_clean(const struct naru_object *);

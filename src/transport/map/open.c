@@ -294,7 +294,8 @@ struct recovery {
     uint64_t from;     /* the first segment that is whole */
     uint64_t segment, at;
     uint64_t cut;
-    int synced; /* 0: what it came by is on the medium */
+    bool refused; /* the medium refused something, and may lack it */
+    int synced;   /* 0: what it came by is on the medium */
 };
 
 /* Walks one segment. 1: on to the next; 0: the end is here. What had been synced and is damaged is
@@ -375,7 +376,7 @@ static int walk_all(struct recovery *c, uint64_t from, uint64_t last)
         r = walk_segment(c, &s, number == last);
         if (r == 0)
             c->cut += cut_off(&s, c->at);
-        note_sync(c, naru__os_sync_data(s.fd));
+        note_sync(c, c->refused ? naru__segment_copy(c->o, &s) : naru__os_sync_data(s.fd));
         naru__segment_close(&s);
     }
     if (c->segment == 0 && number > last)
@@ -424,7 +425,9 @@ static int recover(struct map_journal *e)
     if (r < 0 && (r != -ENOENT || atomic_load(&s->durable)))
         return naru__fail(-EPROTO, "%s has no segments: %s", e->object.url, naru__errno_text(r));
     uint64_t from = atomic_load(&s->durable_at);
-    struct recovery c = {.o = &e->object, .surely = atomic_load(&s->durable)};
+    struct recovery c = {.o = &e->object,
+                         .surely = atomic_load(&s->durable),
+                         .refused = atomic_load(&s->failed) != 0};
     if (c.surely == 0 || from < first || from > last)
         from = first;
     r = walk_all(&c, from, last);
@@ -447,7 +450,8 @@ static int recover(struct map_journal *e)
     else
         atomic_store(&s->durable, committed);
     atomic_store(&s->durable_at, c.synced < 0 ? from : c.segment);
-    atomic_store(&s->failed, 0);
+    uint64_t failures = (atomic_load(&s->failed) >> 16) + 1;
+    atomic_store(&s->failed, c.synced < 0 ? failures << 16 | (uint64_t)-c.synced : 0);
     atomic_store(&s->flush, 0);
     atomic_store(&s->cut, c.cut);
     atomic_store(&s->cut_at, naru__place(c.segment, c.at));
@@ -477,7 +481,8 @@ static int settle(struct map_journal *e)
     int r = naru__journal_lock(e, &e->state->append, NARU_SLEEP_APPEND, &w);
     if (r < 0)
         return r;
-    if (!naru__journal_is_right(&e->object)) {
+    bool refused = atomic_load(&e->state->failed) && !others_know(&e->object);
+    if (refused || !naru__journal_is_right(&e->object)) {
         r = recover(e);
         if (r == 0)
             atomic_store(&e->state->world, naru__os_world(e->object.file));

@@ -6,6 +6,7 @@
 #include "os/file.h"
 #include "os/limit.h"
 #include "os/map.h"
+#include "os/sync.h"
 #include "transport/map/map.h"
 
 #include <errno.h>
@@ -193,6 +194,26 @@ int naru__segment_reuse(const struct naru_object *o, const char *name, uint64_t 
     return 0;
 }
 
+int naru__segment_copy(const struct naru_object *o, const struct map_segment *s)
+{
+    char name[32], to[32];
+    snprintf(name, sizeof name, NARU_SPARE_NAME, 0u);
+    naru__segment_name(to, s->number);
+    (void)naru__os_unlink_at(o->directory, name);
+    int fd = naru__object_file(o, name, s->size);
+    if (fd < 0)
+        return fd;
+    int r = naru__os_write_at(fd, s->memory, s->size, 0);
+    if (r == 0)
+        r = naru__os_sync_all(fd);
+    if (r == 0)
+        r = naru__os_replace_at(o->directory, name, to);
+    naru__os_close(fd);
+    if (r < 0)
+        (void)naru__os_unlink_at(o->directory, name);
+    return r;
+}
+
 void naru__spares_clean(const struct naru_object *o)
 {
     for (unsigned i = 0; i < MAP_SPARES; i++) {
@@ -309,25 +330,38 @@ static int find_segment(const struct naru_object *o, uint64_t sequence,
                : r;
 }
 
+static bool at_sequence(const struct naru_record *r, uint64_t sequence)
+{
+    return r->sequence >= sequence;
+}
+
 /* Goes along from a segment's front until `until` says so, or nothing more counts. What is damaged
- * is passed over: whoever reads there is told. */
+ * is passed over: whoever reads there is told. So who asks for a sequence that is begins there. */
 static int walk(const struct naru_object *o, struct map_segment *s, uint64_t last,
                 bool (*until)(const struct naru_record *, uint64_t), uint64_t arg,
                 uint64_t *ret_place, uint64_t *ret_sequence)
 {
     const struct naru_journal_state *state = (const void *)o->state->kind;
-    uint64_t at = NARU_SEGMENT_RECORDS_AT, sequence = s->first;
+    uint64_t at = NARU_SEGMENT_RECORDS_AT, sequence = s->first, hole = 0, lost = 0;
     /* acquire: pairs with the store in append.c: what counts is written */
     uint64_t committed = atomic_load_explicit(&state->committed, memory_order_acquire);
     while (sequence <= committed) {
         const struct naru_record *r = (const void *)(s->memory + at);
         bool whole = naru__record_check(s->memory, s->size, at, s->seed, sequence);
         uint64_t next = 0;
-        if (!whole)
+        if (!whole) {
             next = naru__record_search(s->memory, s->size, at, s->seed, sequence);
+            lost = hole ? lost : sequence;
+            hole = hole ? hole : naru__place(s->number, at);
+        }
         if (whole && r->type != 0) {
-            if (until(r, arg))
-                break;
+            if (until(r, arg)) {
+                bool covers = hole && until == at_sequence && sequence > arg;
+                *ret_place = covers ? hole : naru__place(s->number, at);
+                *ret_sequence = covers ? lost : sequence;
+                return 0;
+            }
+            hole = 0;
             at += naru__record_room(r->size);
             sequence++;
         } else if (next) {
@@ -351,11 +385,6 @@ static int walk(const struct naru_object *o, struct map_segment *s, uint64_t las
     *ret_place = naru__place(s->number, at);
     *ret_sequence = sequence;
     return 0;
-}
-
-static bool at_sequence(const struct naru_record *r, uint64_t sequence)
-{
-    return r->sequence >= sequence;
 }
 
 static bool at_time(const struct naru_record *r, uint64_t since)
