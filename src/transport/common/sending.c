@@ -164,8 +164,11 @@ static int ready_to_send(struct connection *c, int64_t deadline)
     return must_wait(c) ? await_greeting(c, deadline) : 0;
 }
 
-static int too_large(const struct connection *c, size_t size, size_t most)
+static int check_size(struct connection *c, size_t size)
 {
+    size_t most = atomic_load_explicit(&c->peer_max, memory_order_relaxed);
+    if (size <= most)
+        return 0;
     return naru__fail(-EMSGSIZE,
                       "%s: the message has %s and the other end takes at most %s (its "
                       ".max_message)",
@@ -236,11 +239,10 @@ int naru__connection_send(naru_channel *channel, const struct naru_outgoing *out
     struct connection *c = of_channel(channel);
     atomic_store_explicit(&c->used, true, memory_order_relaxed);
     int r = ready_to_send(c, deadline);
+    if (r == 0)
+        r = check_size(c, out->size);
     if (r < 0)
         return r;
-    size_t most = atomic_load_explicit(&c->peer_max, memory_order_relaxed);
-    if (out->size > most)
-        return too_large(c, out->size, most);
     c->sequence++;
     r = send_message(c, out, deadline);
     if (r < 0) {
@@ -311,11 +313,10 @@ int naru__connection_post(naru_channel *channel, const struct naru_outgoing *out
     struct naru_wire wire;
     atomic_store_explicit(&c->used, true, memory_order_relaxed);
     int r = ready_to_send(c, NARU__AT_ONCE);
+    if (r == 0)
+        r = check_size(c, out->size);
     if (r < 0)
         return r;
-    size_t most = atomic_load_explicit(&c->peer_max, memory_order_relaxed);
-    if (out->size > most)
-        return too_large(c, out->size, most);
     r = naru__connection_pay(c);
     if (r < 0)
         return r == -EAGAIN ? r : write_failed(c, r);
@@ -378,9 +379,8 @@ int naru__connection_send_fds(naru_channel *channel, const struct naru_outgoing 
     atomic_store_explicit(&c->used, true, memory_order_relaxed);
     if (r == 0)
         r = ready_to_send(c, deadline);
-    size_t most = atomic_load_explicit(&c->peer_max, memory_order_relaxed);
-    if (r == 0 && out->size > most)
-        r = too_large(c, out->size, most);
+    if (r == 0)
+        r = check_size(c, out->size);
     if (r == 0)
         r = announce(c, fds, n, deadline);
     if (r < 0)
