@@ -351,10 +351,10 @@ static void process_until(const struct told *t)
         naru_client_process(client, NARU_MS);
 }
 
-static naru_call *wait_for_kept(void)
+static naru_call *wait_for_kept(void) /* processing sends what was gathered */
 {
     for (int i = 0; i < 2000 && !__atomic_load_n(&kept_request, __ATOMIC_ACQUIRE); i++)
-        usleep(1000);
+        naru_client_process(client, NARU_MS);
     return kept_request ? kept_call : NULL;
 }
 
