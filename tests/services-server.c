@@ -88,6 +88,7 @@ static int do_sleep(naru_call *call, void *self, const void *request, size_t siz
 {
     struct numbers n = numbers_of(request, size);
     (void)self;
+    seen->left = naru_call_time_left(call);
     int now = ++seen->running;
     if (now > seen->workers)
         seen->workers = now;
@@ -129,6 +130,7 @@ static int sum(naru_call *call, void *self, const void *request, size_t size)
     while ((r = naru_call_take(call, NARU_FOREVER, &p)) == 1) {
         total.a += numbers_of(p.data, p.size).a;
         total.b++;
+        seen->taken++;
         naru_call_release(call, &p);
     }
     seen->cancelled += r == -ECANCELED;

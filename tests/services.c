@@ -477,7 +477,7 @@ static void deadlines(void)
     expect(left == NARU_FOREVER);
     naru_client_release(w.client, &p);
     naru_call *call; /* streams have one, too, on both sides; their first answer comes before */
-    o.timeout = NARU_S;
+    o.timeout = 2 * NARU_S;
     expect_ok(naru_call_begin(w.client, &r_chat, &o, &call));
     expect_ok(naru_call_send(call, "x", 1, PATIENCE));
     expect_code(1, naru_call_take(call, PATIENCE, &p));
@@ -514,6 +514,14 @@ static const struct naru_call_events count_ends = {.size = sizeof count_ends, .e
 static void deadlines_in_the_loop(void)
 {
     struct world w = begin_world(NULL, NULL);
+/* On a busy machine a few milliseconds are over soon. */
+static void send_in_time(naru_call *call)
+{
+    const struct numbers n = {0, 0};
+    int r = naru_call_send(call, &n, sizeof n, NARU_NOWAIT);
+    expect(r == 0 || r == -ETIMEDOUT);
+}
+
     struct numbers n = {0, 0};
     naru_call *call;
     for (int i = 0; i < 20; i++) {
@@ -521,8 +529,7 @@ static void deadlines_in_the_loop(void)
                                             .timeout = ((i * 7) % 20 + 1) * 3 * NARU_MS};
         expect_ok(naru_call_begin(w.client, &r_hold, &o, &call));
         expect_ok(naru_call_on(call, &count_ends, NULL));
-        int r = naru_call_send(call, &n, sizeof n, NARU_NOWAIT);
-        expect(r == 0 || r == -ETIMEDOUT); /* on a busy machine 3 ms are over soon */
+        send_in_time(call);
     }
     int64_t before = test_now();
     while (n_ended < 20)
@@ -537,7 +544,7 @@ static void deadlines_in_the_loop(void)
     const struct naru_call_options o = {.size = sizeof o, .timeout = 20 * NARU_MS};
     expect_ok(naru_call_begin(w.client, &r_add, &o, &call));
     expect_ok(naru_call_on(call, &count_ends, NULL));
-    expect_ok(naru_call_send(call, &n, sizeof n, NARU_NOWAIT));
+    send_in_time(call);
     while (n_ended < 21)
         expect_ok(naru_client_process(w.client, PATIENCE));
     expect(ends[NARU_STATUS_DEADLINE_EXCEEDED] == 21);
@@ -554,14 +561,16 @@ static void nested_calls(void)
     naru_channel *none;
     pid_t inner = start_server(&(struct setup){.url = inner_url, .options.workers = 4}, &none);
     struct world w = begin_world(&(struct setup){.options.workers = 2}, NULL);
-    const struct naru_call_options o = {.size = sizeof o, .timeout = NARU_S};
+    const struct naru_call_options o = {.size = sizeof o, .timeout = 2 * NARU_S};
     naru_call *call;
     expect_ok(naru_call_begin(w.client, &r_nested, &o, &call));
     expect_ok(naru_call_send(call, inner_url, strlen(inner_url), PATIENCE));
     await_count(&seen->running, 1);
+    expect_adds(w.client); /* there is a connection: the time is for both calls to begin */
     expect_code(-ETIMEDOUT, naru_call_wait(call, PATIENCE));
     naru_call_close(call);
     await_count(&seen->cancelled, 1); /* the innermost handler */
+    expect(seen->left > 0 && seen->left <= o.timeout); /* the inner call has it from the outer */
     await_count(&seen->ended, 1);
     call = begin(w.client, &r_nested); /* and cancelled from outside */
     expect_ok(naru_call_send(call, inner_url, strlen(inner_url), PATIENCE));
@@ -610,7 +619,9 @@ static void cancel_at_each_moment(void)
     naru_call_close(call);
     drive_until(w.client, &seen->cancelled, 3);
     call = begin(w.client, &r_sum); /* of what the client sends */
-    for (int i = 0; i < 1000; i++)
+    expect_ok(naru_call_send(call, &n, sizeof n, PATIENCE));
+    drive_until(w.client, &seen->taken, 1);
+    for (int i = 1; i < 1000; i++)
         expect_ok(naru_call_send(call, &n, sizeof n, PATIENCE));
     naru_call_close(call);
     drive_until(w.client, &seen->cancelled, 4);
@@ -661,14 +672,17 @@ static void cancel_from_a_thread(void)
     struct late late = {call, w.client};
     pthread_create(&thread, NULL, cancel_later, &late);
     expect_code(-ECANCELED, naru_call_wait(call, PATIENCE));
+    await_count(&seen->running, 1);
     pthread_join(thread, NULL);
     naru_call_close(call);
     late.call = NULL; /* the wait, not the call */
     call = begin(w.client, &r_sleep);
     expect_ok(naru_call_send(call, &n, sizeof n, PATIENCE));
+    await_count(&seen->cancelled, 1);
     pthread_create(&thread, NULL, cancel_later, &late);
     expect_code(-ECANCELED, naru_call_wait(call, PATIENCE));
     pthread_join(thread, NULL);
+    await_count(&seen->running, 1);
     expect_code(0, naru_call_cancelled(call));
     expect_code(-ETIMEDOUT, naru_call_take(call, 5 * NARU_MS, &p));
     naru_call_close(call);
@@ -890,22 +904,25 @@ static void threads_on_one_client(void)
     end_world(&w);
 }
 
-static void *sleep_once(void *context)
-{
-    struct numbers n = {80 * NARU_MS, 0};
-    expect_ok(naru_client_invoke(context, &r_sleep, &n, sizeof n, NULL, NULL));
-    return NULL;
-}
-
 static void workers_work_at_once(void)
 {
-    struct world w = begin_world(&(struct setup){.options.workers = 4}, NULL);
-    pthread_t threads[4];
-    for (int i = 0; i < 4; i++)
-        expect(pthread_create(&threads[i], NULL, sleep_once, w.client) == 0);
-    for (int i = 0; i < 4; i++)
-        pthread_join(threads[i], NULL);
-    expect(seen->workers >= 2);
+    enum { WORKERS = 4 };
+    struct world w = begin_world(&(struct setup){.options.workers = WORKERS}, NULL);
+    const struct numbers n = {60 * NARU_S, 0};
+    naru_call *calls[WORKERS + 1];
+    for (int i = 0; i <= WORKERS; i++) {
+        calls[i] = begin(w.client, &r_sleep);
+        expect_ok(naru_call_send(calls[i], &n, sizeof n, PATIENCE));
+    }
+    await_count(&seen->running, WORKERS);
+    usleep(20000);
+    expect(seen->running == WORKERS); /* the last one waits for a worker, */
+    expect_ok(naru_call_cancel(calls[0]));
+    await_count(&seen->cancelled, 1);
+    await_count(&seen->running, WORKERS); /* and gets it */
+    for (int i = 0; i <= WORKERS; i++)
+        naru_call_close(calls[i]);
+    await_count(&seen->cancelled, WORKERS + 1);
     end_world(&w);
 }
 
@@ -1225,7 +1242,7 @@ static void restart_under_a_waiting_client(void)
     kill_server(w.server);
     expect_code(-ECONNRESET, add(w.client, 1, 1, &(int64_t){0}));
     const struct naru_call_options briefly = {
-        .size = sizeof briefly, .flags = NARU_WAIT_FOR_READY, .timeout = 40 * NARU_MS};
+        .size = sizeof briefly, .flags = NARU_WAIT_FOR_READY, .timeout = 200 * NARU_MS};
     expect_code(-ETIMEDOUT,
                 naru_client_invoke(w.client, &r_add, &(struct numbers){1, 1}, 16, &briefly, NULL));
     expect_says("no server was there");

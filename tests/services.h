@@ -12,8 +12,9 @@
 #define PATIENCE (20 * NARU_S)
 
 struct seen { /* by the server, since its start */
-    _Atomic int ready, cancelled, running, ended, sent, workers;
+    _Atomic int ready, cancelled, running, ended, sent, taken, workers;
     _Atomic long peer;
+    _Atomic int64_t left; /* of the time for the last Sleep */
     char url[256];
 };
 
