@@ -2,6 +2,9 @@
 /* services.c - how calls behave, the same over every carrier: each case runs on each of them. */
 #include "services.h"
 
+#include "core/handle.h"
+#include "rpc/frames.h"
+
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -511,9 +514,6 @@ static void count_end(naru_call *call, void *arg, const struct naru_status *s)
 
 static const struct naru_call_events count_ends = {.size = sizeof count_ends, .end = count_end};
 
-static void deadlines_in_the_loop(void)
-{
-    struct world w = begin_world(NULL, NULL);
 /* On a busy machine a few milliseconds are over soon. */
 static void send_in_time(naru_call *call)
 {
@@ -522,6 +522,9 @@ static void send_in_time(naru_call *call)
     expect(r == 0 || r == -ETIMEDOUT);
 }
 
+static void deadlines_in_the_loop(void)
+{
+    struct world w = begin_world(NULL, NULL);
     struct numbers n = {0, 0};
     naru_call *call;
     for (int i = 0; i < 20; i++) {
@@ -563,14 +566,14 @@ static void nested_calls(void)
     struct world w = begin_world(&(struct setup){.options.workers = 2}, NULL);
     const struct naru_call_options o = {.size = sizeof o, .timeout = 2 * NARU_S};
     naru_call *call;
+    expect_adds(w.client); /* there is a connection: the time is for both calls to begin */
     expect_ok(naru_call_begin(w.client, &r_nested, &o, &call));
     expect_ok(naru_call_send(call, inner_url, strlen(inner_url), PATIENCE));
     await_count(&seen->running, 1);
-    expect_adds(w.client); /* there is a connection: the time is for both calls to begin */
+    expect(seen->left > 0 && seen->left <= o.timeout); /* the inner call has it from the outer */
     expect_code(-ETIMEDOUT, naru_call_wait(call, PATIENCE));
     naru_call_close(call);
     await_count(&seen->cancelled, 1); /* the innermost handler */
-    expect(seen->left > 0 && seen->left <= o.timeout); /* the inner call has it from the outer */
     await_count(&seen->ended, 1);
     call = begin(w.client, &r_nested); /* and cancelled from outside */
     expect_ok(naru_call_send(call, inner_url, strlen(inner_url), PATIENCE));
@@ -669,20 +672,20 @@ static void cancel_from_a_thread(void)
     pthread_t thread;
     naru_call *call = begin(w.client, &r_sleep);
     expect_ok(naru_call_send(call, &n, sizeof n, PATIENCE));
+    await_count(&seen->running, 1);
     struct late late = {call, w.client};
     pthread_create(&thread, NULL, cancel_later, &late);
     expect_code(-ECANCELED, naru_call_wait(call, PATIENCE));
-    await_count(&seen->running, 1);
     pthread_join(thread, NULL);
     naru_call_close(call);
+    await_count(&seen->cancelled, 1);
     late.call = NULL; /* the wait, not the call */
     call = begin(w.client, &r_sleep);
     expect_ok(naru_call_send(call, &n, sizeof n, PATIENCE));
-    await_count(&seen->cancelled, 1);
+    await_count(&seen->running, 1);
     pthread_create(&thread, NULL, cancel_later, &late);
     expect_code(-ECANCELED, naru_call_wait(call, PATIENCE));
     pthread_join(thread, NULL);
-    await_count(&seen->running, 1);
     expect_code(0, naru_call_cancelled(call));
     expect_code(-ETIMEDOUT, naru_call_take(call, 5 * NARU_MS, &p));
     naru_call_close(call);
@@ -1252,19 +1255,21 @@ static void restart_under_a_waiting_client(void)
         expect_ok(naru_remove(url));
 }
 
+static const char *nobody_there(void)
+{
+    return strcmp(carrier->name, "tcp") == 0 ? "tcp://127.0.0.1:1" : test_url(carrier->url);
+}
+
 /* Asynchronous calls wait by themselves, and those that do not wait are told. */
 static void async_without_a_server(void)
 {
     naru_client *c;
     naru_call *call;
-    char url[256];
     n_ended = 0;
     memset(ends, 0, sizeof ends);
     if (carrier->pair)
         return;
-    snprintf(url, sizeof url, "%s",
-             strcmp(carrier->name, "tcp") == 0 ? "tcp://127.0.0.1:1" : test_url(carrier->url));
-    expect_ok(naru_client_open(url, NULL, &c));
+    expect_ok(naru_client_open(nobody_there(), NULL, &c));
     for (int i = 0; i < 3; i++) {
         expect_ok(naru_call_begin(c, &r_add, NULL, &call));
         expect_ok(naru_call_on(call, &count_ends, NULL));
@@ -1287,6 +1292,49 @@ static void async_without_a_server(void)
     expect(ends[0] == 3);
     naru_client_close(c);
     end_world(&w);
+}
+
+/* So long a client waits from an attempt in vain to the next one: it lies between these. */
+struct pause {
+    int64_t least, most;
+};
+
+static struct pause pause_after_attempt(naru_client *c)
+{
+    struct naru_handle *h = (struct naru_handle *)c;
+    struct naru_watch watch = {.again = NARU__NEVER};
+    int64_t before = test_now();
+    expect_code(-ECONNRESET, add(c, 1, 1, &(int64_t){0}));
+    int64_t after = test_now();
+    expect_ok(h->ops->watch(h, NARU_IN, &watch));
+    return (struct pause){watch.again - after, watch.again - before};
+}
+
+/* They double up to a limit, and no two clients that have lost a server come back in step. */
+static void pauses_between_attempts(void)
+{
+    enum { ATTEMPTS = 16, DOUBLED = 3, SOON_US = 11000 };
+    const struct naru_client_options o = {
+        .size = sizeof o, .first_backoff = NARU_S, .max_backoff = NARU_S << DOUBLED};
+    naru_client *clients[2];
+    bool differ = false;
+    if (carrier->pair)
+        return;
+    for (int k = 0; k < 2; k++)
+        expect_ok(naru_client_open(nobody_there(), &o, &clients[k]));
+    for (int i = 0; i < ATTEMPTS; i++) {
+        int64_t usual = NARU_S << (i < DOUBLED ? i : DOUBLED);
+        struct pause pauses[2];
+        usleep(SOON_US); /* before it a call does not ask again */
+        for (int k = 0; k < 2; k++) {
+            pauses[k] = pause_after_attempt(clients[k]);
+            expect(pauses[k].most >= usual * 8 / 10 && pauses[k].least <= usual * 12 / 10);
+        }
+        differ |= pauses[0].least > pauses[1].most || pauses[1].least > pauses[0].most;
+    }
+    expect(differ);
+    for (int k = 0; k < 2; k++)
+        naru_client_close(clients[k]);
 }
 
 static void retries(void)
@@ -1332,6 +1380,32 @@ static void limits_of_messages(void)
     free(bytes);
     expect_adds(w.client);
     end_world(&w);
+}
+
+/* To the byte, below the usual limit and above it. */
+static void limits_of_metadata(void)
+{
+    static const size_t limits[] = {1000, 30000};
+    static char bytes[RPC_METADATA_MAX];
+    naru_server *none;
+    memset(bytes, 'x', sizeof bytes);
+    for (size_t i = 0; i < 2; i++) {
+        struct world w = begin_world(&(struct setup){.options.max_metadata = limits[i]}, NULL);
+        struct naru_metadata entry = {"echo", bytes, 0};
+        const struct naru_call_options o = {.size = sizeof o, .metadata = &entry, .n_metadata = 1};
+        entry.size = limits[i] - naru__metadata_size(&entry);
+        expect_ok(naru_client_invoke(w.client, &r_meta, NULL, 0, &o, NULL));
+        entry.size++;
+        expect_code(-EREMOTEIO, naru_client_invoke(w.client, &r_meta, NULL, 0, &o, NULL));
+        expect_code(NARU_STATUS_RESOURCE_EXHAUSTED, last_status());
+        expect_says(".max_metadata");
+        expect_adds(w.client);
+        end_world(&w);
+    }
+    const struct naru_server_options most = {.size = sizeof most,
+                                             .max_metadata = RPC_METADATA_MAX + 1};
+    expect_code(-EINVAL, naru_server_new(&most, &none));
+    expect_says("max_metadata");
 }
 
 static void idle_and_old_connections(void)
@@ -1512,13 +1586,15 @@ static int answer(naru_call *call, void *self, const void *request, size_t size)
     return naru_call_send(call, request, size, NARU_FOREVER);
 }
 
-/* How many connected TCP sockets this process has, whose peers all are given up after so long. */
-static int given_up_after(int seconds)
+/* How many connected TCP sockets this process has, whose peers all are given up after so long
+ * silent; and after how long without an acknowledgement, together. */
+static int given_up_after(int seconds, int *ret_milliseconds)
 {
     int n = 0;
+    *ret_milliseconds = 0;
     for (int fd = 3; fd < 64; fd++) {
         struct sockaddr_in peer;
-        int on = 0, idle = 0, interval = 0, probes = 0;
+        int on = 0, idle = 0, interval = 0, probes = 0, unanswered = 0;
         socklen_t size = sizeof peer, length = sizeof on;
         if (getpeername(fd, (struct sockaddr *)&peer, &size) < 0 || peer.sin_family != AF_INET)
             continue;
@@ -1526,7 +1602,9 @@ static int given_up_after(int seconds)
         expect(getsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, &length) == 0);
         expect(getsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, &length) == 0);
         expect(getsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, &length) == 0);
+        expect(getsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unanswered, &length) == 0);
         expect(idle + interval * probes == seconds);
+        *ret_milliseconds += unanswered;
         n++;
     }
     return n;
@@ -1538,7 +1616,10 @@ static void statistics_and_keepalive(void)
     static const naru_service service = {
         .size = sizeof service, .name = "test.T", .methods = methods, .n = 1};
     const struct naru_server_options so = {.size = sizeof so, .keepalive = 7 * NARU_S};
-    const struct naru_client_options co = {.size = sizeof co, .keepalive = 7 * NARU_S};
+    const struct naru_client_options co = {
+        .size = sizeof co, .keepalive = 7 * NARU_S, .user_timeout = 60 * NARU_S};
+    const int tcp = strcmp(carrier->name, "tcp") == 0;
+    int unanswered;
     struct naru_stats stats = {.size = sizeof stats};
     naru_server *s;
     naru_client *c;
@@ -1567,7 +1648,8 @@ static void statistics_and_keepalive(void)
     expect(stats.received == 9 && stats.sent == 9 && stats.dropped == 0);
     expect_ok(naru_stats(c, &stats));
     expect(stats.sent == 10 && stats.received == 10 && stats.dropped == 0);
-    expect(given_up_after(7) == (strcmp(carrier->name, "tcp") == 0 ? 2 : 0));
+    expect(given_up_after(7, &unanswered) == 2 * tcp);
+    expect(unanswered == (60000 - 250) * tcp); /* the client's: see tcp.c */
     naru_client_close(c);
     naru_server_close(s);
 }
@@ -1651,8 +1733,10 @@ static const struct test_case cases[] = {
     {"shutdown without grace", shutdown_without_grace},
     {"restart under a waiting client", restart_under_a_waiting_client},
     {"asynchronous calls without a server", async_without_a_server},
+    {"pauses between attempts", pauses_between_attempts},
     {"retries", retries},
     {"limits of messages", limits_of_messages},
+    {"limits of metadata", limits_of_metadata},
     {"idle and old connections", idle_and_old_connections},
     {"who may not", who_may_not},
     {"clients beyond the limit", clients_beyond_the_limit},
