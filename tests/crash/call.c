@@ -413,7 +413,7 @@ static void prepare(struct world *w)
 /* client: gets on meanwhile, as what it has accepted may still wait in it; or NULL. */
 static void await_own(struct world *w, int which, unsigned value, naru_client *client)
 {
-    int64_t until = clock_now() + 5 * NARU_S;
+    int64_t until = clock_now() + PATIENCE;
     while (w->log->own[which] < value && !w->control->failed) {
         if (client)
             naru_client_process(client, NARU_MS / 10);
@@ -511,7 +511,7 @@ static void attach_client(struct world *w, struct ends *e)
         .size = sizeof o, .window = WINDOW, .flags = w->seed & 4 ? NARU_SLEEP : 0};
     int r = naru_client_attach(e->a, &o, &e->client);
     if (r == 0)
-        r = naru_client_wait_ready(e->client, NARU_S);
+        r = naru_client_wait_ready(e->client, PATIENCE);
     if (r < 0)
         give_up(w, "a client", r);
     unsigned handled = fill_state(w, e);
@@ -559,7 +559,7 @@ static void attach(struct world *w, int who)
     int r = naru_adopt(own);
     /* as in connection.c: an image has no copy of what is in a socket */
     if (r == 0)
-        r = naru_channel_wait_peers(own, 1, NARU_S);
+        r = naru_channel_wait_peers(own, 1, PATIENCE);
     if (r < 0)
         give_up(w, "to meet", r);
     server ? attach_server(w, e) : attach_client(w, e);
@@ -719,7 +719,7 @@ static void goes_on(struct world *w, struct ends *e)
     message_fill(data, SMALL, PROBE);
     log_sending(w, PROBE);
     struct naru_payload p;
-    int64_t until = clock_now() + HANG_MS * INT64_C(1000000);
+    int64_t until = clock_now() + PATIENCE;
     for (r = -EAGAIN; r == -EAGAIN && clock_now() < until;) {
         r = naru_call_send(call, data, SMALL, NARU_NOWAIT);
         process(w, e, 1, NARU_NOWAIT);
