@@ -600,7 +600,7 @@ static void send_stream(struct world *w, struct ends *e)
 
 static void take(struct world *w, struct ends *e)
 {
-    struct naru_payload p[2] = {{NULL}};
+    struct naru_payload p[2] = {{.data = NULL}};
     struct mine *echoes[2], *m = of_kind(e, ECHO);
     echoes[0] = m;
     echoes[1] = m + 1;
