@@ -156,7 +156,8 @@ static int chat(naru_call *call, void *self, const void *request, size_t size)
     return r;
 }
 
-/* Calls that wait for the one that lets all go. Handlers may run in workers. */
+/* Calls that wait for the one that lets them go, the youngest first, all but n.b of the oldest.
+ * Handlers may run in workers. */
 static naru_call *held[20000];
 static int n_held;
 static pthread_mutex_t holding = PTHREAD_MUTEX_INITIALIZER;
@@ -199,7 +200,7 @@ static int hold(naru_call *call, void *self, const void *request, size_t size)
     }
     for (;;) {
         pthread_mutex_lock(&holding);
-        naru_call *one = n_held ? held[--n_held] : NULL;
+        naru_call *one = n_held > n.b ? held[--n_held] : NULL;
         int64_t number = n_held;
         pthread_mutex_unlock(&holding);
         if (!one)

@@ -3,6 +3,7 @@
 #include "services.h"
 
 #include "core/handle.h"
+#include "rpc/call.h"
 #include "rpc/frames.h"
 
 #include <netinet/in.h>
@@ -907,6 +908,57 @@ static void threads_on_one_client(void)
     end_world(&w);
 }
 
+static void *hold_one(void *client)
+{
+    struct numbers n = {0, 0};
+    expect_ok(naru_client_invoke(client, &r_hold, &n, sizeof n, NULL, NULL));
+    return NULL;
+}
+
+static void *wait_for_one(void *call)
+{
+    expect_ok(naru_call_wait(call, PATIENCE));
+    return NULL;
+}
+
+static void await_waiter(naru_call *call)
+{
+    for (bool waits = false; !waits; usleep(500)) {
+        pthread_mutex_lock(call->lock);
+        waits = call->waiter[0] != NULL;
+        pthread_mutex_unlock(call->lock);
+    }
+}
+
+/* The first thread leads, and leaves when its own call has ended: another one has to lead then, or
+ * nobody reads what comes for it. */
+static void lead_is_handed_on(void)
+{
+    struct numbers n = {0, 0};
+    pthread_t threads[2];
+    naru_client *other;
+    if (carrier->pair)
+        return;
+    struct world w = begin_world(NULL, NULL);
+    expect_ok(naru_client_open(seen->url, NULL, &other));
+    naru_call *oldest = begin(w.client, &r_hold);
+    expect_ok(naru_call_send(oldest, &n, sizeof n, PATIENCE));
+    await_count(&seen->running, 1);
+    expect(pthread_create(&threads[0], NULL, hold_one, w.client) == 0);
+    await_count(&seen->running, 2);
+    expect(pthread_create(&threads[1], NULL, wait_for_one, oldest) == 0);
+    await_waiter(oldest);
+    n = (struct numbers){1, 1}; /* the first thread's */
+    expect_ok(naru_client_invoke(other, &r_hold, &n, sizeof n, NULL, NULL));
+    pthread_join(threads[0], NULL);
+    n.b = 0;
+    expect_ok(naru_client_invoke(other, &r_hold, &n, sizeof n, NULL, NULL));
+    pthread_join(threads[1], NULL);
+    naru_call_close(oldest);
+    naru_client_close(other);
+    end_world(&w);
+}
+
 static void workers_work_at_once(void)
 {
     enum { WORKERS = 4 };
@@ -1723,6 +1775,7 @@ static const struct test_case cases[] = {
     {"a slow server holds the client back", slow_server},
     {"a slow writer holds nobody up", slow_writer},
     {"threads on one client", threads_on_one_client},
+    {"the lead is handed on", lead_is_handed_on},
     {"workers work at once", workers_work_at_once},
     {"events in a foreign loop", events_in_a_foreign_loop},
     {"events beside a waiting thread", events_beside_a_waiting_thread},
