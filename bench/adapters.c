@@ -383,5 +383,22 @@ const struct adapter *const bench_adapters[] = {
     &bench_naru_sysv_sem,
     &bench_flock,
     &bench_record,
+    /* calls */
+    &bench_raw_call,
+    &bench_naru_shm_call,
+    &bench_naru_unix_call,
+    &bench_naru_tcp_call,
+    &bench_naru_pipe_call,
+#ifdef NARU_BENCH_PEERS
+    &bench_grpc,
+    &bench_grpc_callback,
+    &bench_capnp,
+    &bench_sdbus,
+    &bench_onc,
+#endif
+    &bench_naru_shm_echo,
+    &bench_naru_unix_echo,
+    &bench_naru_tcp_echo,
+    &bench_naru_pipe_echo,
     NULL,
 };

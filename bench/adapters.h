@@ -32,6 +32,11 @@ extern const struct adapter bench_naru_mutex, bench_naru_fair_mutex;
 extern const struct adapter bench_naru_write, bench_naru_read;
 extern const struct adapter bench_naru_posix_sem, bench_naru_sysv_sem;
 
+extern const struct adapter bench_raw_call, bench_naru_shm_call, bench_naru_unix_call;
+extern const struct adapter bench_naru_tcp_call, bench_naru_pipe_call;
+extern const struct adapter bench_naru_shm_echo, bench_naru_unix_echo;
+extern const struct adapter bench_naru_tcp_echo, bench_naru_pipe_echo;
+
 /* ---- adapters-common.c ---- */
 
 /* What the raw calls read and write. */

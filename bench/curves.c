@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* curves.c - queues and topics in shared memory as they grow: senders, receivers, subscribers
- * (more than there are processors), messages that wait, names. Rates are of messages received; the
- * processor time a message is that of all processes of a point together. "publisher" is that of
- * the publisher alone, beside so many subscribers that are awake (x) or asleep ("asleep").
+ * (more than there are processors), messages that wait, names; if named, calls (curves-call.c).
+ * Rates are of messages received; the processor time a message is that of all processes of a point
+ * together. "publisher" is that of the publisher alone, beside so many subscribers that are awake
+ * (x) or asleep ("asleep").
  *
  *   COMMIT=$(git rev-parse HEAD) curves [-s SECONDS a point] [-f FROM] [-p PROCESSES] [-q QUEUED]
- *          [-n NAMES] [-c CURVE] >queues.json */
+ *          [-n NAMES] [-c CURVE] >queues.json
+ *   curves -c payload, curves -c clients: of calls, which tools/bench-calls runs */
+#include "bench/curves.h"
+
 #include <naru/naru.h>
 
 #include <errno.h>
@@ -36,14 +40,14 @@ static struct shared *shared;
 static char url[64];
 static bool first_row = true;
 
-static int64_t now(void)
+int64_t curves_now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec * NARU_S + t.tv_nsec;
 }
 
-static void must(int r)
+void curves_must(int r)
 {
     if (r >= 0)
         return;
@@ -53,9 +57,7 @@ static void must(int r)
     exit(1);
 }
 
-static void row(const char *curve, uint64_t x, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-static void row(const char *curve, uint64_t x, const char *format, ...)
+void curves_row(const char *curve, uint64_t x, const char *format, ...)
 {
     va_list arguments;
     printf("%s\n  {\"curve\": \"%s\", \"x\": %" PRIu64 ", ", first_row ? "" : ",", curve, x);
@@ -72,7 +74,8 @@ static void row(const char *curve, uint64_t x, const char *format, ...)
 static naru_channel *opened(bool topic, int role)
 {
     naru_channel *c = NULL;
-    must(topic ? naru_topic_open(url, role, NULL, &c) : naru_queue_open(url, role, NULL, &c));
+    curves_must(topic ? naru_topic_open(url, role, NULL, &c)
+                      : naru_queue_open(url, role, NULL, &c));
     atomic_fetch_add(&shared->ready, 1);
     while (!shared->go && !shared->failed)
         usleep(1000);
@@ -86,7 +89,7 @@ static void send_on(bool topic)
     while (!shared->stop) {
         int r = naru_channel_send(c, 1, data, sizeof data, 100 * NARU_MS);
         if (r < 0 && r != -ETIMEDOUT)
-            must(r);
+            curves_must(r);
     }
     naru_channel_close(c);
     exit(0);
@@ -103,7 +106,7 @@ static void receive_on(bool topic, int i)
         else if (n == -ETIMEDOUT && shared->stop)
             break;
         else if (n != -ETIMEDOUT)
-            must((int)n);
+            curves_must((int)n);
     }
     naru_channel_close(c);
     exit(0);
@@ -134,17 +137,17 @@ static void point(const char *curve, int x, bool topic, int senders, int receive
     }
     while (shared->ready < senders + receivers && !shared->failed)
         usleep(1000);
-    int64_t start = now();
+    int64_t start = curves_now();
     shared->go = 1;
     usleep((useconds_t)(seconds * 1e6));
     uint64_t in_time = received(receivers);
-    double took = (double)(now() - start) / 1e9;
+    double took = (double)(curves_now() - start) / 1e9;
     shared->stop = 1;
     int status, failed = shared->failed;
     while (wait(&status) > 0)
         failed |= status;
     getrusage(RUSAGE_CHILDREN, &after);
-    must(naru_remove(url));
+    curves_must(naru_remove(url));
     if (failed)
         exit(1);
     double cpu = (double)(after.ru_utime.tv_sec - before.ru_utime.tv_sec +
@@ -152,8 +155,8 @@ static void point(const char *curve, int x, bool topic, int senders, int receive
                  (double)(after.ru_utime.tv_usec - before.ru_utime.tv_usec +
                           after.ru_stime.tv_usec - before.ru_stime.tv_usec) / 1e6;
     uint64_t all = received(receivers);
-    row(curve, (uint64_t)x, "\"rate\": %.0f, \"cpu_ns\": %.1f", (double)in_time / took,
-        all ? cpu * 1e9 / (double)all : 0);
+    curves_row(curve, (uint64_t)x, "\"rate\": %.0f, \"cpu_ns\": %.1f", (double)in_time / took,
+               all ? cpu * 1e9 / (double)all : 0);
 }
 
 /* ---- what a publisher pays ---- */
@@ -167,9 +170,9 @@ static double cpu_now(void)
     return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
-/* The publisher has processor 0 for itself, where there are two: a subscriber beside it is awake
- * then, and what else runs there is not what is measured. */
-static void keep_to(bool first)
+/* A publisher has processor 0 for itself: a subscriber beside it is awake then, and what else runs
+ * there is not what is measured. */
+void curves_keep_to(bool first)
 {
     cpu_set_t set;
     long n = sysconf(_SC_NPROCESSORS_ONLN);
@@ -180,7 +183,7 @@ static void keep_to(bool first)
         sched_setaffinity(0, sizeof set, &set);
 }
 
-static int compare(const void *a, const void *b)
+int curves_compare(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -191,12 +194,12 @@ static void subscriber(unsigned flags)
     const struct naru_topic_options o = {.size = sizeof o, .flags = flags};
     char data[SIZE];
     naru_channel *c;
-    must(naru_topic_open(url, NARU_RECV, &o, &c));
+    curves_must(naru_topic_open(url, NARU_RECV, &o, &c));
     atomic_fetch_add(&shared->ready, 1);
     while (!shared->stop) {
         ssize_t n = naru_channel_recv(c, 0, data, sizeof data, NULL, 20 * NARU_MS);
         if (n < 0 && n != -ETIMEDOUT)
-            must((int)n);
+            curves_must((int)n);
     }
     naru_channel_close(c);
     exit(0);
@@ -210,15 +213,15 @@ static double publish(naru_channel *c, bool asleep)
     int n = asleep ? 1 : BURST;
     double cost[9];
     for (size_t i = 0; i < sizeof cost / sizeof *cost; i++) {
-        must(naru_channel_flush(c, 10 * NARU_S));
+        curves_must(naru_channel_flush(c, 10 * NARU_S));
         if (asleep)
             usleep(3000);
         double before = cpu_now();
         for (int k = 0; k < n; k++)
-            must(naru_channel_send(c, 1, data, sizeof data, NARU_NOWAIT));
+            curves_must(naru_channel_send(c, 1, data, sizeof data, NARU_NOWAIT));
         cost[i] = (cpu_now() - before) / n;
     }
-    qsort(cost, sizeof cost / sizeof *cost, sizeof *cost, compare);
+    qsort(cost, sizeof cost / sizeof *cost, sizeof *cost, curves_compare);
     return cost[sizeof cost / sizeof *cost / 2];
 }
 
@@ -229,20 +232,20 @@ static void publisher(bool asleep)
     static double cost[SUBSCRIBERS + 1][ROUNDS], growth[ROUNDS];
     cpu_set_t before;
     sched_getaffinity(0, sizeof before, &before);
-    keep_to(true);
+    curves_keep_to(true);
     for (int round = 0; round < ROUNDS; round++) {
         naru_channel *c;
         memset(shared, 0, sizeof *shared);
-        must(naru_topic_open(url, NARU_SEND, &o, &c));
+        curves_must(naru_topic_open(url, NARU_SEND, &o, &c));
         for (int n = 0; n <= SUBSCRIBERS; n++) {
             fflush(stdout);
             pid_t pid = n ? fork() : 1;
             if (pid == 0)
-                keep_to(false);
+                curves_keep_to(false);
             if (pid == 0)
                 subscriber(asleep ? NARU_SLEEP : NARU_SPIN);
             if (pid < 0)
-                must(-ENOMEM);
+                curves_must(-ENOMEM);
             while (shared->ready < n && !shared->failed)
                 usleep(1000);
             cost[n][round] = publish(c, asleep);
@@ -253,19 +256,19 @@ static void publisher(bool asleep)
         while (wait(NULL) > 0)
             ;
         naru_channel_close(c);
-        must(naru_remove(url));
+        curves_must(naru_remove(url));
     }
     sched_setaffinity(0, sizeof before, &before);
     for (int n = 0; n <= SUBSCRIBERS; n++) {
-        qsort(cost[n], ROUNDS, sizeof **cost, compare);
-        row(asleep ? "publisher, asleep" : "publisher", (uint64_t)n, "\"cpu_ns\": %.1f",
-            cost[n][ROUNDS / 2]);
+        qsort(cost[n], ROUNDS, sizeof **cost, curves_compare);
+        curves_row(asleep ? "publisher, asleep" : "publisher", (uint64_t)n, "\"cpu_ns\": %.1f",
+                   cost[n][ROUNDS / 2]);
     }
-    qsort(growth, ROUNDS, sizeof *growth, compare);
+    qsort(growth, ROUNDS, sizeof *growth, curves_compare);
     if (!asleep) /* of 15 the 4th and the 12th enclose the median with 96 % */
-        row("publisher, growth", SUBSCRIBERS,
-            "\"percent_a_subscriber\": %.2f, \"low\": %.2f, \"high\": %.2f",
-            growth[ROUNDS / 2], growth[3], growth[11]);
+        curves_row("publisher, growth", SUBSCRIBERS,
+                   "\"percent_a_subscriber\": %.2f, \"low\": %.2f, \"high\": %.2f",
+                   growth[ROUNDS / 2], growth[3], growth[11]);
 }
 
 /* ---- many messages, many names ---- */
@@ -276,21 +279,21 @@ static void queued(uint64_t n)
         .size = sizeof o, .capacity = 1, .messages = (unsigned)n};
     naru_channel *c;
     char data[8] = "";
-    must(naru_queue_open(url, NARU_SEND | NARU_RECV, &o, &c));
-    int64_t start = now();
+    curves_must(naru_queue_open(url, NARU_SEND | NARU_RECV, &o, &c));
+    int64_t start = curves_now();
     for (uint64_t i = 0; i < n; i++)
-        must(naru_channel_send(c, 1, &i, sizeof i, NARU_NOWAIT));
-    int64_t full = now();
+        curves_must(naru_channel_send(c, 1, &i, sizeof i, NARU_NOWAIT));
+    int64_t full = curves_now();
     for (uint64_t i = 0; i < n; i++) {
-        must((int)naru_channel_recv(c, 0, data, sizeof data, NULL, NARU_NOWAIT));
+        curves_must((int)naru_channel_recv(c, 0, data, sizeof data, NULL, NARU_NOWAIT));
         if (memcmp(data, &i, sizeof i) != 0)
             exit(1);
     }
-    int64_t end = now();
+    int64_t end = curves_now();
     naru_channel_close(c);
-    must(naru_remove(url));
-    row("queued", n, "\"send_ns\": %.1f, \"recv_ns\": %.1f", (double)(full - start) / (double)n,
-        (double)(end - full) / (double)n);
+    curves_must(naru_remove(url));
+    curves_row("queued", n, "\"send_ns\": %.1f, \"recv_ns\": %.1f",
+               (double)(full - start) / (double)n, (double)(end - full) / (double)n);
 }
 
 static void name_at(uint64_t i, char text[96])
@@ -303,28 +306,28 @@ static void names(uint64_t n)
     const struct naru_queue_options o = {.size = sizeof o, .capacity = 8192};
     char text[96], data[8];
     naru_channel *c;
-    int64_t start = now();
+    int64_t start = curves_now();
     for (uint64_t i = 0; i < n; i++) {
         name_at(i, text);
-        must(naru_queue_open(text, NARU_SEND, &o, &c));
-        must(naru_channel_send(c, 1, "a name", 6, NARU_NOWAIT));
+        curves_must(naru_queue_open(text, NARU_SEND, &o, &c));
+        curves_must(naru_channel_send(c, 1, "a name", 6, NARU_NOWAIT));
         naru_channel_close(c);
     }
-    int64_t made = now();
+    int64_t made = curves_now();
     for (uint64_t i = 0; i < n; i++) {
         name_at(i, text);
-        must(naru_queue_open(text, NARU_RECV, NULL, &c));
-        must((int)naru_channel_recv(c, 0, data, sizeof data, NULL, NARU_NOWAIT));
+        curves_must(naru_queue_open(text, NARU_RECV, NULL, &c));
+        curves_must((int)naru_channel_recv(c, 0, data, sizeof data, NULL, NARU_NOWAIT));
         naru_channel_close(c);
     }
-    int64_t read = now();
+    int64_t read = curves_now();
     for (uint64_t i = 0; i < n; i++) {
         name_at(i, text);
-        must(naru_remove(text));
+        curves_must(naru_remove(text));
     }
-    row("names", n, "\"make_us\": %.1f, \"open_us\": %.1f, \"remove_us\": %.1f",
-        (double)(made - start) / 1e3 / (double)n, (double)(read - made) / 1e3 / (double)n,
-        (double)(now() - read) / 1e3 / (double)n);
+    curves_row("names", n, "\"make_us\": %.1f, \"open_us\": %.1f, \"remove_us\": %.1f",
+               (double)(made - start) / 1e3 / (double)n, (double)(read - made) / 1e3 / (double)n,
+               (double)(curves_now() - read) / 1e3 / (double)n);
 }
 
 static void head(int argc, char **argv)
@@ -367,7 +370,7 @@ int main(int argc, char **argv)
         else
             return 2;
     }
-    if (most < 1 || most >= PROCESSES_MAX || seconds <= 0)
+    if (most < 1 || (most >= PROCESSES_MAX && !wants(only, "clients")) || seconds <= 0)
         return 2;
     snprintf(url, sizeof url, "shm:curves-%d", (int)getpid());
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -388,6 +391,10 @@ int main(int argc, char **argv)
         queued(n);
     for (uint64_t n = 1; n <= most_names && wants(only, "names"); n *= 10)
         names(n);
+    if (only && wants(only, "payload"))
+        curves_of_payload(seconds);
+    if (only && wants(only, "clients"))
+        curves_of_clients(seconds, most);
     printf("\n]}\n");
     return 0;
 }

@@ -18,6 +18,7 @@
 #define LATENCY(name, size) name, BENCH_LATENCY, size
 #define STREAM(name, size) name, BENCH_STREAM, size
 #define BATCH(name, size) name, BENCH_BATCH, size
+#define CALL(name, in_flight) name, BENCH_CALL, in_flight
 
 const struct goal bench_goals[] = {
     {"8 B, one travelling line", {LATENCY(CONNECTION, 8)}, {ONE_LINE}, P50, false, 1.10, 1.4},
@@ -136,6 +137,29 @@ const struct goal bench_goals[] = {
      false,
      1.15,
      0},
+    {"a call, one travelling line", {CALL("naru shm call", 1)}, {ONE_LINE}, P50, false, 4, 0},
+    /* 3 M/s where the bare socket reaches 0.913 */
+    {"32 calls in flight over shm:, bare unix socket",
+     {CALL("naru shm call", 32)},
+     {CALL("bare unix socket, call", 32)},
+     RATE,
+     true,
+     3 / 0.913,
+     0},
+    {"a call over unix:, bare unix socket",
+     {CALL("naru unix call", 1)},
+     {CALL("bare unix socket, call", 1)},
+     P50,
+     false,
+     1.1,
+     0},
+    {"32 calls in flight over unix:, bare unix socket",
+     {CALL("naru unix call", 32)},
+     {CALL("bare unix socket, call", 32)},
+     RATE,
+     true,
+     0.8,
+     0},
     {0},
 };
 
@@ -144,20 +168,28 @@ static bool same(const struct goal_cell *a, const struct goal_cell *b)
     return a->mode == b->mode && a->size == b->size && strcmp(a->adapter, b->adapter) == 0;
 }
 
-bool bench_in_goal(const struct goal_cell *cell)
+bool bench_goal_wanted(const struct goal *g, const bool modes[BENCH_MODES])
+{
+    return modes[g->what.mode];
+}
+
+bool bench_in_goal(const struct goal_cell *cell, const bool modes[BENCH_MODES])
 {
     for (const struct goal *g = bench_goals; g->line; g++)
-        if (same(cell, &g->what) || same(cell, &g->beside))
+        if (bench_goal_wanted(g, modes) && (same(cell, &g->what) || same(cell, &g->beside)))
             return true;
     return false;
 }
 
-/* Floors and other libraries: where the connection is judged at that size. */
-bool bench_beside_goal(const struct adapter *a, enum bench_mode mode, size_t size)
+/* Floors and other libraries: where the connection is judged at that size. All calls. */
+bool bench_beside_goal(const struct adapter *a, enum bench_mode mode, size_t size,
+                       const bool modes[BENCH_MODES])
 {
+    if (mode == BENCH_CALL)
+        return true;
     bool other = strncmp(a->name, "naru ", 5) != 0 && strncmp(a->name, "raw ", 4) != 0;
     return other && (!a->url || strcmp(a->url, "shm:") == 0) && mode != BENCH_BATCH &&
-           bench_in_goal(&(struct goal_cell){CONNECTION, mode, size});
+           bench_in_goal(&(struct goal_cell){CONNECTION, mode, size}, modes);
 }
 
 struct judgement bench_judge(const struct goal *g, const struct cell *what,

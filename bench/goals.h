@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* goals.h - how fast connections in shared memory are to be: each goal is a bound on the ratio of
- * two cells of one run, and is judged by their pairs. */
+/* goals.h - how fast connections in shared memory, and calls, are to be: each goal is a bound on
+ * the ratio of two cells of one run, and is judged by their pairs. */
 #ifndef NARU_BENCH_GOALS_H
 #define NARU_BENCH_GOALS_H
 
@@ -24,11 +24,14 @@ struct goal {
 
 extern const struct goal bench_goals[]; /* the last has no line */
 
-/* Is the cell named by a goal? Then it takes part in each round; every other one, a floor or
+/* Those of some modes are wanted; by `what`, for what is beside it may be of another. */
+bool bench_goal_wanted(const struct goal *, const bool modes[BENCH_MODES]);
+/* Is the cell named by such a goal? Then it takes part in each round; every other one, a floor or
  * another library, only shows what stands beside it. */
-bool bench_in_goal(const struct goal_cell *);
+bool bench_in_goal(const struct goal_cell *, const bool modes[BENCH_MODES]);
 /* Is it worth having in the goals' run at all? */
-bool bench_beside_goal(const struct adapter *, enum bench_mode, size_t size);
+bool bench_beside_goal(const struct adapter *, enum bench_mode, size_t size,
+                       const bool modes[BENCH_MODES]);
 
 struct judgement {
     double bound;

@@ -24,7 +24,7 @@
 #define START (UINT64_C(1) << 62) /* from here on it is timed */
 #define NUMBER(x) ((x) & ~(LAST | START))
 
-enum { SAMPLES = 200000, PROBES = 2000, NEAR_NS = 140, TIMEOUT_S = 30 };
+enum { UNORDERED = 64, SAMPLES = 200000, PROBES = 2000, NEAR_NS = 140, TIMEOUT_S = 30 };
 
 /* Shared by the two sides. */
 struct control {
@@ -67,6 +67,9 @@ static inline uint64_t ticks(void)
 
 bool bench_can(const struct adapter *a, enum bench_mode mode, size_t size)
 {
+    if (mode == BENCH_CALL || a->start)
+        return mode == BENCH_CALL && a->start && size <= BENCH_IN_FLIGHT_MAX &&
+               (!a->max_size || size <= a->max_size);
     if (mode == BENCH_LOCK || a->enter)
         return mode == BENCH_LOCK && a->enter && size <= BENCH_CONTENDERS_MAX;
     if (size < a->min_size || (a->max_size && size > a->max_size) ||
@@ -112,6 +115,13 @@ int bench_check(const void *message, size_t n)
     expected++;
     flags_seen |= number & (LAST | START);
     return 0;
+}
+
+bool bench_is_last(const void *message)
+{
+    uint64_t number;
+    memcpy(&number, message, 8);
+    return number & LAST;
 }
 
 /* ---- the two sides ---- */
@@ -241,6 +251,66 @@ static void stream_in(const struct adapter *a, size_t n, unsigned char *buf, int
     control->sample.rate = (double)(expected - first) / (now() - began);
 }
 
+/* ---- calls ---- */
+
+static struct {
+    uint64_t began[BENCH_IN_FLIGHT_MAX * UNORDERED]; /* ticks, by number modulo `places` */
+    uint64_t places;
+    double took[SAMPLES];                /* ticks, of the last so many */
+    uint64_t over, counted;
+} calls;
+
+int bench_called(uint64_t number, uint64_t sum)
+{
+    if (sum != number + 1)
+        return bench_say("a call of %llu + 1 gave %llu", (unsigned long long)number,
+                         (unsigned long long)sum);
+    calls.took[calls.counted++ % SAMPLES] = (double)(ticks() - calls.began[number % calls.places]);
+    calls.over++;
+    return 0;
+}
+
+/* Keeps so many in flight. A number's place is free again when it is over: there is one for each
+ * in flight where calls are over in their order, as those of one server that does them one after
+ * the other are; else more. */
+static void call_for(const struct adapter *a, uint64_t *number, double seconds)
+{
+    for (double began = now(); now() - began < seconds;)
+        for (int k = 0; k < 32; k++) {
+            for (uint64_t begun = *number - calls.over; begun < bench_size; begun++) {
+                calls.began[*number % calls.places] = ticks();
+                if (a->start((*number)++))
+                    give_up();
+            }
+            if (a->harvest())
+                give_up();
+        }
+}
+
+static void call_out(const struct adapter *a, double seconds)
+{
+    uint64_t number = 0;
+    memset(&calls, 0, sizeof calls);
+    calls.places = bench_size * (a->unordered ? UNORDERED : 1);
+    call_for(a, &number, 0.05);
+    uint64_t before = calls.over, first = ticks();
+    double timed = now();
+    calls.counted = 0;
+    call_for(a, &number, seconds);
+    double took = now() - timed, unit = took * 1e9 / (double)(ticks() - first);
+    size_t n = calls.counted < SAMPLES ? (size_t)calls.counted : SAMPLES;
+    control->sample.rate = (double)(calls.over - before) / took;
+    while (calls.over < number)
+        if (a->harvest())
+            give_up();
+    if (a->finish())
+        give_up();
+    qsort(calls.took, n, sizeof *calls.took, compare);
+    control->sample.p50 = calls.took[n / 2] * unit;
+    control->sample.p99 = calls.took[n * 99 / 100] * unit;
+    control->sample.p999 = calls.took[n * 999 / 1000] * unit;
+}
+
 static void pin(int side)
 {
     cpu_set_t set;
@@ -270,7 +340,12 @@ static void run_side(const struct cell *cell, const struct bench_times *times, i
     expected = flags_seen = 0;
     meet(side, 0);
     double before = bench_pinned() ? probe(side, 0) : 0;
-    if (cell->mode == BENCH_LATENCY)
+    if (cell->mode == BENCH_CALL) {
+        if (side == 0)
+            call_out(a, times->latency);
+        else if (a->serve())
+            give_up();
+    } else if (cell->mode == BENCH_LATENCY)
         side == 0 ? ping(a, cell->size, buf, times->latency) : pong(a, cell->size, buf);
     else
         side == 0 ? stream_out(a, cell->size, buf, batch, times->stream)

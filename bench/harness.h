@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* harness.h - measures ways to carry fixed-size messages between two processes, side by side; and
- * locks, alone and contended by up to 64.
+/* harness.h - measures ways to carry fixed-size messages between two processes, side by side; calls
+ * of a function in the other one; and locks, alone and contended by up to 64.
  *
  * A cell is adapter x size x mode. Each repetition of a cell runs in two fresh processes, pinned to
  * processors 0 and 1 where there are two, and all cells take turns, so that what drifts drifts for
@@ -15,7 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum bench_mode { BENCH_LATENCY, BENCH_STREAM, BENCH_BATCH, BENCH_LOCK, BENCH_MODES };
+enum bench_mode { BENCH_LATENCY, BENCH_STREAM, BENCH_BATCH, BENCH_LOCK, BENCH_CALL, BENCH_MODES };
+enum { BENCH_IN_FLIGHT_MAX = 1000 };
 enum { BENCH_BATCH_SIZE = 32, BENCH_REPETITIONS_MAX = 64, BENCH_CONTENDERS_MAX = 64 };
 
 /* One way of carrying. Order of calls: setup (in the parent), fork, attach(side), send and recv,
@@ -34,10 +35,15 @@ struct adapter {
     int (*enter)(void); /* a lock: attach is called by each contender, `side` is its number */
     int (*leave)(void);
     bool shared; /* several may be inside */
+    bool unordered;                /* calls may be over in another order than they began in */
+    int (*start)(uint64_t number); /* begins a call of number + 1; one may be over at once */
+    int (*harvest)(void);          /* waits until one is over, and tells bench_called */
+    int (*serve)(void);            /* side 1: until side 0 is at its finish */
+    int (*finish)(void);
     void (*detach)(int side);
     void (*clean_up)(int pid); /* in the parent when all is over: what setup in process pid named;
                                 * or NULL */
-    size_t min_size, max_size; /* 0: any */
+    size_t min_size, max_size; /* 0: any; of calls: in flight */
     unsigned modes;            /* bits 1 << enum bench_mode; 0: all that its functions allow */
 };
 
@@ -54,9 +60,12 @@ extern const char *bench_directory;
 int bench_say(const char *format, ...) __attribute__((format(printf, 1, 2))); /* -1 */
 /* For recv_batch: checks one message in place. */
 int bench_check(const void *message, size_t n);
+bool bench_is_last(const void *message); /* of the repetition */
+/* For start and harvest: a call is over, with this sum. */
+int bench_called(uint64_t number, uint64_t sum);
 
 struct sample {
-    double p50, p99, p999; /* ns one way */
+    double p50, p99, p999; /* ns one way; of calls: there and back */
     double rate;           /* messages a second; of a lock: times that it was had */
     double wait, longest;  /* of a contended lock: the mean wait, ns, of those that had to, and the
                             * longest over that; what takes less than 1 µs is no wait */
@@ -66,7 +75,7 @@ struct sample {
 
 struct cell {
     const struct adapter *adapter;
-    size_t size; /* of a lock: how many contend */
+    size_t size; /* of a lock: how many contend; of calls: how many are in flight */
     enum bench_mode mode;
     struct sample samples[BENCH_REPETITIONS_MAX];
     int n;

@@ -413,6 +413,47 @@ static void vanished(void)
     close(words[0]);
 }
 
+static const naru_route wait_route = {"test.T/Wait", 0, NULL};
+
+static void far_calls(void)
+{
+    const struct naru_client_options o = {.size = sizeof o, .user_timeout = given_up};
+    naru_client *c;
+    expect_ok(naru_client_open(told(), &o, &c));
+    expect_ok(naru_client_wait_ready(c, PATIENCE));
+    int64_t since = test_now();
+    learnt("a caller", naru_client_invoke(c, &wait_route, "", 0, NULL, NULL), since);
+    expect_code(NARU_STATUS_UNAVAILABLE, naru_client_status(&(struct naru_status){0}));
+    naru_client_close(c);
+}
+
+static int wait_for_ever(naru_call *call, void *self, const void *request, size_t size)
+{
+    (void)call, (void)request, (void)size;
+    *(bool *)self = true;
+    return NARU_LATER;
+}
+
+/* A call that has no deadline of its own. */
+static void called(void)
+{
+    static const naru_method method = {"Wait", 0, wait_for_ever, NULL, NULL};
+    static const naru_service service = {
+        .size = sizeof service, .name = "test.T", .methods = &method, .n = 1};
+    naru_server *s;
+    bool begun = false;
+    two_hosts(far_calls);
+    expect_ok(naru_server_new(NULL, &s));
+    expect_ok(naru_server_add(s, &service, &begun));
+    expect_ok(naru_server_listen(s, "tcp://" NEAR ":0"));
+    tell(naru_url(s));
+    while (!begun)
+        expect_ok(naru_server_process(s, PATIENCE));
+    expect(ip("link set near down") == 0);
+    back_home();
+    naru_server_close(s);
+}
+
 static void far_idle(void)
 {
     await("home");
@@ -447,6 +488,7 @@ int main(int argc, char **argv)
         {"two hosts: the address is gone", address_gone},
         {"two hosts: one of two addresses answers", one_of_two_addresses},
         {"two hosts: the peer vanishes without a word", vanished},
+        {"two hosts: the server of a call vanishes", called},
         {"two hosts: nobody is there", nobody_there},
     };
     return run_cases(cases, sizeof cases / sizeof *cases, argc, argv);

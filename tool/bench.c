@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 enum { SIZES_MAX = 16, COLUMNS = 8 };
-static const char *const mode_name[BENCH_MODES] = {"latency", "stream", "batch", "lock"};
+static const char *const mode_name[BENCH_MODES] = {"latency", "stream", "batch", "lock", "call"};
 
 struct run {
     struct invocation *in;
@@ -31,6 +31,8 @@ struct run {
     size_t n_sizes;
     size_t contenders[SIZES_MAX];
     size_t n_contenders;
+    size_t in_flight[SIZES_MAX];
+    size_t n_in_flight;
     bool modes[BENCH_MODES];
     bool goals; /* the cells that goals name, and what stands beside them */
     bool curve; /* connections in shared memory over all sizes */
@@ -39,7 +41,7 @@ struct run {
 /* Does the figure fall as it gets better: a time, and no rate? */
 static bool is_time(enum bench_mode mode, size_t size)
 {
-    return mode == BENCH_LATENCY || (mode == BENCH_LOCK && size == 1);
+    return mode == BENCH_LATENCY || ((mode == BENCH_LOCK || mode == BENCH_CALL) && size == 1);
 }
 
 static size_t figure_of(const struct cell *cell)
@@ -75,26 +77,26 @@ static int parse_modes(struct run *run, const char *text)
                (strncmp(text, mode_name[mode], length) != 0 || strlen(mode_name[mode]) != length))
             mode++;
         if (mode == BENCH_MODES)
-            return usage(run->in, "--modes wants some of latency,stream,batch,lock, not \"%s\"",
-                         text);
+            return usage(run->in,
+                         "--modes wants some of latency,stream,batch,lock,call, not \"%s\"", text);
         run->modes[mode] = true;
         text += length + (text[length] == ',');
     }
     return 0;
 }
 
-static int parse_contenders(struct run *run, const char *text)
+/* Up to SIZES_MAX numbers from 1 to `most`. */
+static int parse_counts(struct run *run, const char *option, const char *text, size_t most,
+                        size_t *ret_counts, size_t *ret_n)
 {
     while (*text) {
         char *end;
         unsigned long n = strtoul(text, &end, 10);
-        if (end == text || (*end && *end != ',') || n < 1 || n > BENCH_CONTENDERS_MAX ||
-            run->n_contenders == SIZES_MAX)
+        if (end == text || (*end && *end != ',') || n < 1 || n > most || *ret_n == SIZES_MAX)
             return usage(run->in,
-                         "--contenders wants up to %d numbers from 1 to %d such as 1,2,4, not "
-                         "\"%s\"",
-                         SIZES_MAX, BENCH_CONTENDERS_MAX, text);
-        run->contenders[run->n_contenders++] = n;
+                         "--%s wants up to %d numbers from 1 to %zu such as 1,2,4, not \"%s\"",
+                         option, SIZES_MAX, most, text);
+        ret_counts[(*ret_n)++] = n;
         text = *end ? end + 1 : end;
     }
     return 0;
@@ -148,10 +150,11 @@ static struct cell *cell_of(const struct run *run, const struct goal_cell *named
     return NULL;
 }
 
-static bool for_goals(const struct adapter *a, enum bench_mode mode, size_t size)
+static bool for_goals(const struct run *run, const struct adapter *a, enum bench_mode mode,
+                      size_t size)
 {
-    return bench_in_goal(&(struct goal_cell){a->name, mode, size}) ||
-           bench_beside_goal(a, mode, size);
+    return bench_in_goal(&(struct goal_cell){a->name, mode, size}, run->modes) ||
+           (run->modes[mode] && bench_beside_goal(a, mode, size, run->modes));
 }
 
 static bool on_curve(const struct adapter *a)
@@ -174,13 +177,17 @@ static int make_cells(struct run *run)
     if (!run->cells)
         return fail(run->in, "no memory");
     for (int mode = 0; mode < BENCH_MODES; mode++) {
-        const size_t *sizes = mode == BENCH_LOCK ? run->contenders : run->sizes;
-        size_t n = mode == BENCH_LOCK ? run->n_contenders : run->n_sizes;
+        const size_t *sizes = mode == BENCH_LOCK   ? run->contenders
+                              : mode == BENCH_CALL ? run->in_flight
+                                                   : run->sizes;
+        size_t n = mode == BENCH_LOCK   ? run->n_contenders
+                   : mode == BENCH_CALL ? run->n_in_flight
+                                        : run->n_sizes;
         for (size_t s = 0; s < n; s++)
             for (const struct adapter *const *a = bench_adapters; *a; a++)
-                if (run->modes[mode] && (run->goals || wanted(run->in, *a)) &&
-                    bench_can(*a, (enum bench_mode)mode, sizes[s]) &&
-                    (!run->goals || for_goals(*a, (enum bench_mode)mode, sizes[s])) &&
+                if (bench_can(*a, (enum bench_mode)mode, sizes[s]) &&
+                    (run->goals ? for_goals(run, *a, (enum bench_mode)mode, sizes[s])
+                                : run->modes[mode] && wanted(run->in, *a)) &&
                     (!run->curve || on_curve(*a)))
                     run->cells[run->n++] = (struct cell){
                         .adapter = *a, .size = sizes[s], .mode = (enum bench_mode)mode};
@@ -199,7 +206,9 @@ static const struct cell *reference_of(const struct run *run, const struct cell 
 static void size_text(char *buf, size_t n, const struct cell *cell)
 {
     size_t bytes = cell->size;
-    if (cell->mode == BENCH_LOCK && bytes == 1)
+    if (cell->mode == BENCH_CALL)
+        snprintf(buf, n, "%zu in flight", bytes);
+    else if (cell->mode == BENCH_LOCK && bytes == 1)
         snprintf(buf, n, "alone");
     else if (cell->mode == BENCH_LOCK)
         snprintf(buf, n, "%zu contend", bytes);
@@ -221,17 +230,20 @@ static void each_cell(const struct run *run, const struct cell *cell,
     struct spread s = bench_spread(cell, figure_of(cell));
     char size[24], main_text[32], range[48], tail[48] = "", ratio[48] = "", placed[24];
     size_text(size, sizeof size, cell);
-    bool lat = cell->mode == BENCH_LATENCY, alone = is_time(cell->mode, cell->size) && !lat;
+    bool call = cell->mode == BENCH_CALL;
+    bool lat = cell->mode == BENCH_LATENCY || (call && cell->size == 1);
+    bool alone = is_time(cell->mode, cell->size) && !lat;
     double unit = lat ? 1e-3 : alone ? 1 : 1e-6;
     snprintf(main_text, sizeof main_text, "%.3g %s", s.median * unit,
              lat     ? "µs"
              : alone ? "ns"
                      : "M/s");
     snprintf(range, sizeof range, "%.3g..%.3g", s.low * unit, s.high * unit);
-    if (lat)
-        snprintf(tail, sizeof tail, "p99 %.3g, p99.9 %.3g",
+    if (lat || call) /* of calls there and back */
+        snprintf(tail, sizeof tail, "p99 %.3g, p99.9 %.3g%s",
                  bench_spread(cell, offsetof(struct sample, p99)).median / 1e3,
-                 bench_spread(cell, offsetof(struct sample, p999)).median / 1e3);
+                 bench_spread(cell, offsetof(struct sample, p999)).median / 1e3,
+                 lat ? "" : " µs");
     else if (cell->mode == BENCH_LOCK && !alone)
         snprintf(tail, sizeof tail, "longest wait %.3g x mean",
                  bench_spread(cell, offsetof(struct sample, longest)).median);
@@ -260,12 +272,19 @@ static json_t *cell_json(const struct run *run, const struct cell *cell)
         json_object_del(o, "size");
         json_object_set_new(o, "contenders", json_integer((json_int_t)cell->size));
     }
+    if (cell->mode == BENCH_CALL) {
+        json_object_del(o, "size");
+        json_object_set_new(o, "in_flight", json_integer((json_int_t)cell->size));
+    }
     if (cell->error[0])
         json_object_set_new(o, "error", json_string(cell->error));
     if (cell->n == 0)
         return o;
     bool alone = is_time(cell->mode, cell->size) && cell->mode == BENCH_LOCK;
-    const char *name = cell->mode == BENCH_LATENCY ? "p50_ns"
+    bool call = cell->mode == BENCH_CALL;
+    const char *name = cell->mode == BENCH_LATENCY  ? "p50_ns"
+                       : call && cell->size == 1    ? "round_trip_ns"
+                       : call                       ? "calls_s"
                        : alone                     ? "acquire_release_ns"
                        : cell->mode == BENCH_LOCK  ? "locks_s"
                                                    : "messages_s";
@@ -286,7 +305,7 @@ static json_t *cell_json(const struct run *run, const struct cell *cell)
         json_object_set_new(o, "longest_to_mean_low", json_real(longest.low));
         json_object_set_new(o, "longest_to_mean_high", json_real(longest.high));
     }
-    if (cell->mode == BENCH_LATENCY) {
+    if (cell->mode == BENCH_LATENCY || call) {
         json_object_set_new(o, "p99_ns",
                             json_real(bench_spread(cell, offsetof(struct sample, p99)).median));
         json_object_set_new(o, "p999_ns",
@@ -427,7 +446,8 @@ static int write_results(const struct run *run, const char *path)
     if (run->goals) {
         json_t *goals = json_array();
         for (const struct goal *g = bench_goals; g->line; g++)
-            json_array_append_new(goals, goal_json(run, g));
+            if (bench_goal_wanted(g, run->modes))
+                json_array_append_new(goals, goal_json(run, g));
         json_object_set_new(all, "goals", goals);
     }
     int r = json_dump_file(all, path, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
@@ -438,7 +458,7 @@ static int write_results(const struct run *run, const char *path)
 /* One line an adapter: its figure, or its ratio to raw, over the sizes. */
 static void plot_mode(const struct run *run, struct page *page, enum bench_mode mode, bool ratios)
 {
-    bool lat = mode == BENCH_LATENCY, lock = mode == BENCH_LOCK;
+    bool lat = mode == BENCH_LATENCY, lock = mode == BENCH_LOCK || mode == BENCH_CALL;
     char title[80];
     snprintf(title, sizeof title, "%s%s", mode_name[mode], ratios ? ", naru over raw" : "");
     struct plot *plot = plot_new(title, ratios ? "ratio"
@@ -499,7 +519,8 @@ static int write_html(const struct run *run, const char *path)
     if (run->goals) {
         page_table(page, goal_heads, GOAL_COLUMNS);
         for (const struct goal *g = bench_goals; g->line; g++)
-            each_goal(run, g, put_goal, page);
+            if (bench_goal_wanted(g, run->modes))
+                each_goal(run, g, put_goal, page);
         page_table_end(page);
     }
     page_table(page, heads, COLUMNS);
@@ -535,6 +556,8 @@ static int print_run(struct run *run)
         printf("\n%s\n", pinning());
     table = table_new(goal_heads, GOAL_COLUMNS);
     for (const struct goal *g = bench_goals; run->goals && g->line; g++) {
+        if (!bench_goal_wanted(g, run->modes))
+            continue;
         json_t *o = goal_json(run, g);
         if (wants_json(run->in))
             json_line(o);
@@ -546,9 +569,9 @@ static int print_run(struct run *run)
     return status;
 }
 
-static bool judged(const struct cell *c)
+static bool judged(const struct run *run, const struct cell *c)
 {
-    return bench_in_goal(&(struct goal_cell){c->adapter->name, c->mode, c->size});
+    return bench_in_goal(&(struct goal_cell){c->adapter->name, c->mode, c->size}, run->modes);
 }
 
 static void repeat_all(struct run *run, const struct bench_times *times, int repetitions)
@@ -556,7 +579,7 @@ static void repeat_all(struct run *run, const struct bench_times *times, int rep
     for (int r = 0; r < repetitions; r++)
         for (size_t k = 0; k < run->n && !stopped(); k++) {
             size_t i = r % 2 ? run->n - 1 - k : k; /* both directions, against drift */
-            if (run->goals && r % 3 && !judged(&run->cells[i]))
+            if (run->goals && r % 3 && !judged(run, &run->cells[i]))
                 continue;
             if (is_live(STDERR_FILENO))
                 fprintf(stderr, "\r\033[K%d/%d %s %s %zu", r + 1, repetitions,
@@ -604,11 +627,17 @@ static int run_bench(struct invocation *in)
     if (status == 0)
         status = parse_sizes(&run, option_text(in, "sizes", sizes_of(&run, quick)));
     if (status == 0)
-        status = parse_modes(
-            &run, option_text(in, "modes", run.curve ? "latency,stream" : "latency,stream,batch"));
+        status = parse_modes(&run, option_text(in, "modes",
+                                               run.curve   ? "latency,stream"
+                                               : run.goals ? "latency,stream,batch,call"
+                                                           : "latency,stream,batch"));
     if (status == 0)
-        status =
-            parse_contenders(&run, option_text(in, "contenders", quick ? "1,2,8" : "1,2,4,16,64"));
+        status = parse_counts(
+            &run, "contenders", option_text(in, "contenders", quick ? "1,2,8" : "1,2,4,16,64"),
+            BENCH_CONTENDERS_MAX, run.contenders, &run.n_contenders);
+    if (status == 0)
+        status = parse_counts(&run, "in-flight", option_text(in, "in-flight", "1,32,1000"),
+                              BENCH_IN_FLIGHT_MAX, run.in_flight, &run.n_in_flight);
     if (status == 0)
         status = make_cells(&run);
     if (status == 0)
@@ -643,13 +672,18 @@ static const struct option_row options[] = {
     {.name = "modes",
      .argument = "LIST",
      .kind = OPTION_TEXT,
-     .help = "some of latency,stream,batch (default these three),lock"},
+     .help = "some of latency,stream,batch (default these three),lock,call"},
     {.name = "contenders",
      .argument = "LIST",
      .kind = OPTION_TEXT,
      .help = "how many processes want a lock at once (default 1,2,4,16,64)"},
+    {.name = "in-flight",
+     .argument = "LIST",
+     .kind = OPTION_TEXT,
+     .help = "how many calls are on their way at once (default 1,32,1000)"},
     {.name = "goals",
-     .help = "connections in shared memory against what they are to reach, judged"},
+     .help = "connections in shared memory, and calls, against what they are to reach, judged; "
+             "with --modes call these alone"},
     {.name = "curve",
      .help = "connections in shared memory, copying and in place, from 8 bytes to 1 GiB"},
     {.name = "output",
@@ -673,7 +707,9 @@ const struct command bench_command = {
     "for "
     "latency, above 1 for streams and batches. A URL such as pipe: restricts the run. --modes lock "
     "measures locks: the time to acquire and release one alone, and under contention how often it "
-    "is had and the longest wait against the mean.",
+    "is had and the longest wait against the mean. --modes call measures calls of a sum of two "
+    "integers over each carrier, beside the same over a bare unix socket: the round trip of one, "
+    "and how many a second with more in flight; --modes call --goals also judges them.",
     0,
     16,
     options,

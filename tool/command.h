@@ -11,6 +11,7 @@
 enum option_kind {
     OPTION_FLAG, /* no argument */
     OPTION_TEXT,
+    OPTION_EACH,    /* text, any number of times; they come one a line */
     OPTION_NUMBER,  /* min ... max */
     OPTION_SIZE,    /* bytes, with k, m, g; min ... max */
     OPTION_SECONDS, /* decimal; becomes nanoseconds */
@@ -30,6 +31,7 @@ struct option_value {
     bool given;
     int64_t number; /* flag, number, size, nanoseconds, index of the choice */
     const char *text;
+    char *joined; /* owned, of OPTION_EACH */
 };
 
 struct invocation {
@@ -52,10 +54,11 @@ struct command {
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
-extern const struct command bench_command, completion_command, connect_command, gc_command,
-    help_command, kinds_command, listen_command, log_command, ls_command, peek_command,
-    read_command, recv_command, rm_command, run_command, sem_command, send_command, show_command,
-    tour_command, trim_command, verify_command, why_command, write_command;
+extern const struct command bench_command, call_command, completion_command, connect_command,
+    describe_command, gc_command, help_command, kinds_command, listen_command, log_command,
+    ls_command, methods_command, peek_command, read_command, recv_command, rm_command, run_command,
+    sem_command, send_command, serve_command, show_command, tour_command, trim_command,
+    verify_command, why_command, write_command;
 extern const struct command *const commands[]; /* by name, NULL at the end */
 
 const struct command *find_command(const char *name);

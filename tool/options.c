@@ -152,12 +152,25 @@ static int parse_choice(const struct invocation *in, const struct option_row *ro
     return usage(in, "--%s can be one of: %s; not \"%s\"", row->name, row->words, text);
 }
 
+static int join(struct invocation *in, const char *text, struct option_value *value)
+{
+    char *joined = NULL;
+    if (asprintf(&joined, "%s%s%s", value->joined ? value->joined : "", value->joined ? "\n" : "",
+                 text) < 0)
+        return fail(in, "no memory");
+    free(value->joined);
+    value->text = value->joined = joined;
+    return 0;
+}
+
 static int parse_value(struct invocation *in, const struct option_row *row, const char *text,
                        struct option_value *value)
 {
     value->given = true;
     value->text = text;
     switch (row->kind) {
+    case OPTION_EACH:
+        return join(in, text, value);
     case OPTION_NUMBER:
     case OPTION_SIZE:
         return parse_number(in, row, text, &value->number);
@@ -249,24 +262,30 @@ int output_ends(const char *command, int status)
     return EXIT_FAILED;
 }
 
+static int run_parsed(const struct command *command, struct invocation *in)
+{
+    if (option_flag(in, "help")) {
+        print_help(command);
+        return 0;
+    }
+    if (in->n_arguments < command->min_arguments)
+        return usage(in, "wants %s", command->usage);
+    if (command->max_arguments >= 0 && in->n_arguments > command->max_arguments)
+        return usage(in, "\"%s\" is one argument too many; it wants %s",
+                     in->arguments[command->max_arguments],
+                     command->usage[0] ? command->usage : "options only");
+    return command->run(in);
+}
+
 int run_invocation(const struct command *command, int argc, char **argv)
 {
     struct option_value values[OPTIONS_MAX] = {{0}};
     struct invocation in = {.command = command, .values = values};
     int r = parse_all(&in, argc, argv);
-    if (r)
-        return r;
-    if (option_flag(&in, "help")) {
-        print_help(command);
-        return output_ends(command->name, 0);
-    }
-    if (in.n_arguments < command->min_arguments)
-        return usage(&in, "wants %s", command->usage);
-    if (command->max_arguments >= 0 && in.n_arguments > command->max_arguments)
-        return usage(&in, "\"%s\" is one argument too many; it wants %s",
-                     in.arguments[command->max_arguments],
-                     command->usage[0] ? command->usage : "options only");
-    return output_ends(command->name, command->run(&in));
+    r = r ? r : output_ends(command->name, run_parsed(command, &in));
+    for (int i = 0; i < OPTIONS_MAX; i++)
+        free(values[i].joined);
+    return r;
 }
 
 static void wrap(const char *text, int indent, int at)

@@ -89,6 +89,12 @@ static void each_name(const char *format)
         printf(format, (*c)->name);
 }
 
+/* Does it take the name of a method after a URL, whose server can tell it? */
+static bool names_methods(const struct command *c)
+{
+    return strcmp(c->name, "call") == 0 || strcmp(c->name, "describe") == 0;
+}
+
 static void bash_options(const struct command *c)
 {
     printf("    %s) options=\"", c->name);
@@ -107,9 +113,18 @@ static void bash_choices(void)
 
 static void print_bash(void)
 {
-    printf("# bash completion for naru; made by `naru completion bash`\n_naru()\n{\n"
+    fputs("# bash completion for naru; made by `naru completion bash`\n"
+          "# Sets url to the first URL before the word under the cursor.\n"
+          "_naru_url()\n{\n"
+          "    local line=${COMP_LINE:0:COMP_POINT} one all\n"
+          "    read -ra all <<<\"$line\"\n"
+          "    [[ $line == *[[:space:]] ]] || unset 'all[-1]'\n"
+          "    for one in \"${all[@]:2}\"; do\n"
+          "        [[ $one == -* || $one != *:* ]] || { url=$one; return 0; }\n"
+          "    done\n    return 1\n}\n", stdout);
+    printf("_naru()\n{\n"
            "    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}\n"
-           "    local command=${COMP_WORDS[1]} options=\"\" words=\"\"\n"
+           "    local command=${COMP_WORDS[1]} options=\"\" words=\"\" url=\"\"\n"
            "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        words=\"");
     each_name("%s ");
     printf(
@@ -124,6 +139,9 @@ static void print_bash(void)
         "        mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$word\")\n"
         "    elif [[ $word == -* ]]; then\n"
         "        mapfile -t COMPREPLY < <(compgen -W \"$options\" -- \"$word\")\n"
+        "    elif [[ $command == call || $command == describe ]] && _naru_url; then\n"
+        "        words=$(command naru methods \"$url\" --names --deadline 1 2>/dev/null)\n"
+        "        mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$word\")\n"
         "    else\n"
         "        # a colon divides words: what is behind it is completed alone\n"
         "        local names=\"pipe: fifo: shm:\"\n"
@@ -147,7 +165,12 @@ static void print_zsh(void)
     printf("#compdef naru\n# zsh completion for naru; made by `naru completion zsh`\n"
            "_naru_urls() {\n  local -a urls\n"
            "  urls=(${(f)\"$(command naru ls --names 2>/dev/null)\"} pipe: fifo: shm:)\n"
-           "  compadd -- $urls\n  _files\n}\n_naru() {\n"
+           "  compadd -- $urls\n  _files\n}\n"
+           "_naru_methods() {\n  local url one\n  for one in ${words[3,CURRENT-1]}; do\n"
+           "    [[ $one != -* && $one == *:* ]] && { url=$one; break; }\n  done\n"
+           "  [[ -n $url ]] || { _naru_urls; return; }\n"
+           "  compadd -- ${(f)\"$(command naru methods $url --names --deadline 1 2>/dev/null)\"}\n"
+           "}\n_naru() {\n"
            "  local -a names\n  if (( CURRENT == 2 )); then\n    names=(\n");
     for (const struct command *const *c = commands; *c; c++) {
         printf("      '%s:", (*c)->name);
@@ -156,7 +179,8 @@ static void print_zsh(void)
     }
     printf("    )\n    _describe command names\n    return\n  fi\n  case $words[2] in\n");
     for (const struct command *const *c = commands; *c; c++) {
-        printf("  %s) _arguments '*:argument:_naru_urls' \\\n", (*c)->name);
+        printf("  %s) _arguments '*:argument:%s' \\\n", (*c)->name,
+               names_methods(*c) ? "_naru_methods" : "_naru_urls");
         for (const struct option_row *row = (*c)->options; row && row->name; row++) {
             printf("    '--%s[", row->name);
             quoted(row->help, "'[]");
@@ -175,7 +199,16 @@ static void print_zsh(void)
 static void print_fish(void)
 {
     printf("# fish completion for naru; made by `naru completion fish`\n"
-           "complete -c naru -n 'not __fish_use_subcommand' -a '(naru ls --names 2>/dev/null)'\n");
+           "complete -c naru -n 'not __fish_use_subcommand' -a '(naru ls --names 2>/dev/null)'\n"
+           "function __naru_methods\n    for one in (commandline -opc)[3..-1]\n"
+           "        if string match -qr '^[^-].*:' -- $one\n"
+           "            command naru methods $one --names --deadline 1 2>/dev/null\n"
+           "            return\n        end\n    end\nend\n");
+    for (const struct command *const *c = commands; *c; c++)
+        if (names_methods(*c))
+            printf("complete -c naru -n '__fish_seen_subcommand_from %s' -f -a "
+                   "'(__naru_methods)'\n",
+                   (*c)->name);
     for (const struct command *const *c = commands; *c; c++) {
         printf("complete -c naru -n __fish_use_subcommand -f -a %s -d '", (*c)->name);
         quoted((*c)->summary, "'");

@@ -328,16 +328,26 @@ static void judge(struct stage *st)
 
 /* ---- the whole ---- */
 
-static const struct naru_kind *kind_of(const char *url)
+static const struct naru_kind *kind_named(const char *name)
+{
+    const struct naru_kind *kinds;
+    size_t n = naru_kinds(&kinds);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(kinds[i].name, name) == 0)
+            return &kinds[i];
+    return NULL;
+}
+
+/* Calls are a kind of their own over the others. */
+static const struct naru_kind *kind_of(const struct scene *scene)
 {
     const struct naru_url_form *forms;
-    const struct naru_kind *kinds;
-    size_t n = naru_url_forms(&forms), m = naru_kinds(&kinds), length = strcspn(url, ":");
+    size_t n = naru_url_forms(&forms), length = strcspn(scene->url, ":");
+    if (scene->noun == NARU_NOUN_SERVICE)
+        return kind_named("rpc");
     for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < m; k++)
-            if (strlen(forms[i].scheme) == length && strncmp(forms[i].scheme, url, length) == 0 &&
-                strcmp(forms[i].kind, kinds[k].name) == 0)
-                return &kinds[k];
+        if (strlen(forms[i].scheme) == length && strncmp(forms[i].scheme, scene->url, length) == 0)
+            return kind_named(forms[i].kind);
     return NULL;
 }
 
@@ -360,7 +370,7 @@ static void name_url(const struct tour *tour, const struct scene *scene, struct 
 bool guide_run(struct tour *tour, const struct scene *scene, struct row *ret_row)
 {
     struct stage st = {.tour = tour, .scene = scene, .row = ret_row};
-    *ret_row = (struct row){.scene = scene, .kind = kind_of(scene->url)};
+    *ret_row = (struct row){.scene = scene, .kind = kind_of(scene)};
     name_url(tour, scene, ret_row);
     if (pipe2(st.reports, O_CLOEXEC) < 0)
         stage_failed(&st, "pipe: %s", strerror(errno));

@@ -339,6 +339,8 @@ static void second_host(struct part *p, void *shared)
         stream_client(p);
     else if (strcmp(p->detail, "messages") == 0)
         client(p);
+    else if (strcmp(p->detail, "calls") == 0)
+        find_role("rpc-client")->run(p);
     else if (strcmp(p->detail, "datagrams") == 0)
         find_role("datagram-sender")->run(p);
     else
@@ -425,6 +427,11 @@ static void hosts_datagrams(struct part *p)
     two_hosts(p, receive_here, take_datagrams_here);
 }
 
+static void hosts_calls(struct part *p)
+{
+    two_hosts(p, rpc_listen, rpc_serve);
+}
+
 static void hosts_stream(struct part *p)
 {
     two_hosts(p, listen_stream_here, serve_stream_here);
@@ -506,6 +513,7 @@ const struct role socket_roles[] = {
     {"socket-hosts-stream", hosts_stream},
     {"socket-hosts-messages", hosts_messages},
     {"socket-hosts-datagrams", hosts_datagrams},
+    {"socket-hosts-calls", hosts_calls},
     {"socket-hosts-cut", hosts_cut},
     {"socket-cut-client", cut_client},
     {0},

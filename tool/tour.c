@@ -18,11 +18,12 @@
 
 static const struct scene *const all_scenes[] = {pipe_scenes,   fifo_scenes,     mq_scenes,
                                                  socket_scenes, datagram_scenes, shm_scenes,
-                                                 region_scenes, journal_scenes,
+                                                 region_scenes, journal_scenes,  rpc_scenes,
                                                  lock_scenes};
 static const struct role *const all_roles[] = {pipe_roles,   fifo_roles,     mq_roles,
                                                socket_roles, datagram_roles, region_roles,
-                                               shm_roles,    journal_roles,   lock_roles};
+                                               shm_roles,    journal_roles,  rpc_roles,
+                                               lock_roles};
 
 enum {
     KINDS = sizeof all_scenes / sizeof *all_scenes,

@@ -173,6 +173,10 @@ bool walk_accept(struct part *, const struct message *, struct got *);
  * (tour-datagram.c). */
 void receive_datagrams(struct part *, naru_channel *);
 
+/* The server of the scenes of calls, also on a host of its own (tour-rpc.c). */
+int rpc_listen(struct part *, void **ret_server);
+void rpc_serve(struct part *, void *server); /* closes it */
+
 /* ---- scenes (tour.c, tour-KIND.c) ---- */
 
 struct stage;
@@ -192,9 +196,10 @@ struct scene {
 
 /* Each ends with a scene without url, and a role without name. */
 extern const struct scene pipe_scenes[], fifo_scenes[], mq_scenes[], socket_scenes[],
-    datagram_scenes[], shm_scenes[], region_scenes[], journal_scenes[], lock_scenes[];
+    datagram_scenes[], shm_scenes[], region_scenes[], journal_scenes[], rpc_scenes[],
+    lock_scenes[];
 extern const struct role pipe_roles[], fifo_roles[], mq_roles[], socket_roles[], datagram_roles[],
-    region_roles[], shm_roles[], journal_roles[], lock_roles[];
+    region_roles[], shm_roles[], journal_roles[], rpc_roles[], lock_roles[];
 
 /* Starting a part from the guide. detail may be NULL. */
 bool stage_fork(struct stage *, int index, const char *role, const char *detail);

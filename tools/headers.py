@@ -15,6 +15,11 @@ The form of a comment, as include/naru has it:
 import os, re
 from dataclasses import dataclass, field
 
+# Each library, where it is built, and the headers of what it exports; libnaru has all the others.
+LIBRARIES = {
+    "libnaru": ("src", None),
+    "libnaru-services": ("services", ("naru/health.h", "naru/reflection.h")),
+}
 PARTS = ("Returns", "Errors", "Thread", "Fork", "Blocks")
 FUNCTION = re.compile(r"(?:/\*((?:(?!\*/).)*)\*/\n)?^(NARU_API\b[^;]*?\b(naru_\w+)\s*\([^;]*\));",
                       re.S | re.M)
@@ -74,7 +79,12 @@ def functions(root):
     return found
 
 
-def mapped(root):
-    """The names that libnaru.map exports."""
-    with open(os.path.join(root, "libnaru.map")) as f:
+def library_of(header):
+    """The library that exports what a header declares."""
+    return next((name for name, (_, headers) in LIBRARIES.items() if headers and header in headers), "libnaru")
+
+
+def mapped(root, library):
+    """The names that a library's map exports."""
+    with open(os.path.join(root, library + ".map")) as f:
         return re.findall(r"^\s*(naru_\w+);", f.read(), re.M)

@@ -4,7 +4,7 @@
 import os, re, sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from headers import functions, mapped
+from headers import LIBRARIES, functions, library_of, mapped
 
 
 def escape(text):
@@ -58,7 +58,7 @@ def page(function, siblings, version):
     out = [f'.TH {function.name} 3 "" "naru {version}" "naru"', ".SH NAME",
            f"{function.name} \\- {escape(function.summary)}", ".SH SYNOPSIS", ".nf",
            f"\\fB#include <{function.header}>\\fR", ".PP", f"\\fB{escape(synopsis)};\\fR", ".fi",
-           ".PP", "Link with \\fI\\-lnaru\\fR."]
+           ".PP", f"Link with \\fI\\-l{escape(library_of(function.header)[3:])}\\fR."]
     text = body(function.text)
     if text:
         out += [".SH DESCRIPTION"] + text
@@ -83,7 +83,7 @@ def page(function, siblings, version):
 def main():
     root, directory, version = sys.argv[1:]
     every = functions(root)
-    wanted = set(mapped(root))
+    wanted = {name for library in LIBRARIES for name in mapped(root, library)}
     for function in every:
         if function.name not in wanted:
             continue

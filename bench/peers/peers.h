@@ -5,6 +5,7 @@
 #define NARU_BENCH_PEERS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -14,6 +15,36 @@ struct adapter;
 extern const struct adapter bench_zmq, bench_nng;
 extern const struct adapter bench_iceoryx, bench_iceoryx_in_place, bench_iceoryx_asleep;
 extern const struct adapter bench_boost;
+/* which call */
+extern const struct adapter bench_grpc, bench_grpc_callback, bench_capnp, bench_sdbus, bench_onc;
+
+/* Of harness.h, for C++. */
+extern size_t bench_size;
+int bench_say(const char *format, ...);
+int bench_called(uint64_t number, uint64_t sum);
+
+/* calls.c: a socket with a name, where the server listens; waits until it does. */
+int bench_socket_setup(void);
+const char *bench_socket(void);
+int bench_await_socket(void);
+void bench_socket_clean_up(int pid);
+
+int bench_grpc_attach(int side);
+int bench_grpc_start(uint64_t number);
+int bench_grpc_harvest(void);
+int bench_grpc_callback_attach(int side);
+int bench_grpc_callback_start(uint64_t number);
+int bench_grpc_callback_harvest(void);
+int bench_grpc_serve(void);
+int bench_grpc_finish(void);
+void bench_grpc_detach(int side);
+
+int bench_capnp_attach(int side);
+int bench_capnp_start(uint64_t number);
+int bench_capnp_harvest(void);
+int bench_capnp_serve(void);
+int bench_capnp_finish(void);
+void bench_capnp_detach(int side);
 
 /* boost.cpp, a C++ header library behind C functions; -1 with bench_say. */
 int bench_boost_setup(void);

@@ -73,6 +73,8 @@ extern "C" {
                               * long as a wake-up takes (30 us) while that pays, and then sleep */
 #define NARU_NO_READ_AHEAD 256u /* receiver of a FIFO queue: takes no record that it was not asked
                                  * for, also when it is alone; what it leaves is the next one's */
+#define NARU_CONNECTING 1024u   /* naru_channel_connect: does not wait for the other host; what is
+                                 * sent then does, or learns why there is nobody (tcp:) */
 
 /* The conditions that callers branch on, one row each: X(errno, short name, meaning). This one
  * table makes naru_strerror, the manual and every binding's exceptions. */
@@ -169,6 +171,17 @@ NARU_API const char *naru_version(void);
  * Returns: a string owned by naru, valid until this thread's next failure; "" before the first.
  * Thread: any, each has its own. Fork: works. Blocks: never. */
 NARU_API const char *naru_why(void);
+
+/* naru_fail - the sentence of a failure in what is built on naru
+ *
+ * For generated code and layers of one's own, so that they explain as naru does; the handler of a
+ * service that returns code has it told to the caller.
+ *
+ * code: a negative errno. format: as printf's.
+ * Returns: code.
+ * Errors: none of its own.
+ * Thread: any. Fork: works. Blocks: never. */
+NARU_API int naru_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* naru_strerror - the short name of a result
  *

@@ -10,6 +10,7 @@
 #include <naru/stream.h>
 #include <naru/channel.h>
 #include <naru/region.h>
+#include <naru/service.h>
 #include <naru/spawn.h>
 #include <naru/inspect.h>
 #include <naru/typed.h>

@@ -7,6 +7,8 @@
 #include "core/kinds.h"
 
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define TEXT_(x) #x
@@ -20,6 +22,16 @@ const char *naru_version(void)
 const char *naru_why(void)
 {
     return naru__why();
+}
+
+int naru_fail(int code, const char *format, ...)
+{
+    char text[768]; /* of its own: an argument may be naru_why() */
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    return naru__fail(code, "%s", text);
 }
 
 const char *naru_strerror(int code)

@@ -31,7 +31,8 @@
 
 static const char *const noun_name[] = {
     "nothing", "stream",    "channel", "child",  "stream listener", "channel listener",
-    "region",  "semaphore", "mutex",   "rwlock", "event",           "barrier"};
+    "region",  "semaphore", "mutex",   "rwlock", "event",           "barrier",
+    "server",  "client",    "call"};
 
 /* ---- life ---- */
 
@@ -342,24 +343,22 @@ static void ring(struct naru_handle *h, bool ready)
     h->rung = ready || again;
 }
 
-/* Makes the epoll set equal to `now`. */
-static int arm_fds(struct naru_handle *h, const struct naru_watch *now)
+int naru__watch_arm(int epoll, struct naru_watch *old, const struct naru_watch *now)
 {
-    struct naru_watch *old = &h->armed;
     for (unsigned i = 0; i < old->n; i++) {
         bool stays = false;
         for (unsigned k = 0; k < now->n; k++)
             stays |= now->fds[k].fd == old->fds[i].fd;
         if (!stays)
-            (void)naru__os_epoll_change(h->epoll, EPOLL_CTL_DEL, old->fds[i].fd, 0);
+            (void)naru__os_epoll_change(epoll, EPOLL_CTL_DEL, old->fds[i].fd, 0);
     }
     for (unsigned i = 0; i < now->n; i++) {
         const struct pollfd *p = &now->fds[i];
         uint32_t events =
             (p->events & POLLIN ? EPOLLIN : 0u) | (p->events & POLLOUT ? EPOLLOUT : 0u);
-        int r = naru__os_epoll_change(h->epoll, EPOLL_CTL_ADD, p->fd, events);
+        int r = naru__os_epoll_change(epoll, EPOLL_CTL_ADD, p->fd, events);
         if (r == -EEXIST)
-            r = naru__os_epoll_change(h->epoll, EPOLL_CTL_MOD, p->fd, events);
+            r = naru__os_epoll_change(epoll, EPOLL_CTL_MOD, p->fd, events);
         if (r < 0)
             return r;
     }
@@ -400,7 +399,7 @@ static int rearm_locked(struct naru_handle *h)
     struct naru_watch now = {.again = NARU__NEVER};
     int r = h->ops->watch(h, h->want, &now);
     if (r >= 0 && !same_watch(&now, &h->armed)) {
-        r = arm_fds(h, &now);
+        r = naru__watch_arm(h->epoll, &h->armed, &now);
         if (r >= 0)
             r = arm_timer(h, now.again);
         if (r < 0)

@@ -28,12 +28,15 @@ enum naru_handle_noun {
     NARU__MUTEX,
     NARU__RWLOCK,
     NARU__EVENT,
-    NARU__BARRIER
+    NARU__BARRIER,
+    NARU__SERVER,
+    NARU__CLIENT,
+    NARU__CALL
 };
 
 enum { NARU__MAGIC = 0x7572616e }; /* "naru" */
 
-enum { NARU__WATCH_MAX = 4 };
+enum { NARU__WATCH_MAX = 8 };
 
 /* What a handle waits for at this moment. */
 struct naru_watch {
@@ -158,6 +161,9 @@ static inline void naru__leave(struct naru_handle *h)
     if (__builtin_expect(h->epoll >= 0, 0))
         naru__rearm(h);
 }
+
+/* Makes an epoll set equal to `now`; *armed is what it has, and becomes that. */
+int naru__watch_arm(int epoll, struct naru_watch *armed, const struct naru_watch *now);
 
 /* A descriptor that watch() names is closed, and *slot becomes fd: only so does the epoll set, and
  * the other direction's thread, learn of it. */

@@ -88,6 +88,11 @@ struct naru_channel_ops {
     ssize_t (*recv_fds)(naru_channel *, int64_t select, void *buf, size_t cap,
                         struct naru_info *ret_info, int *ret_fds, size_t max_fds, size_t *ret_n_fds,
                         int64_t deadline);
+    /* A small message, without waiting: 0 also if only a part of it could be written; the rest then
+     * goes first with the next post, send or settle. -EAGAIN: nothing of it went. NULL: send never
+     * takes a part. Sending thread. */
+    int (*post)(naru_channel *, const struct naru_outgoing *);
+    int (*settle)(naru_channel *); /* 0: no rest of a post is left; -EAGAIN. NULL: never one */
     int (*flush)(naru_channel *, int64_t deadline);
     int (*shutdown)(naru_channel *);
     int (*wait_peers)(naru_channel *, unsigned n, int64_t deadline);

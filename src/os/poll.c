@@ -6,6 +6,7 @@
 #include "base/fault.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stddef.h>
 #include <sys/epoll.h>
@@ -69,6 +70,24 @@ int naru__os_epoll_change(int epoll, int operation, int fd, uint32_t events)
         return r;
     struct epoll_event event = {.events = events, .data.fd = fd};
     return epoll_ctl(epoll, operation, fd, &event) < 0 ? -errno : 0;
+}
+
+int naru__os_epoll_wait(int epoll, int *ret_fds, int n, int64_t deadline)
+{
+    enum { MOST = 64 };
+    struct epoll_event events[MOST];
+    int r = naru__fault_at("epoll_wait");
+    if (r < 0)
+        return r;
+    int ms = deadline == NARU__NEVER ? -1 : 0;
+    if (deadline != NARU__NEVER && deadline != NARU__AT_ONCE) {
+        int64_t left = deadline - naru__now(); /* never too early: up to the next millisecond */
+        ms = left <= 0 ? 0 : left / 1000000 >= INT_MAX ? INT_MAX : (int)((left + 999999) / 1000000);
+    }
+    r = epoll_wait(epoll, events, n < MOST ? n : MOST, ms);
+    for (int i = 0; i < r; i++)
+        ret_fds[i] = events[i].data.fd;
+    return r < 0 ? -errno : r;
 }
 
 int naru__os_eventfd(void)

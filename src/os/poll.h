@@ -19,6 +19,8 @@ int naru__os_hung_up(int fd);
 
 int naru__os_epoll(void);
 int naru__os_epoll_change(int epoll, int operation, int fd, uint32_t events);
+/* Descriptors of the set that are ready, at most n. -EINTR is returned. */
+int naru__os_epoll_wait(int epoll, int *ret_fds, int n, int64_t deadline);
 int naru__os_eventfd(void);                         /* non-blocking */
 void naru__os_eventfd_signal(int fd);               /* async-signal-safe, keeps errno */
 bool naru__os_eventfd_take(int fd);                 /* was it signalled since the last time? */

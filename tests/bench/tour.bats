@@ -110,8 +110,19 @@ toured() { # input: as all of it went, else what did not
     # what is still there of them would be this suite's to answer for: the runner looks
 }
 
-@test "an empty input; the table names the kinds that are not in this build" {
+@test "each of the eight kinds has its rows in the table" {
     "$naru" tour /dev/null >"$TMPDIR/out" || { cat "$TMPDIR/out"; false; }
-    grep -q 'RPC.*not in this build' "$TMPDIR/out"
+    ! grep -q 'not in this build' "$TMPDIR/out"
+    [ "$("$naru" kinds --json | jq -r .title | while read -r kind; do
+        grep -q "^$kind  " "$TMPDIR/out" && echo "$kind"
+    done | wc -l)" -eq 8 ]
     ! grep -q $'\033' "$TMPDIR/out"
+}
+
+@test "a store is called over each carrier, and over two hosts" {
+    rows 'map(select(.kind == "rpc" and .what == "a store, all forms" and .ok)) |
+          map(.url | split(":")[0]) | unique == ["pipe", "shm", "tcp", "unix"]'
+    rows 'map(select(.kind == "rpc" and .what == "a store, all forms" and .ok)) |
+          all(.p50_ns > 0 and .mb_s > 0 and .sha256_sent == .sha256_received)'
+    rows 'map(select(.kind == "rpc" and .relation == "two hosts")) | length == 1'
 }

@@ -4,9 +4,9 @@
  * The subject is stopped and the survivor idle, so memory stands still. In a clone of the survivor
  * each shared file (a memfd, a file on tmpfs) is copied into a memfd of its own, which takes its
  * place under each descriptor and each mapping. The copy is another inode: locks that the subject
- * holds are not on it. Sockets are put in the state that a death leaves: hung up. Names, in
- * /dev/shm or on disk, are copied into another directory in its place, in a mount namespace of the
- * clone's own. */
+ * holds are not on it. Sockets are put in the state that a death leaves: hung up; an epoll set is
+ * made again, of what takes the place of its descriptors. Names, in /dev/shm or on disk, are copied
+ * into another directory in its place, in a mount namespace of the clone's own. */
 #include "rig.h"
 
 #include "object/object.h"
@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -339,6 +340,35 @@ static void renew_directory(int fd, const char *name)
         replace(fd, new, 0);
 }
 
+/* Another set of the same descriptors, by then those of the image: one that is shared with the
+ * survivor tells of the survivor's. */
+static void renew_epoll(int fd)
+{
+    char path[64], line[256];
+    int new = epoll_create1(EPOLL_CLOEXEC), in;
+    uint32_t events;
+    uint64_t data;
+    snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
+    FILE *f = fopen(path, "re");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "tfd: %d events: %" SCNx32 " data: %" SCNx64, &in, &events, &data) == 3)
+            epoll_ctl(new, EPOLL_CTL_ADD, in,
+                      &(struct epoll_event){.events = events, .data.u64 = data});
+    if (f)
+        fclose(f);
+    if (new >= 0)
+        replace(fd, new, 0);
+}
+
+static bool is_epoll(int fd)
+{
+    char path[64], name[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(path, name, sizeof name - 1);
+    name[n < 0 ? 0 : n] = 0;
+    return strncmp(name, "anon_inode:[eventpoll]", 22) == 0;
+}
+
 static void renew(int fd)
 {
     struct stat st;
@@ -417,6 +447,9 @@ void forge(struct world *w)
     closedir(d);
     for (int i = 0; i < n_fds; i++)
         renew(fds[i]);
+    for (int i = 0; i < n_fds; i++)
+        if (is_epoll(fds[i]))
+            renew_epoll(fds[i]);
     for (int i = 0; i < n_copies; i++) {
         if (copies[i].seals > 0)
             fcntl(copies[i].fd, F_ADD_SEALS, copies[i].seals);

@@ -16,13 +16,14 @@
 extern const struct scenario sample_scenario, named_scenario, pipe_scenario, unix_meeting,
     shm_scenario, queue_scenario, topic_scenario, region_scenario, semaphore_scenario,
     plain_semaphore_scenario, revoke_scenario, mutex_scenario, rwlock_scenario, event_scenario,
-    manual_event_scenario, barrier_scenario, made_scenario, journal_scenario, disk_region_scenario;
+    manual_event_scenario, barrier_scenario, made_scenario, journal_scenario, disk_region_scenario,
+    call_scenario;
 static const struct scenario *const scenarios[] = {
     &sample_scenario,    &named_scenario,           &pipe_scenario,         &unix_meeting,
     &shm_scenario,       &queue_scenario,           &topic_scenario,        &region_scenario,
     &semaphore_scenario, &plain_semaphore_scenario, &revoke_scenario,       &mutex_scenario,
     &rwlock_scenario,    &event_scenario,           &manual_event_scenario, &barrier_scenario,
-    &made_scenario,      &journal_scenario,         &disk_region_scenario};
+    &made_scenario,      &journal_scenario,         &disk_region_scenario,  &call_scenario};
 static const char *missing[sizeof scenarios / sizeof *scenarios];
 
 enum { N_SCENARIOS = sizeof scenarios / sizeof *scenarios, JOBS_MAX = 1024 };

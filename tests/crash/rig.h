@@ -46,7 +46,7 @@
 typedef struct naru_region naru_region;
 
 enum { PARTICIPANTS_MAX = 4, MESSAGES_MAX = 1024, STREAMS_MAX = 8 };
-enum { HANG_MS = 2000 }; /* a promise is 100 ms; this is the bound for a hang */
+enum { HANG_MS = 2000 }; /* a promise is 100 ms; this, of time to run in, is the bound for a hang */
 
 enum mode { IMAGES, KILLS, PAUSES, CLEANER, MODES };
 
@@ -180,6 +180,10 @@ void world_start(struct world *, bool child, int copied);
 bool world_end(struct world *); /* kills and reaps all; false: something is left, and noted */
 void command(struct world *, int who, enum command, enum fate, bool gated);
 bool finished(struct world *, int who, int milliseconds);
+/* How many ms this process and the participants were ready to run and had no processor, since they
+ * began; 0 where the kernel does not tell. A bound is that much longer, so many times at most. */
+enum { MORE_ROUNDS = 5 };
+int64_t kept_waiting(const struct world *);
 void note_failure(struct world *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* ---- images (image.c) ---- */

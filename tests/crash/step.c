@@ -24,21 +24,53 @@ enum stop { TRAPPED, CALLED, ENDED, LATE };
 
 static volatile sig_atomic_t late;
 
+/* A participant is to run so long at most, between two orders; see kept_waiting(). */
+static struct {
+    const struct world *w;
+    int seconds, rounds;
+    int64_t kept;      /* before it began */
+    int64_t elsewhere; /* ns for what was done between its steps */
+} bound;
+
 static void on_alarm(int number)
 {
     (void)number;
     late = 1;
 }
 
-static void limit(int seconds)
+static void set_alarm(int64_t ms)
 {
     struct sigaction action = {.sa_handler = on_alarm}; /* not restarted */
-    struct itimerval timer = {{0, 100000}, {seconds, 0}};
+    struct itimerval timer = {{0, ms ? 100000 : 0}, {ms / 1000, ms % 1000 * 1000}};
     late = 0;
-    if (seconds == 0)
-        timer.it_interval.tv_usec = 0;
     sigaction(SIGALRM, &action, NULL);
     setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+static void limit(const struct world *w, int seconds)
+{
+    bound.w = w;
+    bound.seconds = seconds;
+    bound.rounds = 0;
+    bound.elsewhere = 0;
+    bound.kept = kept_waiting(w);
+    set_alarm(seconds * INT64_C(1000));
+}
+
+static void unlimit(void)
+{
+    set_alarm(0);
+}
+
+static bool prolonged(void)
+{
+    int64_t kept = kept_waiting(bound.w), more = kept - bound.kept + bound.elsewhere / 1000000;
+    if (more <= 0 || bound.rounds++ == MORE_ROUNDS)
+        return false;
+    bound.kept = kept;
+    bound.elsewhere = 0;
+    set_alarm(more < bound.seconds * 1000 ? more : bound.seconds * INT64_C(1000));
+    return true;
 }
 
 /* Other signals than traps are passed on. */
@@ -47,7 +79,7 @@ static enum stop await(pid_t pid, int *resume)
     for (;;) {
         int status;
         if (waitpid(pid, &status, __WALL) < 0) {
-            if (errno == EINTR && !late)
+            if (errno == EINTR && (!late || prolonged()))
                 continue;
             return late ? LATE : ENDED;
         }
@@ -99,7 +131,7 @@ static bool explain(struct world *w, int who, enum stop stop)
     if (stop == ENDED)
         w->control->seat[who].pid = 0; /* reaped */
     if (stop == LATE)
-        note_failure(w, "participant %d still ran its operation after 4 s", who);
+        note_failure(w, "participant %d still ran its operation after %d s", who, bound.seconds);
     else
         note_failure(w, "participant %d ended in its operation", who);
     return false;
@@ -116,11 +148,11 @@ bool trace_begin(struct world *w, int who, enum command what, enum fate fate)
     cpu_set_t mine;
     if (sched_getaffinity(0, sizeof mine, &mine) == 0)
         sched_setaffinity(pid, sizeof mine, &mine);
-    limit(4);
+    limit(w, 4);
     command(w, who, what, fate, true);
     int resume = PTRACE_CONT;
     enum stop stop = await(pid, &resume);
-    limit(0);
+    unlimit();
     return stop == TRAPPED || explain(w, who, stop);
 }
 
@@ -252,7 +284,7 @@ bool trace_steps(struct world *w, int who, on_stop *on, void *context)
     enum stop stop = arm_entries(pid) ? TRAPPED : ENDED;
     uint64_t before = 0;
     bool stored = true;
-    limit(20);
+    limit(w, 20);
     shared_look(pid);
     for (bool more = true; more && stop == TRAPPED;) {
         uint64_t pc = where(pid);
@@ -268,16 +300,18 @@ bool trace_steps(struct world *w, int who, on_stop *on, void *context)
         uint8_t *n = &times[code_index(pc)];
         *n += *n <= TIMES_MAX;
         if (code_swept(pc)) {
+            int64_t since = clock_now();
             code_reached(pc);
             more = on(w, (struct point){pc, *n, 0}, stored, context);
             stored = false;
+            bound.elsewhere += clock_now() - since;
         }
         before = pc;
         stored |= may_store((const uint8_t *)(uintptr_t)pc);
         if (more)
             stop = step(pid, pc);
     }
-    limit(0);
+    unlimit();
     return stop == TRAPPED || explain(w, who, stop);
 }
 
@@ -286,7 +320,7 @@ bool trace_calls(struct world *w, int who, struct points *points)
     pid_t pid = w->control->seat[who].pid;
     uint16_t n = 0;
     enum stop stop;
-    limit(10);
+    limit(w, 10);
     while ((stop = go(pid, PTRACE_SYSCALL)) == CALLED) {
         for (uint8_t moment = 0; moment < 3; moment++)
             points_add(points, (struct point){0, moment, n});
@@ -294,7 +328,7 @@ bool trace_calls(struct world *w, int who, struct points *points)
             break;
         n++;
     }
-    limit(0);
+    unlimit();
     return stop == TRAPPED || explain(w, who, stop);
 }
 
@@ -314,7 +348,7 @@ bool trace_to(struct world *w, int who, struct point point, bool *ret_there)
 {
     pid_t pid = w->control->seat[who].pid;
     enum stop stop = TRAPPED;
-    limit(4);
+    limit(w, 4);
     if (point.pc == 0)
         stop = to_call(pid, point, ret_there);
     for (unsigned n = 0; point.pc && n < point.time; n++) {
@@ -325,7 +359,7 @@ bool trace_to(struct world *w, int who, struct point point, bool *ret_there)
         if (stop != TRAPPED || !*ret_there)
             break;
     }
-    limit(0);
+    unlimit();
     return stop == TRAPPED || stop == CALLED || explain(w, who, stop);
 }
 

@@ -140,6 +140,27 @@ void going_on(struct world *w, int who)
         w->control->seat[who].on_at = clock_now();
 }
 
+static int64_t waited(int pid)
+{
+    char path[40];
+    long long ran, ns = 0;
+    snprintf(path, sizeof path, "/proc/%d/schedstat", pid);
+    FILE *f = fopen(path, "r");
+    if (f && fscanf(f, "%lld %lld", &ran, &ns) != 2)
+        ns = 0;
+    if (f)
+        fclose(f);
+    return ns / 1000000;
+}
+
+int64_t kept_waiting(const struct world *w)
+{
+    int64_t sum = waited(getpid());
+    for (int i = 0; i < w->scenario->participants; i++)
+        sum += waited(w->control->seat[i].pid);
+    return sum;
+}
+
 /* ---- participants ---- */
 
 static int count_descriptors(void)

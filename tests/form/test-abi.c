@@ -29,6 +29,12 @@ static void sizes_are_pinned(void **state)
     assert_int_equal(offsetof(struct naru_queue_options, size), 0);
     assert_int_equal(offsetof(struct naru_topic_options, size), 0);
     assert_int_equal(offsetof(struct naru_spawn_options, size), 0);
+    assert_int_equal(sizeof(struct naru_payload), WORDS(80, 72));
+    assert_int_equal(sizeof(struct naru_status), WORDS(32, 16));
+    assert_int_equal(offsetof(struct naru_server_options, size), 0);
+    assert_int_equal(offsetof(struct naru_client_options, size), 0);
+    assert_int_equal(offsetof(struct naru_call_options, size), 0);
+    assert_int_equal(offsetof(struct naru_call_events, size), 0);
     assert_int_equal(offsetof(struct naru_peer, size), 0);
 }
 
@@ -41,6 +47,8 @@ static void numbers_are_pinned(void **state)
     assert_int_equal(NARU_RECV | NARU_SEND, 3);
     assert_int_equal(NARU_EXCEPT(7), ((int64_t)1 << 40) + 7);
     assert_int_equal(NARU_NOUN_COUNT, 7);
+    assert_int_equal(NARU_STATUS_UNAUTHENTICATED, 16); /* gRPC's */
+    assert_int_equal(NARU_LATER, 1000);
     assert_int_equal(naru_signature("struct job", 28, 4), naru_signature("struct job", 28, 4));
     assert_true(naru_signature("struct job", 28, 4) != naru_signature("struct job", 32, 4));
 }

@@ -215,7 +215,7 @@ three" ]
     [ "$(id -u)" -eq 0 ] || skip "needs root to become another user"
     chmod 755 "$D"
     mkfifo -m 600 p
-    cp "$NARU" "$(dirname "$NARU")"/../src/libnaru.so.0 . # the checkout may be closed to others
+    cp "$NARU" "$(dirname "$NARU")"/../s*/libnaru*.so.0 . # the checkout may be closed to others
     run setpriv --reuid 65534 --regid 65534 --clear-groups env \
         LD_LIBRARY_PATH=. ./naru read "fifo:$D/p" --timeout 1
     [ "$status" -eq 1 ]

@@ -105,7 +105,7 @@ two" ]
 @test "show says what it may not look at" {
     [ "$(id -u)" -eq 0 ] || skip "needs root to become another user"
     chmod 755 "$D"
-    cp "$NARU" "$(dirname "$NARU")"/../src/libnaru.so.0 . # the checkout may be closed to others
+    cp "$NARU" "$(dirname "$NARU")"/../s*/libnaru*.so.0 . # the checkout may be closed to others
     run setpriv --reuid 65534 --regid 65534 --clear-groups env \
         LD_LIBRARY_PATH=. ./naru show shm:nothing
     [ "$status" -eq 1 ]

@@ -115,6 +115,8 @@ void naru__connection_say_bye(struct connection *);
 bool naru__connection_speaks(const struct connection *);
 
 int naru__connection_send(naru_channel *, const struct naru_outgoing *, int64_t deadline);
+int naru__connection_post(naru_channel *, const struct naru_outgoing *);
+int naru__connection_settle(naru_channel *);
 int naru__connection_send_fds(naru_channel *, const struct naru_outgoing *, const int *fds,
                               size_t n_fds, int64_t deadline);
 ssize_t naru__connection_send_many(naru_channel *, const struct naru_message *, size_t n,

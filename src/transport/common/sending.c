@@ -164,8 +164,11 @@ static int ready_to_send(struct connection *c, int64_t deadline)
     return must_wait(c) ? await_greeting(c, deadline) : 0;
 }
 
-static int too_large(const struct connection *c, size_t size, size_t most)
+static int check_size(struct connection *c, size_t size)
 {
+    size_t most = atomic_load_explicit(&c->peer_max, memory_order_relaxed);
+    if (size <= most)
+        return 0;
     return naru__fail(-EMSGSIZE,
                       "%s: the message has %s and the other end takes at most %s (its "
                       ".max_message)",
@@ -236,11 +239,10 @@ int naru__connection_send(naru_channel *channel, const struct naru_outgoing *out
     struct connection *c = of_channel(channel);
     atomic_store_explicit(&c->used, true, memory_order_relaxed);
     int r = ready_to_send(c, deadline);
+    if (r == 0)
+        r = check_size(c, out->size);
     if (r < 0)
         return r;
-    size_t most = atomic_load_explicit(&c->peer_max, memory_order_relaxed);
-    if (out->size > most)
-        return too_large(c, out->size, most);
     c->sequence++;
     r = send_message(c, out, deadline);
     if (r < 0) {
@@ -257,6 +259,72 @@ int naru__connection_send(naru_channel *channel, const struct naru_outgoing *out
         }
         return r;
     }
+    naru__count(&channel->handle.counts.sent, 1);
+    naru__count(&channel->handle.counts.bytes_sent, out->size);
+    return 0;
+}
+
+/* What is left of a message is copied, and written when there is room. */
+static int owe_rest(struct connection *c, struct naru_wire *wire)
+{
+    struct iovec vector[WIRE_VECTOR];
+    while (!wire->done) {
+        int n = naru__wire_fill(wire, vector, WIRE_FRAMES);
+        size_t bytes = 0;
+        for (int i = 0; i < n; i++) {
+            if (naru__connection_owe(c, vector[i].iov_base, vector[i].iov_len) < 0) {
+                stop_sending(c); /* nothing sensible can follow half a message */
+                return -ENOMEM;
+            }
+            bytes += vector[i].iov_len;
+        }
+        naru__wire_advance(wire, bytes);
+    }
+    return 0;
+}
+
+static int post_wire(struct connection *c, struct naru_wire *wire)
+{
+    struct iovec vector[WIRE_VECTOR];
+    while (!wire->done) {
+        int n = naru__wire_fill(wire, vector, WIRE_FRAMES);
+        ssize_t r = put_vector(c, vector, n);
+        naru__count(&c->channel.handle.counts.calls[1], 1);
+        if (r > 0)
+            naru__wire_advance(wire, (size_t)r);
+        else if (r != -EAGAIN)
+            return write_failed(c, (int)r);
+        else
+            return naru__wire_begun(wire) ? owe_rest(c, wire) : -EAGAIN;
+    }
+    return 0;
+}
+
+int naru__connection_settle(naru_channel *channel)
+{
+    struct connection *c = of_channel(channel);
+    int r = must_wait(c) ? ready_to_send(c, NARU__AT_ONCE) : naru__connection_pay(c);
+    return r == 0 || r == -EAGAIN ? r : write_failed(c, r);
+}
+
+int naru__connection_post(naru_channel *channel, const struct naru_outgoing *out)
+{
+    struct connection *c = of_channel(channel);
+    struct naru_wire wire;
+    atomic_store_explicit(&c->used, true, memory_order_relaxed);
+    int r = ready_to_send(c, NARU__AT_ONCE);
+    if (r == 0)
+        r = check_size(c, out->size);
+    if (r < 0)
+        return r;
+    r = naru__connection_pay(c);
+    if (r < 0)
+        return r == -EAGAIN ? r : write_failed(c, r);
+    c->sequence++;
+    naru__wire_init(&wire, out, c->medium->atomic, FRAME_PIECE, c->sender, c->sequence);
+    r = post_wire(c, &wire);
+    if (r < 0)
+        return r;
     naru__count(&channel->handle.counts.sent, 1);
     naru__count(&channel->handle.counts.bytes_sent, out->size);
     return 0;
@@ -311,9 +379,8 @@ int naru__connection_send_fds(naru_channel *channel, const struct naru_outgoing 
     atomic_store_explicit(&c->used, true, memory_order_relaxed);
     if (r == 0)
         r = ready_to_send(c, deadline);
-    size_t most = atomic_load_explicit(&c->peer_max, memory_order_relaxed);
-    if (r == 0 && out->size > most)
-        r = too_large(c, out->size, most);
+    if (r == 0)
+        r = check_size(c, out->size);
     if (r == 0)
         r = announce(c, fds, n, deadline);
     if (r < 0)

@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -79,6 +80,13 @@ static bool is_itself(int fd)
            own.length == peer.length && memcmp(&own.is, &peer.is, own.length) == 0;
 }
 
+/* NARU_CONNECTING: on its way is enough; on the same host it has an outcome already. */
+static int begin(int fd, const char *name, const struct naru_address *a)
+{
+    int r = naru__socket_connect(fd, name, a, NARU__AT_ONCE);
+    return r == -EAGAIN ? 0 : r;
+}
+
 static int connect_one(const char *name, const struct naru_address *a,
                        const struct naru_socket_wish *wish, int64_t deadline)
 {
@@ -87,7 +95,8 @@ static int connect_one(const char *name, const struct naru_address *a,
         return fd;
     naru__socket_capacity(fd, wish->capacity);
     prepare(fd, wish);
-    int r = naru__socket_connect(fd, name, a, deadline);
+    int r = wish->flags & NARU_CONNECTING ? begin(fd, name, a)
+                                          : naru__socket_connect(fd, name, a, deadline);
     if (r == 0 && is_itself(fd))
         r = naru__fail(-ECONNREFUSED, "%s: nobody listens there: start the server first", name);
     if (r < 0)
@@ -107,10 +116,16 @@ static int64_t share_of(int64_t deadline, size_t left)
 static int connected(const struct naru_url *url, const struct naru_socket_wish *wish,
                      int64_t deadline)
 {
+    static _Atomic unsigned turn; /* relaxed: any order will do */
     struct naru_inet inet;
     int r = naru__inet_resolve(url, SOCK_STREAM, false, &inet);
+    /* who does not wait for an outcome begins with another one each time */
+    size_t first = wish->flags & NARU_CONNECTING
+                       ? atomic_fetch_add_explicit(&turn, 1, memory_order_relaxed)
+                       : 0;
     for (size_t i = 0; r == 0 && i < inet.n; i++) {
-        int fd = connect_one(url->text, &inet.address[i], wish, share_of(deadline, inet.n - i));
+        int fd = connect_one(url->text, &inet.address[(first + i) % inet.n], wish,
+                             share_of(deadline, inet.n - i));
         if (fd >= 0)
             return fd;
         bool over = deadline != NARU__AT_ONCE && naru__now() >= deadline;
