@@ -189,6 +189,15 @@ static bool at_work(const struct world *w)
     return held;
 }
 
+/* Another survivor has taken the set of an event, and says so in a moment. */
+static bool has_passed(const struct world *w)
+{
+    for (int64_t end = clock_now() + NARU_S; clock_now() < end; usleep(1000))
+        if (atomic_load(&w->log->own[PASSED]) != 0)
+            return true;
+    return false;
+}
+
 /* met: another survivor is at it, or died at it. */
 static void is_free(struct world *w, union lock l, bool met)
 {
@@ -200,7 +209,7 @@ static void is_free(struct world *w, union lock l, bool met)
     int r = have(w, l, timeout);
     if (w->state == BARRIER && r == -EOWNERDEAD && (joined || met)) /* it was a party */
         r = naru_barrier_reset(l.b);
-    if (w->state == EVENT && r == -EAGAIN && met)
+    if (w->state == EVENT && r == -EAGAIN && (met || has_passed(w)))
         return;
     if (r == -EOWNERDEAD && met && (w->state == MUTEX || w->state == RWLOCK))
         r = w->state == MUTEX ? naru_mutex_recover(l.m) : naru_rwlock_recover(l.w);
