@@ -5,6 +5,7 @@
 
 #include "base/crc32c.h"
 #include "base/fault.h"
+#include "os/map.h"
 #include "transport/map/map.h"
 
 #include <dirent.h>
@@ -1429,6 +1430,51 @@ static void retained_in_order(void)
     expect_ok(naru_remove(here()));
 }
 
+static struct {
+    naru_channel *sender;
+    uint8_t *hidden; /* of the segment as verifying sees it: what is not read yet */
+    size_t n;
+} growing;
+
+static void *all_but_two_pages(int fd, uint64_t at, uint64_t size)
+{
+    uint8_t *p = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, (off_t)at);
+    expect(p != MAP_FAILED);
+    if (size == SEGMENT) {
+        growing.hidden = p + 8192;
+        growing.n = size - 8192;
+        expect(mprotect(growing.hidden, growing.n, PROT_NONE) == 0);
+    }
+    return p;
+}
+
+static void goes_on(int signal)
+{
+    (void)signal;
+    naru__map_at = NULL;
+    expect(growing.n > 0 && mprotect(growing.hidden, growing.n, PROT_READ) == 0);
+    growing.n = 0;
+    send_n(growing.sender, 2, 2, 100);
+}
+
+/* Verifying has seen that nothing is at the end yet, and looks for what is behind it; then two
+ * messages are sent, the first of which begins there. */
+static void verified_meanwhile(void)
+{
+    size_t size = 0;
+    while (naru__record_room((uint32_t)size) < 4096 - sizeof(struct naru_record))
+        size++;
+    growing.sender = queue(NARU_SEND, NULL, 0);
+    send_n(growing.sender, 1, 1, size);
+    signal(SIGSEGV, goes_on);
+    naru__map_at = all_but_two_pages;
+    struct naru_journal_report r = verify(0);
+    signal(SIGSEGV, SIG_DFL);
+    expect(growing.hidden && growing.n == 0 && r.damaged == 0 && r.records == 3 && r.torn == 0);
+    naru_channel_close(growing.sender);
+    expect_ok(naru_remove(here()));
+}
+
 int main(int argc, char **argv)
 {
     static const struct test_case cases[] = {
@@ -1466,6 +1512,7 @@ int main(int argc, char **argv)
         {"a count that is too high", open_count},
         {"a cursor being cleaned up", busy},
         {"retention in order", retained_in_order},
+        {"verified while it grows", verified_meanwhile},
     };
     return run_cases(cases, sizeof cases / sizeof *cases, argc, argv);
 }
