@@ -528,10 +528,11 @@ static void operate(struct world *w)
 
 /* ---- after ---- */
 
-/* Stepped it is slow. */
+/* Stepped it is slow. The subject may still be stepped, with what others wait for; from its death
+ * on the rig counts. */
 static int64_t patience(const struct world *w)
 {
-    return w->control->seat[w->who].gated ? 30 * NARU_S : 1700 * NARU_MS;
+    return w->control->seat[w->who].gated || !subject_dead(w) ? 30 * NARU_S : 1700 * NARU_MS;
 }
 
 static int recv_next(struct world *w, struct party *p, int64_t timeout)
