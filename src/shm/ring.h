@@ -70,7 +70,13 @@ struct naru_ring_header {
 /* MADE, LEFT: the maker of a pair has not used this end yet, or has closed it: a forked child may
  * adopt it, so that it is the end only once the socket has hung up, whatever becomes of the maker.
  */
-enum { NARU_RING_MADE, NARU_RING_OPEN, NARU_RING_LEFT, NARU_RING_FINISHED, NARU_RING_CLOSED };
+enum {
+    NARU_RING_MADE,
+    NARU_RING_OPEN,
+    NARU_RING_LEFT,
+    NARU_RING_FINISHED,
+    NARU_RING_CLOSED
+};
 
 /* One word, so that nobody can end what another has just adopted. */
 struct naru_ring_life {
@@ -162,7 +168,7 @@ static inline void naru__ring_copy(void *to, const void *from, size_t n)
 struct naru_ring_sender {
     struct naru_ring_slot *slots;
     uint8_t *area;
-    uint64_t mask, area_size; /* as much of the area as is used: see naru__ring_widen */
+    uint64_t mask, area_size; /* as much of the area as is used: see naru__ring_may_widen */
     uint64_t *ends;           /* of each slot's message: where the area's used part ended then */
     uint64_t next;            /* number of the next message */
     uint64_t consumed;        /* the other end's cursor as last seen */

@@ -367,19 +367,14 @@ ssize_t naru__shm_send_many(naru_channel *channel, const struct naru_message *m,
     int r = 0;
     for (i = 0; i < n; i++) {
         const struct iovec one = {m[i].data, m[i].size};
-        if (i > 0 && m[i].size <= NARU_RING_INLINE && m[i].size <= e->other.max_message &&
-            naru__ring_has_slot(&e->tx)) { /* as in send_one */
-            naru__ring_copy(naru__ring_inline(&e->tx), m[i].data, m[i].size);
-            naru__ring_publish_inline(&e->tx, m[i].info.type, (uint32_t)m[i].size);
-            bytes += m[i].size;
-            continue;
+        const struct naru_outgoing out = {m[i].info.type, 0, &one, 1, m[i].size};
+        if (i == 0 || m[i].size > e->other.max_message || !send_small(e, &out)) {
+            r = ready_to_send(e, m[i].size, deadline);
+            if (r == 0)
+                r = send_one(e, &out, deadline);
+            if (r < 0)
+                break;
         }
-        r = ready_to_send(e, m[i].size, deadline);
-        if (r == 0)
-            r = send_one(e, &(struct naru_outgoing){m[i].info.type, 0, &one, 1, m[i].size},
-                         deadline);
-        if (r < 0)
-            break;
         bytes += m[i].size;
     }
     if (i == 0)
