@@ -386,7 +386,7 @@ static void once(const struct adapter *a, struct contender *c)
 static void alone(const struct adapter *a, struct contender *c)
 {
     enum { BETWEEN_LOOKS = 100 };
-    while (!atomic_load_explicit(&control->stop, memory_order_relaxed))
+    do {
         for (int i = 0; i < BETWEEN_LOOKS; i++, c->times++) {
             if (a->enter())
                 give_up();
@@ -394,6 +394,7 @@ static void alone(const struct adapter *a, struct contender *c)
             if (a->leave())
                 give_up();
         }
+    } while (!atomic_load_explicit(&control->stop, memory_order_relaxed));
 }
 
 /* The probes are of the first two. */
@@ -416,11 +417,14 @@ static void contend(const struct cell *cell, int self)
             _exit(1);
         usleep(50);
     }
+    /* Each has it once: on a busy machine all may be over before this one runs. */
     double began = now();
     if (cell->size == 1)
         alone(a, c);
-    while (cell->size > 1 && !atomic_load_explicit(&control->stop, memory_order_relaxed))
-        once(a, c);
+    else
+        do
+            once(a, c);
+        while (!atomic_load_explicit(&control->stop, memory_order_relaxed));
     c->seconds = now() - began;
     if (probes) {
         meet(self, 1);
