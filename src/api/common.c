@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* common.c - naru/common.h and naru/kinds.h: calls on any handle, on names, and the tables. */
 #include "api/locks.h"
+#include "api/net.h"
 #include "api/regions.h"
 #include "api/transports.h"
 #include "base/error.h"
@@ -11,12 +12,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define TEXT_(x) #x
-#define TEXT(x) TEXT_(x)
-
 const char *naru_version(void)
 {
-    return TEXT(NARU_VERSION_MAJOR) "." TEXT(NARU_VERSION_MINOR) "." TEXT(NARU_VERSION_PATCH);
+    return NARU__VERSION;
+}
+
+const void *naru__core(void)
+{
+    static const char here;
+    return &here;
 }
 
 const char *naru_why(void)
@@ -129,6 +133,13 @@ int naru_remove(const char *text)
     if (semaphore && semaphore->remove)
         return semaphore->remove(&url);
     const struct naru_transport *transport = naru__transport(url.scheme);
+    struct naru_service_at at;
+    if (!transport && naru__net_has(url.scheme)) { /* a carrier's name is its medium's */
+        r = naru__find_service(text, &at);
+        if (r < 0)
+            return r;
+        transport = at.transport;
+    }
     if (!transport)
         return naru__fail(-EOPNOTSUPP, "%s is not in this build", text);
     if (!transport->remove)

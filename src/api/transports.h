@@ -5,10 +5,14 @@
 
 #include "core/transport.h"
 #include "naru/kinds.h"
+#include "rpc/carrier.h"
 
 /* Parses the URL, asks the table of kinds whether it can be `noun`, finds its transport. */
 int naru__find_transport(const char *url, int noun, struct naru_url *ret_url,
                          const struct naru_transport **ret_transport);
+
+/* The same for calls: by which carrier, and over which transport. */
+int naru__find_service(const char *url, struct naru_service_at *ret_at);
 
 /* The row of a scheme, NULL if this build has none. */
 const struct naru_transport *naru__transport(const char *scheme);

@@ -37,6 +37,13 @@ struct naru_stream_ops {
 
 enum { NARU__FDS_MAX = 253 }; /* SCM_MAX_FD */
 
+/* Among the flags of naru_stream_options and naru_listen_options, where a carrier (rpc/carrier.h)
+ * opens and listens: HTTP/2 is spoken on the stream, so TLS offers "h2" (ALPN) and takes nothing
+ * else. Such a stream is asked with NARU__AT_ONCE alone, before it is connected, too
+ * (NARU_CONNECTING), and while it still shakes hands: read and write then say -EAGAIN, and `watch`
+ * of its handle names what either waits for. */
+#define NARU__HTTP2 (1u << 30)
+
 /* Embedded first in each transport's own struct. */
 struct naru_stream {
     struct naru_handle handle;

@@ -161,6 +161,23 @@ struct naru_carrier {
     struct naru_carrier_limits here;
 };
 
+/* A carrier with a protocol of its own on a stream of bytes: a row of net/module.h. */
+struct naru_carrier_kind {
+    size_t size;
+    const char *scheme; /* "grpc" */
+    const char *medium; /* the scheme of the transport whose streams it uses: "tcp" */
+    /* The stream is the carrier's from success on. */
+    int (*make)(naru_stream *, bool server, const struct naru_carrier_limits *,
+                const struct naru_carrier_events *, void *owner, struct naru_carrier **ret_carrier);
+};
+
+/* Where calls go, as their URL says. */
+struct naru_service_at {
+    struct naru_url url;
+    const struct naru_transport *transport;
+    const struct naru_carrier_kind *carrier; /* NULL: naru's frames, on connections */
+};
+
 /* Over a connection, which is the carrier's from success on. */
 int naru__channel_carrier(naru_channel *, bool server, const struct naru_carrier_limits *,
                           const struct naru_carrier_events *, void *owner,

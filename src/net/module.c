@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* module.c - what libnaru-net has. */
+#include "net/module.h"
+
+static const struct naru_transport *const transports[] = {NULL};
+
+static const struct naru_carrier_kind *const carriers[] = {NULL};
+
+const struct naru_net naru__net_module = {
+    .size = sizeof naru__net_module,
+    .version = NARU__VERSION,
+    .core = naru__core,
+    .transports = transports,
+    .carriers = carriers,
+};
