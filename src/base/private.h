@@ -4,9 +4,9 @@
 #ifndef NARU_BASE_PRIVATE_H
 #define NARU_BASE_PRIVATE_H
 
-#define NARU_PRIVATE __attribute__((visibility("default")))
+#define NARU__EXPORTED __attribute__((visibility("default")))
 
 /* An address that is another one in each copy of the library. */
-NARU_PRIVATE const void *naru__core(void);
+NARU__EXPORTED const void *naru__core(void);
 
 #endif

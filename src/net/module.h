@@ -30,6 +30,6 @@ struct naru_net {
 #define NARU__NET_LIBRARY "libnaru-net.so.0"
 #define NARU__NET_ENTRY "naru__net_module"
 
-extern const struct naru_net naru__net_module NARU_PRIVATE;
+extern const struct naru_net naru__net_module NARU__EXPORTED;
 
 #endif
