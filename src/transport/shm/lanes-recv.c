@@ -169,12 +169,20 @@ bool naru__lanes_come(struct shm_lanes *e)
     return come(e, e->plain);
 }
 
-enum { RUN = 16 }; /* messages of one lane until the next one's turn */
+/* Messages of one lane until the next one's turn; one that is not in its slot counts more. */
+enum { RUN = 64, OUTSIDE = 4 };
 
 static void next_lane(struct shm_lanes *e)
 {
     e->run = 0;
     e->at = e->at + 1 < e->n_in ? e->at + 1 : 0;
+}
+
+static void count_run(struct shm_lanes *e, const struct naru_lane_item *item)
+{
+    e->run += item->size > NARU_LANE_INLINE ? OUTSIDE : 1;
+    if (e->run >= RUN)
+        next_lane(e);
 }
 
 /* ---- a subscriber's place ---- */
@@ -333,13 +341,14 @@ static int look_in_queue(struct shm_lanes *e, const struct naru_lane_wish *wish,
             next_lane(e);
             continue;
         }
-        if (++e->run == RUN)
+        if (r < 0) {
             next_lane(e);
+            return broken(e, in);
+        }
+        count_run(e, &f->item);
         f->in = in;
         f->kept = NULL;
         f->place = 0;
-        if (r < 0)
-            return broken(e, in);
         if (r == 2)
             return r;
         r = f->item.size > wish->most ? -EPROTO : see(e, f); /* it was not as large before */
@@ -504,8 +513,10 @@ static int look_in_topic(struct shm_lanes *e, int64_t select, struct found *f)
         return 1;
     for (unsigned k = 0; k < e->n_in; k++) {
         int r = look_in_lane(e, e->in[e->order[e->at]], &select, f);
-        if (r == 0 || (r > 0 && ++e->run == RUN))
+        if (r == 0)
             next_lane(e);
+        else if (r > 0)
+            count_run(e, &f->item);
         if (r != 0)
             return r;
     }
@@ -681,7 +692,7 @@ static ssize_t recv_small(struct shm_lanes *e, void *buf, size_t cap, struct nar
         naru__lane_done(rx, number);
         naru__lanes_wake_senders(e, in->index);
     }
-    if (++e->run == RUN)
+    if (++e->run >= RUN)
         next_lane(e);
     pass_on(e);
     return __builtin_expect(type != 0, 1) ? (ssize_t)size : broken(e, in);

@@ -309,15 +309,15 @@ static _Atomic uint64_t *words_of(const struct shm_lanes *e, int events, bool pl
                              : e->state->armed_select;
 }
 
-/* Where participants outnumber the processors by far, what is waited for has mostly not had its
- * turn yet: who lets the others run finds many messages at once, where each sleep would cost a
- * wake-up for one, and the sleepers so woken would keep the sender from its next. Where there are
- * few, or other work makes turns long, a sleeper's wake-up is quicker. */
+/* Where participants outnumber the processors, what is waited for has mostly not had its turn yet:
+ * who lets the others run finds many messages at once, where each sleep would cost a wake-up for
+ * one, and the sleepers so woken would keep the sender from its next. Where other work makes turns
+ * long, a sleeper's wake-up is quicker. */
 static bool came_by_turns(struct shm_lanes *e, const struct naru_wait *w)
 {
-    enum { TURNS = 3, FEW = 3, LONG_US = 4000, EACH_US = 100, PATIENCE = 64 };
+    enum { TURNS = 3, LONG_US = 4000, EACH_US = 100, PATIENCE = 64 };
     unsigned *others_work = &e->others_work[w->thread];
-    if (w->slept || w->handle->never_spins || !outnumber(e, FEW * (unsigned)naru__cores()))
+    if (w->slept || w->handle->never_spins || !outnumber(e, (unsigned)naru__cores()))
         return false;
     if (*others_work > 0) {
         --*others_work;
