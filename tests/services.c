@@ -58,6 +58,21 @@ static naru_call *begin(naru_client *c, const naru_route *route)
     return call;
 }
 
+/* What a hook is told. */
+static void keep_record(void *arg, const struct naru_call_record *record)
+{
+    struct told *t = arg ? arg : &seen->told;
+    t->code = record->status->code;
+    t->took = record->took;
+    t->sent = record->bytes_sent;
+    t->received = record->bytes_received;
+    t->pid = record->peer ? (uint64_t)record->peer->pid : 0;
+    snprintf(t->method, sizeof t->method, "%s", record->method);
+    snprintf(t->message, sizeof t->message, "%s", record->status->message);
+    snprintf(t->trace, sizeof t->trace, "%s", record->traceparent ? record->traceparent : "");
+    t->n++;
+}
+
 /* ---- the four forms ---- */
 
 static void four_forms(void)
@@ -556,6 +571,88 @@ static void deadlines_in_the_loop(void)
     kill(w.server, SIGCONT);
     expect_adds(w.client);
     end_world(&w);
+}
+
+#define TRACE "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+static void await_told(struct told *t, int n, int code, const char *method)
+{
+    await_count(&t->n, n); /* code < 0: any */
+    expect((code < 0 || t->code == code) && strcmp(t->method, method) == 0);
+    expect(t->took > 0 && t->took < PATIENCE);
+}
+
+static void told_of_once(void)
+{
+    struct told mine = {.n = 0};
+    const struct setup setup = {.options = {.workers = 2, .on_call = keep_record}};
+    const struct naru_client_options options = {.on_call = keep_record, .on_call_arg = &mine};
+    struct world w = begin_world(&setup, &options);
+    struct told *server = &seen->told;
+    const struct naru_metadata trace = {"traceparent", TRACE, strlen(TRACE)};
+    const struct naru_call_options o = {
+        .size = sizeof o, .metadata = &trace, .n_metadata = 1, .timeout = 200 * NARU_MS};
+    struct naru_call_options patient = o;
+    patient.timeout = PATIENCE;
+    struct numbers n = {1, 2};
+    struct naru_payload p;
+    expect_ok(naru_client_invoke(w.client, &r_add, &n, sizeof n, &patient, NULL));
+    await_told(&mine, 1, NARU_STATUS_OK, "test.T/Add");
+    await_told(server, 1, NARU_STATUS_OK, "test.T/Add");
+    expect(mine.sent == sizeof n && mine.received == 8 && strcmp(mine.trace, TRACE) == 0);
+    expect(server->received == sizeof n && server->sent == 8 && strcmp(server->trace, TRACE) == 0);
+    expect(!carrier->local || server->pid == (uint64_t)getpid());
+
+    naru_call *call = begin(w.client, &r_count); /* a stream */
+    n = (struct numbers){10, 0};
+    expect_ok(naru_call_send(call, &n, sizeof n, PATIENCE));
+    while (naru_call_take(call, PATIENCE, &p) == 1)
+        expect_ok(naru_call_release(call, &p));
+    expect_ok(naru_call_wait(call, PATIENCE));
+    expect(mine.n == 2); /* when it is over, not when it is closed */
+    naru_call_close(call);
+    await_told(&mine, 2, NARU_STATUS_OK, "test.T/Count");
+    await_told(server, 2, NARU_STATUS_OK, "test.T/Count");
+    expect(mine.received == 80 && server->sent == 80 && mine.trace[0] == '\0');
+
+    expect(naru_client_invoke(w.client, &r_none, "", 0, NULL, NULL) < 0);
+    await_told(&mine, 3, NARU_STATUS_UNIMPLEMENTED, "test.T/None");
+    n = (struct numbers){60 * NARU_S, 0};
+    expect_code(-ETIMEDOUT, naru_client_invoke(w.client, &r_sleep, &n, sizeof n, &o, NULL));
+    await_told(&mine, 4, NARU_STATUS_DEADLINE_EXCEEDED, "test.T/Sleep");
+    await_told(server, 3, -1, "test.T/Sleep"); /* whose clock was first */
+    expect(mine.took >= o.timeout && mine.message[0]);
+    call = begin(w.client, &r_hold);
+    naru_call_close(call);
+    await_told(&mine, 5, NARU_STATUS_CANCELLED, "test.T/Hold");
+    end_world(&w);
+    expect(mine.n == 5 && server->n == 3);
+}
+
+static void trace_in_nested_calls(void)
+{
+    char inner_url[160];
+    snprintf(inner_url, sizeof inner_url, "unix:%s/inner", test_directory);
+    const struct setup inner_setup = {.url = inner_url,
+                                      .options = {.workers = 2, .on_call = keep_record}};
+    naru_channel *none;
+    pid_t inner = start_server(&inner_setup, &none);
+    struct world w = begin_world(&(struct setup){.options.workers = 2}, NULL);
+    expect_adds(w.client);
+    const struct naru_metadata sent[] = {{"traceparent", TRACE, strlen(TRACE)}, {"other", "x", 1}};
+    const struct naru_call_options o = {
+        .size = sizeof o, .metadata = sent, .n_metadata = 2, .timeout = 2 * NARU_S};
+    naru_call *call;
+    expect_ok(naru_call_begin(w.client, &r_nested, &o, &call));
+    expect_ok(naru_call_send(call, inner_url, strlen(inner_url), PATIENCE));
+    await_count(&seen->running, 1);
+    expect_ok(naru_call_cancel(call));
+    naru_call_close(call);
+    await_told(&seen->told, 1, NARU_STATUS_CANCELLED, "test.T/Sleep");
+    expect(strcmp(seen->told.trace, TRACE) == 0);
+    await_count(&seen->ended, 1);
+    end_world(&w);
+    end_server(inner);
 }
 
 static void nested_calls(void)
@@ -1766,6 +1863,8 @@ static const struct test_case cases[] = {
     {"deadlines", deadlines},
     {"deadlines in the loop", deadlines_in_the_loop},
     {"deadline and cancellation in nested calls", nested_calls},
+    {"each call is told of once", told_of_once},
+    {"a trace goes on through nested calls", trace_in_nested_calls},
     {"cancelled at each moment", cancel_at_each_moment},
     {"cancelled from a thread", cancel_from_a_thread},
     {"late answers are dropped and counted", late_answers},

@@ -16,6 +16,13 @@ struct seen { /* by the server, since its start */
     _Atomic long peer;
     _Atomic int64_t left; /* of the time for the last Sleep */
     char url[256];
+    struct told {
+        _Atomic int n; /* records */
+        int code;
+        int64_t took;
+        uint64_t sent, received, pid;
+        char method[64], message[128], trace[64];
+    } told; /* by the hook of the one who is asked */
 };
 
 struct carrier {

@@ -140,6 +140,26 @@ typedef struct naru_service {
     const struct naru_schema *schema; /* for reflection, or NULL: raw */
 } naru_service;
 
+/* What a call was, for those who count and trace: told once, when it is over; each attempt of one
+ * that is retried by itself. All in it is borrowed until the hook returns. */
+struct naru_call_record {
+    size_t size;        /* sizeof(struct naru_call_record) */
+    const char *method; /* "example.Calculator/Add" */
+    const char *url;    /* of the client; at a server of what it listens on, or a name */
+    const struct naru_peer *peer;     /* who is at the other side; NULL: gone, or never reached */
+    const struct naru_status *status; /* without details */
+    int64_t began;                    /* CLOCK_MONOTONIC, ns */
+    int64_t took;                     /* ns; at a server until the status goes, or the caller */
+    uint64_t bytes_sent;              /* of messages, as this side gave and got them */
+    uint64_t bytes_received;
+    const char *traceparent; /* the call's metadata of that name (W3C Trace Context); NULL: none */
+};
+
+/* It runs in whatever thread ends the call, under a lock of the client or connection: so it is
+ * quick, and calls no function on them or on their calls. Calls that a server refuses before it has
+ * looked at them (no such method, .max_calls, who may not call) are told at the client alone. */
+typedef void naru_call_hook(void *arg, const struct naru_call_record *record);
+
 /* ---- servers ---- */
 
 struct naru_server_options {
@@ -158,6 +178,8 @@ struct naru_server_options {
     const int64_t *gids;     /* or by gid, ended by -1; NULL: none */
     mode_t mode;             /* of a socket file made for it, 0: 0600 */
     unsigned flags;          /* NARU_ANY_USER, NARU_SPIN, NARU_SLEEP */
+    naru_call_hook *on_call; /* told of each call that is over, or NULL */
+    void *on_call_arg;
 };
 
 /* ---- clients and calls ---- */
@@ -173,6 +195,8 @@ struct naru_client_options {
     int64_t user_timeout;
     unsigned flags;        /* NARU_WAIT_FOR_READY for each call; NARU_DELAY, NARU_SPIN,
                             * NARU_SLEEP */
+    naru_call_hook *on_call; /* told of each call that is over, or NULL */
+    void *on_call_arg;
 };
 
 #define NARU_WAIT_FOR_READY 512u /* a call waits for a server that is not there */
@@ -187,7 +211,8 @@ struct naru_call_options {
     const struct naru_metadata *metadata; /* sent along; borrowed for the call */
     size_t n_metadata;
     naru_call *parent;    /* the call being served for which this one is made: its deadline and its
-                           * cancellation are this one's, too */
+                           * cancellation are this one's, too, and its `traceparent` and
+                           * `tracestate`, unless .metadata has a `traceparent` */
 };
 
 /* What a call tells who does not wait for it, in naru_client_process or naru_server_process. Any

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -225,6 +226,62 @@ void naru__call_set_status(struct naru_call *call, int code, const char *text, s
     call->text = NULL;
     if (text && size > 0)
         call->text = naru__copy_text(text, size < RPC_TEXT_MAX ? size : RPC_TEXT_MAX);
+}
+
+/* The value of one of the call's own metadata, as text. "": there is none, or it is too long. */
+static void trace_of(const struct naru_call *call, char *text, size_t size)
+{
+    const struct naru_buffer *list = call->route ? &call->keeps.header : &call->keeps.their_header;
+    struct naru_metadata entry;
+    text[0] = '\0';
+    if (list->used &&
+        naru__metadata_find((struct naru_span){list->data, list->used}, "traceparent", 0, &entry) &&
+        entry.size < size)
+        snprintf(text, size, "%.*s", (int)entry.size, (const char *)entry.value);
+}
+
+void naru__call_tell(const struct naru_call *call, naru_call_hook *hook, void *arg, int code,
+                     struct naru_span text)
+{
+    char message[RPC_TEXT_MAX + 1], trace[256];
+    struct naru_peer peer = {.size = sizeof peer};
+    int64_t now = naru__now();
+    snprintf(message, sizeof message, "%.*s", (int)text.size,
+             text.data ? (const char *)text.data : "");
+    trace_of(call, trace, sizeof trace);
+    bool has_peer = call->carrier && call->carrier->ops->peer(call->carrier, &peer) == 0;
+    const struct naru_status status = {.code = code, .message = message};
+    hook(arg, &(struct naru_call_record){.size = sizeof(struct naru_call_record),
+                                         .method = call->path,
+                                         .url = call->handle.name,
+                                         .peer = has_peer ? &peer : NULL,
+                                         .status = &status,
+                                         .began = call->begun_at,
+                                         .took = now - call->begun_at,
+                                         .bytes_sent = call->bytes_out,
+                                         .bytes_received = call->bytes_in,
+                                         .traceparent = trace[0] ? trace : NULL});
+}
+
+/* Of a call that is served, what came does not change. */
+int naru__call_pass_trace(struct naru_call *call, const struct naru_call *parent)
+{
+    static const char *const keys[] = {"traceparent", "tracestate"};
+    const struct naru_buffer *mine = &call->keeps.header, *theirs = &parent->keeps.their_header;
+    struct naru_metadata entry;
+    int r = 0;
+    if (parent->route || theirs->used == 0 ||
+        (mine->used &&
+         naru__metadata_find((struct naru_span){mine->data, mine->used}, keys[0], 0, &entry)))
+        return 0;
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+        for (unsigned i = 0;
+             r == 0 && naru__metadata_find((struct naru_span){theirs->data, theirs->used}, keys[k],
+                                           i, &entry);
+             i++)
+            r = naru__call_add_metadata(call, &call->keeps.header, &entry, RPC_METADATA_MAX,
+                                        "call's");
+    return r;
 }
 
 int naru__call_set_details(struct naru_call *call, const void *details, size_t size)

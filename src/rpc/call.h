@@ -77,6 +77,9 @@ struct naru_call {
     struct naru_call *next, *previous; /* the owner's list of calls in use */
     struct naru_waiter *waiter[2];     /* receiving, sending */
     unsigned method_flags;
+    const char *path;
+    int64_t begun_at; /* if somebody is told of its end */
+    uint64_t bytes_out, bytes_in;
     int64_t deadline; /* NARU__NEVER */
     size_t timer;     /* its place in a heap, 0: none */
     int refs;
@@ -147,6 +150,12 @@ int naru__call_receive(struct naru_call *, const struct naru_arrival *);
 /* The next message: 1; 0: none now. */
 int naru__call_next(struct naru_call *, struct naru_payload *ret_payload);
 void naru__call_drop(struct naru_call *, struct naru_payload *); /* is released */
+
+/* Tells the hook that the call is over; text as in a status. */
+void naru__call_tell(const struct naru_call *, naru_call_hook *, void *arg, int code,
+                     struct naru_span text);
+/* The metadata by which a trace goes on, of the call that is served for this one. */
+int naru__call_pass_trace(struct naru_call *, const struct naru_call *parent);
 
 void naru__call_set_status(struct naru_call *, int code, const char *text, size_t size);
 int naru__call_set_details(struct naru_call *, const void *details, size_t size);

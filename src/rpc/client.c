@@ -187,6 +187,9 @@ static void end_call(naru_client *c, struct naru_call *call, int code, const cha
     naru__call_set_status(call, code, text, n);
     call->over = true;
     naru__count(&c->handle.counts.received, 1);
+    if (c->options.on_call)
+        naru__call_tell(call, c->options.on_call, c->options.on_call_arg, code,
+                        (struct naru_span){text, n});
     unhold(c, call);
     naru__timers_remove(&c->timers, call);
     naru__waiter_wake(call->waiter[0]);
@@ -218,6 +221,7 @@ static void on_message(struct naru_call *call, const struct naru_arrival *a)
     }
     if (call->flags & NARU_IN_PLACE && !a->owned && !call->has_in_place && !call->first) {
         call->received++;
+        call->bytes_in += a->size;
         call->carrier->ops->keep(call->carrier, &call->in_place);
         call->carrier->pins++;
         call->has_in_place = call->in_place_next = true;
@@ -501,6 +505,8 @@ static int open_on(naru_client *c, struct naru_call *call, const void *data, siz
     int r = call->carrier->ops->open(call->carrier, call, &timed, data, size, end);
     if (call->flow.opened)
         call->carrier->gather = false;
+    if (r >= 0)
+        call->bytes_out += size;
     return r;
 }
 
@@ -982,14 +988,19 @@ static int begin(naru_client *c, const naru_route *route, const struct naru_call
     if (r < 0)
         return r;
     call->route = route;
+    call->path = route->path;
     call->method_flags = route->flags;
     call->flags = c->options.flags & NARU_WAIT_FOR_READY;
+    if (c->options.on_call)
+        call->begun_at = naru__now();
     if (o) {
         call->flags |= o->flags;
         call->deadline = o->timeout > 0 ? naru__deadline(o->timeout) : NARU__NEVER;
         for (size_t i = 0; i < o->n_metadata && r == 0; i++)
             r = naru__call_add_metadata(call, &call->keeps.header, &o->metadata[i],
                                         RPC_METADATA_MAX, "call's");
+        if (r == 0 && o->parent)
+            r = naru__call_pass_trace(call, o->parent);
     }
     if (r < 0) {
         free_call(c, call);

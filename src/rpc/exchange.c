@@ -70,6 +70,8 @@ static int send_once(struct naru_call *call, const void *data, size_t size, bool
     int r = carrier->ops->message(carrier, call, data, size, end);
     if (is_client(call))
         carrier->gather = false;
+    if (r >= 0)
+        call->bytes_out += size;
     return r;
 }
 
@@ -230,6 +232,7 @@ int naru__call_on(struct naru_call *call, const struct naru_call_events *events,
 void naru__call_on_message(struct naru_call *call, const struct naru_arrival *arrival)
 {
     call->received++;
+    call->bytes_in += arrival->size;
     if (naru__call_receive(call, arrival) < 0) {
         (void)call->side->cancel(call, NARU_STATUS_RESOURCE_EXHAUSTED);
         return;

@@ -129,12 +129,15 @@ static void drop_call(struct naru_call *call)
 }
 
 /* Nobody waits for the call any more; its handler learns of it. */
-static void set_over(struct naru_call *call, int code)
+static void set_over(struct naru_call *call, int code, struct naru_span text)
 {
+    const struct naru_server_options *o = &connection_of(call)->server->options;
     if (call->over)
         return;
     call->over = true;
     call->code = code;
+    if (o->on_call)
+        naru__call_tell(call, o->on_call, o->on_call_arg, code, text);
     naru__timers_remove(&connection_of(call)->timers, call);
     naru__waiter_wake(call->waiter[0]);
     naru__waiter_wake(call->waiter[1]);
@@ -177,8 +180,9 @@ void naru__end_now(struct naru_call *call, int code, const char *text)
 {
     if (call->over)
         return;
-    send_status(call, &(struct naru_ending){.code = code, .text = {text, strlen(text)}}, NULL, 0);
-    set_over(call, code);
+    const struct naru_ending e = {.code = code, .text = {text, strlen(text)}};
+    send_status(call, &e, NULL, 0);
+    set_over(call, code, e.text);
     naru__drop_unbegun(call);
 }
 
@@ -235,6 +239,9 @@ static int on_open(struct naru_carrier *carrier, const struct naru_call_request 
     struct naru_call *call = new_call(n);
     if (!call)
         return refuse(NARU_STATUS_RESOURCE_EXHAUSTED, "no memory for a call");
+    if (s->options.on_call)
+        call->begun_at = naru__now();
+    call->path = e->path;
     call->service = e->service;
     call->method = e->method;
     call->self = e->self;
@@ -273,6 +280,7 @@ static void on_message(struct naru_call *call, const struct naru_arrival *a)
         naru__call_on_message(call, a);
         return;
     }
+    call->bytes_in += a->size;
     if (call->received++ > 0) {
         free(a->owned);
         naru__end_now(call, NARU_STATUS_INTERNAL, "the method takes one message, and more came");
@@ -308,7 +316,8 @@ static void on_half_close(struct naru_call *call)
 
 static void on_end(struct naru_call *call, const struct naru_ending *e)
 {
-    set_over(call, e->code == NARU_STATUS_DEADLINE_EXCEEDED ? e->code : NARU_STATUS_CANCELLED);
+    set_over(call, e->code == NARU_STATUS_DEADLINE_EXCEEDED ? e->code : NARU_STATUS_CANCELLED,
+             e->text);
     naru__drop_unbegun(call);
 }
 
@@ -389,7 +398,7 @@ static void finish(struct naru_call *call, int code)
         /* relaxed: as naru__count, but for several threads */
         atomic_fetch_add_explicit(&connection_of(call)->server->handle.counts.sent, 1,
                                   memory_order_relaxed);
-        set_over(call, e.code);
+        set_over(call, e.code, e.text);
     }
     drop_call(call);
 }
@@ -556,7 +565,7 @@ void naru__lose_calls(struct connection *n)
         bool goes = call->flow.status != NULL; /* its status was on its way */
         call->refs++;
         carrier->ops->forget(carrier, call);
-        set_over(call, NARU_STATUS_CANCELLED);
+        set_over(call, NARU_STATUS_CANCELLED, (struct naru_span){NULL, 0});
         naru__drop_unbegun(call);
         if (goes)
             drop_call(call);
@@ -692,6 +701,7 @@ static int server_answer(struct naru_call *call, const void *data, size_t size)
     else if (naru__buffer_set(&call->keeps.answer, data, size) < 0)
         return -ENOMEM;
     call->answered = true;
+    call->bytes_out += size;
     return 0;
 }
 
