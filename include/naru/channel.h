@@ -62,6 +62,7 @@ struct naru_channel_options {
     unsigned flags;      /* NARU_DELAY, NARU_ANY_USER; NARU_SPIN, NARU_SLEEP */
     int64_t keepalive;   /* TCP, as struct naru_stream_options says */
     int64_t user_timeout;
+    const struct naru_tls_options *tls; /* of tls:, NULL: the system's authorities */
 };
 
 struct naru_queue_options {

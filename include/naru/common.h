@@ -126,7 +126,12 @@ struct naru_peer {
     int64_t uid, gid;   /* -1 if the kind does not tell */
     int pidfd;          /* borrowed; -1 if there is none */
     char address[128];  /* empty if there is none */
+    char subject[256];  /* of the certificate that the other end has shown, as RFC 4514 writes it,
+                         * "CN=alice,O=Example"; empty: it has shown none, or not yet, or a longer
+                         * one */
 };
+
+struct naru_tls_options; /* naru/tls.h */
 
 /* Listening, for streams and for connections. */
 struct naru_listen_options {
@@ -140,6 +145,7 @@ struct naru_listen_options {
     unsigned max_taken;
     int64_t keepalive;
     int64_t user_timeout;
+    const struct naru_tls_options *tls; /* of tls: */
 };
 
 /* What a handle has done since it was opened. Counts never fall. */

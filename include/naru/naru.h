@@ -8,6 +8,7 @@
 #include <naru/kinds.h>
 #include <naru/lock.h>
 #include <naru/stream.h>
+#include <naru/tls.h>
 #include <naru/channel.h>
 #include <naru/region.h>
 #include <naru/service.h>

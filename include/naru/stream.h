@@ -37,6 +37,7 @@ struct naru_stream_options {
                            * seconds from 2; 0: 10 s, NARU_FOREVER: never */
     int64_t user_timeout; /* TCP: so many ns without acknowledgement end it; 0: the kernel's time
                            * (net.ipv4.tcp_retries2, about 15 minutes) */
+    const struct naru_tls_options *tls; /* of tls:, NULL: the system's authorities */
 };
 
 /* naru_stream_pair - two connected ends in this process

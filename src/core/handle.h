@@ -7,6 +7,7 @@
 #define NARU_CORE_HANDLE_H
 
 #include "base/clock.h"
+#include "base/private.h"
 #include "base/process.h"
 #include "naru/common.h"
 
@@ -152,7 +153,7 @@ static inline int naru__enter_fast(const void *handle, enum naru_handle_noun nou
 bool naru__is_owner(const struct naru_handle *);
 
 /* The options' .size against what this library knows: -EINVAL with both. NULL options are fine. */
-int naru__check_options(const void *options, size_t size, const char *name);
+NARU__EXPORTED int naru__check_options(const void *options, size_t size, const char *name);
 
 /* After a call that may have changed what naru_fd must tell. Free when it was never asked. */
 void naru__rearm(struct naru_handle *);
@@ -170,7 +171,7 @@ int naru__watch_arm(int epoll, struct naru_watch *armed, const struct naru_watch
 void naru__replace_fd(struct naru_handle *, _Atomic int *slot, int fd);
 
 /* One direction's thread has met what the other (0 receiving, 1 sending) may be asleep for. */
-void naru__nudge(struct naru_handle *, int thread);
+NARU__EXPORTED void naru__nudge(struct naru_handle *, int thread);
 
 /* A direction that this end does not have: -EOPNOTSUPP. */
 int naru__check_direction(const struct naru_handle *, int direction);

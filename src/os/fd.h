@@ -4,6 +4,8 @@
 #ifndef NARU_OS_FD_H
 #define NARU_OS_FD_H
 
+#include "base/private.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -11,7 +13,7 @@
 
 #define NARU__NO_FD (-9) /* -EBADF: a mistaken use fails loudly */
 
-ssize_t naru__os_read(int fd, void *buf, size_t n);
+NARU__EXPORTED ssize_t naru__os_read(int fd, void *buf, size_t n);
 ssize_t naru__os_readv(int fd, const struct iovec *vector, int n);
 
 /* Writes and never raises SIGPIPE: a pipe without reader is -EPIPE. Where the kernel lacks
@@ -34,6 +36,6 @@ int naru__os_set_cloexec(int fd);
 int naru__os_duplicate(int fd); /* close-on-exec, above 2 */
 /* `fd` refers to what `by` refers to, close-on-exec; `by` is closed. */
 int naru__os_replace(int fd, int by);
-int naru__os_close(int fd); /* ignores what is no descriptor; returns NARU__NO_FD */
+NARU__EXPORTED int naru__os_close(int fd); /* ignores what is no descriptor; returns NARU__NO_FD */
 
 #endif

@@ -104,6 +104,11 @@ int naru__os_stat(const char *path, struct stat *ret_stat)
     CALL("lstat", lstat(path, ret_stat));
 }
 
+int naru__os_stat_target(const char *path, struct stat *ret_stat)
+{
+    CALL("stat", stat(path, ret_stat));
+}
+
 int naru__os_fstat(int fd, struct stat *ret_stat)
 {
     CALL("fstat", fstat(fd, ret_stat));

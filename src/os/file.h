@@ -4,6 +4,8 @@
 #ifndef NARU_OS_FILE_H
 #define NARU_OS_FILE_H
 
+#include "base/private.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,11 +16,12 @@ int naru__os_open(const char *path, int flags); /* O_CLOEXEC is added */
 /* A regular file, which is looked at before it is opened, as opening some devices has effects. Of
  * anything else, whose kind is in ret_st, -EINVAL. -EBUSY: somebody keeps it to itself, by a lease
  */
-int naru__os_open_file(const char *path, int flags, struct stat *ret_st);
+NARU__EXPORTED int naru__os_open_file(const char *path, int flags, struct stat *ret_st);
 int naru__os_open_unnamed(const char *directory);      /* a new file there, without a name yet */
 int naru__os_make_fifo(const char *path, mode_t mode); /* mode as given, whatever the umask */
 int naru__os_stat(const char *path,
                   struct stat *ret_stat); /* of the thing itself, not its target */
+NARU__EXPORTED int naru__os_stat_target(const char *path, struct stat *ret_stat);
 int naru__os_fstat(int fd, struct stat *ret_stat);
 int naru__os_fchmod(int fd, mode_t mode);
 int naru__os_chown(const char *path, uid_t uid, gid_t gid);

@@ -3,13 +3,15 @@
 #ifndef NARU_OS_POLL_H
 #define NARU_OS_POLL_H
 
+#include "base/private.h"
+
 #include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 /* Sleeps until something is ready or the deadline (base/clock.h) has come. Returns how many are
  * ready; -EINTR is returned, for the caller knows the time that is left. */
-int naru__os_poll(struct pollfd *fds, unsigned n, int64_t deadline);
+NARU__EXPORTED int naru__os_poll(struct pollfd *fds, unsigned n, int64_t deadline);
 
 /* 1 if the other side of a pipe's writing end is gone. */
 int naru__os_closed(int fd);

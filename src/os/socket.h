@@ -4,6 +4,8 @@
 #ifndef NARU_OS_SOCKET_H
 #define NARU_OS_SOCKET_H
 
+#include "base/private.h"
+
 #include <netdb.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,20 +25,20 @@ int naru__os_accept(int fd);
 /* -EINPROGRESS: poll for writing, then ask SO_ERROR; -EINTR is the caller's, who knows the time. */
 int naru__os_connect(int fd, const struct naru_address *);
 int naru__os_own_address(int fd, struct naru_address *ret_address);
-int naru__os_peer_address(int fd, struct naru_address *ret_address);
+NARU__EXPORTED int naru__os_peer_address(int fd, struct naru_address *ret_address);
 
 int naru__os_get_option(int fd, int level, int option, void *ret_value, socklen_t size);
 int naru__os_set_option(int fd, int level, int option, const void *value, socklen_t size);
-int naru__os_get_number(int fd, int level, int option); /* 0 or more, or the error */
+NARU__EXPORTED int naru__os_get_number(int fd, int level, int option); /* 0 or more, or the error */
 int naru__os_set_number(int fd, int level, int option, int value);
 
-int naru__os_shutdown(int fd, int how); /* SHUT_RD, SHUT_WR, SHUT_RDWR */
+NARU__EXPORTED int naru__os_shutdown(int fd, int how); /* SHUT_RD, SHUT_WR, SHUT_RDWR */
 ssize_t naru__os_send(int fd, const struct msghdr *message, int flags); /* no SIGPIPE */
 ssize_t naru__os_receive(int fd, struct msghdr *message, int flags);
 /* Bytes alone: of one piece without a message header, which costs the kernel 0.1 us to take over.
  */
-ssize_t naru__os_send_vector(int fd, const struct iovec *vector, int n);
-ssize_t naru__os_receive_bytes(int fd, void *buf, size_t n, int flags);
+NARU__EXPORTED ssize_t naru__os_send_vector(int fd, const struct iovec *vector, int n);
+NARU__EXPORTED ssize_t naru__os_receive_bytes(int fd, void *buf, size_t n, int flags);
 int naru__os_unsent(int fd); /* bytes that the other side has not taken: SIOCOUTQ */
 
 /* Does the other end still hold the socket? 1: it has hung up, or an error waits. */

@@ -33,6 +33,7 @@ enum { MET_ANYBODY = 1u, MET_HEIR = 2u };
 struct connection {
     struct naru_channel channel;
     const struct naru_medium *medium;
+    struct naru_cover *cover; /* NULL: bytes go as they are */
     _Atomic int in, out; /* written by their own direction's thread, read by naru_fd and stats */
     size_t max_receive, stash;
     struct naru_capacity capacity;
@@ -42,7 +43,7 @@ struct connection {
     pthread_mutex_t rx; /* guards the receiving half */
     struct naru_inbox inbox;
     int rx_end;           /* 0, or what receiving answers once the inbox is empty */
-    char rx_why[200];     /* its sentence */
+    char rx_why[400];     /* its sentence */
     uint32_t holder, bye; /* pids of the last HELLO and BYE */
     struct {              /* descriptors that came and were not announced yet */
         int fd[NARU__FDS_MAX];

@@ -24,6 +24,10 @@ static int connection_watch(struct naru_handle *h, int events, struct naru_watch
 {
     struct connection *c = of_handle(h);
     unsigned n = 0;
+    if (c->cover) {
+        c->cover->ops->watch(c->cover, c->out >= 0 ? events : events & ~NARU_OUT, ret_watch);
+        return 0;
+    }
     if (events & NARU_IN)
         ret_watch->fds[n++] = (struct pollfd){.fd = c->in, .events = POLLIN};
     if (events & NARU_OUT && c->out >= 0 && n > 0 && c->out == c->in)
@@ -40,7 +44,8 @@ static bool connection_ready(struct naru_handle *h, int events)
     bool ready = false;
     if (events & NARU_IN) {
         pthread_mutex_lock(&c->rx);
-        ready = c->rx_end < 0 || naru__inbox_has(&c->inbox, c->armed ? c->armed_select : 0);
+        ready = c->rx_end < 0 || naru__inbox_has(&c->inbox, c->armed ? c->armed_select : 0) ||
+                (c->cover && c->cover->ops->ready(c->cover));
         pthread_mutex_unlock(&c->rx);
     }
     return ready || (events & NARU_OUT && c->finished);
@@ -56,6 +61,8 @@ static int say_hello(struct connection *c, uint32_t flags)
                                      .flags = flags,
                                      .max_message = c->max_receive};
     naru__hello_encode(&hello, bytes);
+    if (c->cover) /* whoever comes by when the two have met sends it */
+        return c->cover->ops->first(c->cover, bytes, sizeof bytes);
     int r = naru__connection_owe(c, bytes, sizeof bytes);
     if (r < 0)
         return r;
@@ -89,6 +96,10 @@ static int connection_pass(struct naru_handle *h, struct naru_passage *ret_passa
         return naru__fail(-EBUSY,
                           "%s: this end has been used already and cannot go to another program",
                           name_of(c));
+    if (c->cover)
+        return naru__fail(-EOPNOTSUPP,
+                          "%s cannot go to another program: its keys are in this one's memory",
+                          name_of(c));
     *ret_passage = (struct naru_passage){"channel", c->medium->scheme, {c->in, c->out}};
     return 0;
 }
@@ -119,6 +130,8 @@ static struct naru_pair *new_pair(void)
 /* Frees memory and descriptors, tells nobody. */
 static void connection_free(struct connection *c)
 {
+    if (c->cover)
+        c->cover->ops->close(c->cover);
     if (c->out != c->in)
         naru__os_close(c->out);
     naru__os_close(c->in);
@@ -145,6 +158,8 @@ static void connection_close(naru_channel *channel, bool owner)
     struct connection *c = of_channel(channel);
     if (owner && !c->finished)
         naru__connection_say_bye(c);
+    if (owner && c->cover)
+        c->cover->ops->finish(c->cover);
     if (owner && c->medium->socket && !c->pair) /* an end of a pair may yet be adopted */
         naru__socket_last_word(c->in);
     connection_free(c);
@@ -167,7 +182,7 @@ static int connection_peer(struct naru_handle *h, struct naru_peer *ret_peer)
                           "%s: the kernel does not tell who has the other end of a pipe; a unix: "
                           "socket does",
                           name_of(c));
-    return naru__socket_peer(h, c->in, ret_peer);
+    return naru__socket_peer(h, c->in, c->cover, ret_peer);
 }
 
 static const struct naru_handle_ops handle_ops = {
@@ -207,7 +222,8 @@ static size_t or_default(size_t value, size_t otherwise)
 
 /* Takes the descriptors over on success only. */
 static int new_end(const struct naru_medium *medium, const char *name, const int fds[2],
-                   const struct naru_channel_options *o, struct connection **ret_c)
+                   struct naru_cover *cover, const struct naru_channel_options *o,
+                   struct connection **ret_c)
 {
     struct connection *c = naru__alloc(sizeof *c);
     if (!c)
@@ -232,6 +248,9 @@ static int new_end(const struct naru_medium *medium, const char *name, const int
     naru__inbox_init(&c->inbox, false, c->max_receive, naru__connection_control, c);
     c->in = fds[0];
     c->out = fds[1];
+    c->cover = cover;
+    if (cover)
+        cover->handle = &c->channel.handle;
     if (medium->grows)
         c->capacity = naru__capacity_ask(c->out, o->capacity);
     else
@@ -241,17 +260,18 @@ static int new_end(const struct naru_medium *medium, const char *name, const int
 }
 
 int naru__connection_new(const struct naru_medium *medium, const char *name, const int fds[2],
-                         const struct naru_channel_options *options, uint32_t hello_flags,
-                         naru_channel **ret_c)
+                         struct naru_cover *cover, const struct naru_channel_options *options,
+                         uint32_t hello_flags, naru_channel **ret_c)
 {
     struct connection *c;
-    int r = new_end(medium, name, fds, options, &c);
+    int r = new_end(medium, name, fds, cover, options, &c);
     if (r < 0)
         return r;
     c->wait_hello = true;
     r = say_hello(c, hello_flags);
     if (r < 0) {
         c->in = c->out = NARU__NO_FD;
+        c->cover = NULL;
         connection_free(c);
         return r;
     }
@@ -268,7 +288,7 @@ int naru__connection_pair(const struct naru_medium *medium, const char *name, co
     struct naru_pair *pair = new_pair();
     int r = pair ? 0 : -ENOMEM;
     for (int i = 0; i < 2 && r == 0; i++)
-        r = new_end(medium, name, fds[i], options, &end[i]);
+        r = new_end(medium, name, fds[i], NULL, options, &end[i]);
     for (int i = 0; i < 2 && r == 0; i++) {
         atomic_fetch_add_explicit(&pair->refs, 1, memory_order_relaxed);
         end[i]->pair = pair;

@@ -4,6 +4,7 @@
 #ifndef NARU_TRANSPORT_COMMON_CONNECTION_H
 #define NARU_TRANSPORT_COMMON_CONNECTION_H
 
+#include "core/cover.h"
 #include "core/transport.h"
 #include "transport/common/frame.h"
 
@@ -25,9 +26,10 @@ int naru__connection_pair(const struct naru_medium *, const char *name, const in
                           naru_channel **ret_a, naru_channel **ret_b);
 
 /* One end over descriptors {reading, writing}; the other end is another program, whose greeting
- * tells its limits. Descriptors are taken over on success only. */
-int naru__connection_new(const struct naru_medium *, const char *name, const int fds[2],
-                         const struct naru_channel_options *, uint32_t hello_flags,
-                         naru_channel **ret_c);
+ * tells its limits. cover: of a socket, or NULL. Both are taken over on success only. */
+NARU__EXPORTED int naru__connection_new(const struct naru_medium *, const char *name,
+                                        const int fds[2], struct naru_cover *cover,
+                                        const struct naru_channel_options *, uint32_t hello_flags,
+                                        naru_channel **ret_c);
 
 #endif

@@ -336,7 +336,7 @@ static int datagram_watch(struct naru_handle *h, int events, struct naru_watch *
 static int datagram_peer(struct naru_handle *h, struct naru_peer *ret_peer)
 {
     const struct naru_datagram *d = of_handle(h);
-    return naru__socket_peer(h, d->out >= 0 ? d->out : d->in, ret_peer);
+    return naru__socket_peer(h, d->out >= 0 ? d->out : d->in, NULL, ret_peer);
 }
 
 static void datagram_stats(struct naru_handle *h, struct naru_stats *stats)

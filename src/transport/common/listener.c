@@ -27,6 +27,7 @@ struct socket_listener {
     int fd, reserve;
     struct naru_listen_options options;
     struct naru_socket_file file;
+    struct naru_cover_maker *covers; /* NULL: none */
     bool made_file;    /* by this process: not by a parent, nor handed over */
     char refused[160]; /* whom last, and why */
 };
@@ -101,8 +102,10 @@ static int accept_fd(struct socket_listener *l, int64_t deadline)
     }
 }
 
-/* ... set up, with its name. */
-static int accept_ready(struct socket_listener *l, int64_t deadline, char *name, size_t n)
+/* ... set up, with its name and its cover, whose handshake its owner's calls do: who is slow in it
+ * keeps nobody else waiting. */
+static int accept_ready(struct socket_listener *l, int64_t deadline, char *name, size_t n,
+                        struct naru_cover **ret_cover)
 {
     const struct naru_listen_options *o = &l->options;
     int fd = accept_fd(l, deadline);
@@ -117,19 +120,32 @@ static int accept_ready(struct socket_listener *l, int64_t deadline, char *name,
     snprintf(name, n, "%s", l->listener.handle.name);
     if (l->kind->describe)
         l->kind->describe(fd, name, n);
-    return fd;
+    *ret_cover = NULL;
+    int r = l->covers ? l->covers->make(l->covers, fd, ret_cover) : 0;
+    if (r < 0)
+        naru__os_close(fd);
+    return r < 0 ? r : fd;
+}
+
+static void drop(int fd, struct naru_cover *cover)
+{
+    if (cover)
+        cover->ops->close(cover);
+    naru__os_close(fd);
 }
 
 static int accept_stream(struct naru_listener *listener, int64_t deadline, naru_stream **ret_s)
 {
     struct socket_listener *l = of_listener(listener);
     char name[512];
-    int fd = accept_ready(l, deadline, name, sizeof name);
+    struct naru_cover *cover;
+    int fd = accept_ready(l, deadline, name, sizeof name, &cover);
     if (fd < 0)
         return fd;
-    int r = naru__socket_stream(l->kind, name, fd, NARU_IN | NARU_OUT, l->options.capacity, ret_s);
+    int r = naru__socket_stream(l->kind, name, fd, cover, NARU_IN | NARU_OUT, l->options.capacity,
+                                ret_s);
     if (r < 0)
-        naru__os_close(fd);
+        drop(fd, cover);
     else
         naru__count(&listener->handle.counts.received, 1);
     return r;
@@ -145,14 +161,15 @@ static int accept_channel(struct naru_listener *listener, int64_t deadline, naru
                                            .max_taken = l->options.max_taken,
                                            .flags = l->options.flags};
     char name[512];
-    int fd = accept_ready(l, deadline, name, sizeof name);
+    struct naru_cover *cover;
+    int fd = accept_ready(l, deadline, name, sizeof name, &cover);
     if (fd < 0)
         return fd;
-    int r = l->kind->packets
-                ? l->kind->packets(name, fd, &o, ret_c)
-                : naru__connection_new(l->kind->medium, name, (int[2]){fd, fd}, &o, 0, ret_c);
+    int r = l->kind->packets ? l->kind->packets(name, fd, &o, ret_c)
+                             : naru__connection_new(l->kind->medium, name, (int[2]){fd, fd}, cover,
+                                                    &o, 0, ret_c);
     if (r < 0) {
-        naru__os_close(fd);
+        drop(fd, cover);
         return r;
     }
     naru__set_waiting(&(*ret_c)->handle, o.flags);
@@ -176,6 +193,8 @@ static void close_listener(struct naru_listener *listener, bool owner)
     naru__os_close(l->file.directory);
     naru__os_close(l->fd);
     naru__os_close(l->reserve);
+    if (l->covers)
+        l->covers->free(l->covers);
     naru__handle_deinit(&listener->handle);
     free(l);
 }
@@ -197,7 +216,7 @@ static int listener_adopt(struct naru_handle *h)
 
 static int listener_peer(struct naru_handle *h, struct naru_peer *ret_peer)
 {
-    return naru__socket_peer(h, of_handle(h)->fd, ret_peer);
+    return naru__socket_peer(h, of_handle(h)->fd, NULL, ret_peer);
 }
 
 /* capacity: connections that may wait. */
@@ -208,6 +227,10 @@ static void listener_stats(struct naru_handle *h, struct naru_stats *stats)
     stats->capacity_asked = (uint64_t)asked;
     if (most > 0)
         stats->capacity = (uint64_t)(asked > 0 && asked < most ? asked : most);
+    if (l->covers)
+        l->covers->note(l->covers, stats->note, sizeof stats->note);
+    if (stats->note[0])
+        return;
     if (l->refused[0])
         snprintf(stats->note, sizeof stats->note, "%s", l->refused);
     else if (most > 0 && asked > most)
@@ -236,7 +259,8 @@ static const struct naru_listener_ops listener_ops = {
 
 int naru__socket_listener(const struct naru_socket_kind *kind, enum naru_handle_noun noun,
                           const char *name, int fd, const struct naru_listen_options *options,
-                          const struct naru_socket_file *file, struct naru_listener **ret_l)
+                          const struct naru_socket_file *file, struct naru_cover_maker *covers,
+                          struct naru_listener **ret_l)
 {
     struct socket_listener *l = naru__alloc(sizeof *l);
     if (!l)
@@ -250,7 +274,9 @@ int naru__socket_listener(const struct naru_socket_kind *kind, enum naru_handle_
     l->kind = kind;
     l->fd = fd;
     l->reserve = naru__os_eventfd();
+    l->covers = covers;
     l->options = *options;
+    l->options.tls = NULL; /* the caller's */
     l->file.directory = NARU__NO_FD;
     l->made_file = file != NULL;
     if (file)

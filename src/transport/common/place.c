@@ -442,7 +442,7 @@ static int make_listener(const struct naru_socket_kind *is, int type, enum naru_
     struct naru_socket_file file;
     int fd = naru__socket_activated(&place->address, type);
     if (fd >= 0) {
-        int r = naru__socket_listener(is, noun, url->text, fd, o, NULL, ret_l);
+        int r = naru__socket_listener(is, noun, url->text, fd, o, NULL, NULL, ret_l);
         naru__os_close(r < 0 ? fd : NARU__NO_FD);
         return r;
     }
@@ -454,7 +454,7 @@ static int make_listener(const struct naru_socket_kind *is, int type, enum naru_
         r = naru__socket_listen(fd, url->text, o->backlog);
         if (r == 0)
             r = naru__socket_listener(is, noun, url->text, fd, o, place->abstract ? NULL : &file,
-                                      ret_l);
+                                      NULL, ret_l);
         if (r == 0)
             place->directory = NARU__NO_FD; /* the listener's now */
         else

@@ -42,6 +42,8 @@ static ssize_t read_all(struct connection *c, struct iovec *room, int n)
 {
     union naru_ancillary ancillary;
     struct msghdr message = {.msg_iov = room};
+    if (c->cover)
+        return c->cover->ops->read(c->cover, room, n);
     if (!c->medium->descriptors)
         return n == 1 ? naru__os_read(c->in, room[0].iov_base, room[0].iov_len)
                       : naru__os_readv(c->in, room, n);
@@ -130,7 +132,8 @@ static int end_of_stream(struct connection *c, int code)
 
 static int broken(struct connection *c, int code)
 {
-    if (code == -EPROTO && c->rx_end == 0) {
+    bool final = code == -EPROTO || naru__cover_tells(c->cover, code);
+    if (final && c->rx_end == 0) {
         c->rx_end = code;
         snprintf(c->rx_why, sizeof c->rx_why, "%s", naru__why());
         naru__nudge(&c->channel.handle, 1);
@@ -150,8 +153,9 @@ int naru__connection_pull(struct connection *c)
     ssize_t r = read_all(c, room, n);
     if (r == -EAGAIN)
         return -EAGAIN;
-    if (r == -EPROTO)
-        return broken(c, -EPROTO);
+    if (r == -EPROTO || (naru__cover_tells(c->cover, (int)r) &&
+                         !(r == -ECONNRESET && c->inbox.greeted))) /* it may have finished */
+        return broken(c, (int)r);
     naru__count(&c->channel.handle.counts.calls[0], 1);
     bool transient = r == -ENOMEM || r == -ENOBUFS || r == -EIO; /* this host's, not the socket's */
     if (r == 0 || (r < 0 && c->medium->socket && !transient))

@@ -41,6 +41,8 @@ int naru__connection_owe(struct connection *c, const void *bytes, size_t n)
 
 static ssize_t put_vector(const struct connection *c, const struct iovec *vector, int n)
 {
+    if (c->cover)
+        return c->cover->ops->write(c->cover, vector, n);
     return c->medium->socket ? naru__os_send_vector(c->out, vector, n)
                              : naru__os_writev(c->out, vector, n);
 }
@@ -65,7 +67,9 @@ static void stop_sending(struct connection *c)
         naru__replace_fd(&c->channel.handle, &c->out, NARU__NO_FD);
         return;
     }
-    if (c->out >= 0 && naru__connection_speaks(c))
+    if (c->cover)
+        c->cover->ops->finish(c->cover);
+    else if (c->out >= 0 && naru__connection_speaks(c))
         (void)naru__os_shutdown(c->out, SHUT_WR);
     c->out = NARU__NO_FD;
 }
@@ -78,7 +82,15 @@ int naru__connection_pay(struct connection *c)
             return (int)r;
         c->owed_start += (size_t)r;
     }
-    return 0;
+    return c->cover ? c->cover->ops->flush(c->cover) : 0;
+}
+
+/* What a cover has taken and the kernel has not: rarely anything. It has gone, and follows. */
+static void drain(struct connection *c, struct naru_wait *wait)
+{
+    while (c->cover && c->cover->ops->flush(c->cover) == -EAGAIN)
+        if (naru__wait_step(wait) < 0)
+            break;
 }
 
 /* This thread has taken in what the receiving one, or its loop, may be asleep for. */
@@ -101,8 +113,13 @@ static int why_closed(struct connection *c)
         c->rx_end ? c->rx_end == -ECONNRESET : !naru__peer_is_foreign(c) && !naru__peer_finished(c);
     r = died ? -ECONNRESET : -EPIPE;
     uint32_t holder = c->holder;
+    bool told = c->rx_end != -EPIPE && naru__cover_tells(c->cover, c->rx_end) &&
+                !(c->rx_end == -ECONNRESET && c->inbox.greeted);
+    int end = c->rx_end;
     pthread_mutex_unlock(&c->rx);
     tell_receiver(c);
+    if (told)
+        return naru__connection_say_end(c, end);
     if (r == -ECONNRESET)
         return naru__fail(r,
                           "%s: the other end (pid %" PRIu32 ") vanished without finishing: "
@@ -209,6 +226,7 @@ static int send_wire(struct connection *c, struct naru_wire *wire, int64_t deadl
         if (r < 0)
             return naru__wire_begun(wire) ? give_up(c, wire, (int)r) : (int)r;
     }
+    drain(c, &wait);
     naru__wait_done(&wait);
     return 0;
 }
@@ -460,6 +478,8 @@ static int write_batch(struct connection *c, struct batch *b, int64_t deadline, 
         if (naru__connection_owe(c, b->bytes + at, b->ends[gone] - at) < 0)
             stop_sending(c);
     }
+    if (r == 0)
+        drain(c, &wait);
     naru__wait_done(&wait);
     *ret_gone = gone;
     return r;

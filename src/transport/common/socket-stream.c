@@ -16,6 +16,7 @@
 struct socket_stream {
     struct naru_stream stream;
     const struct naru_socket_kind *kind;
+    struct naru_cover *cover; /* NULL: bytes go as they are */
     int fd;
     _Atomic bool shut[2]; /* reading, writing; each set by its thread, read by the other's */
     size_t asked;
@@ -32,8 +33,10 @@ static struct socket_stream *of_handle(struct naru_handle *h)
 }
 
 /* A socket's errors are ends: the connection is no more, whatever it was. */
-static int failed(const struct naru_handle *h, int code)
+static int failed(struct naru_handle *h, int code)
 {
+    if (naru__cover_tells(of_handle(h)->cover, code))
+        return naru__cover_failed(h, code);
     switch (code) {
     case -EPIPE:
         return naru__fail(code, "%s: the other end reads no more", h->name);
@@ -52,17 +55,22 @@ static int failed(const struct naru_handle *h, int code)
     }
 }
 
-static ssize_t receive_once(int fd, struct msghdr *message, int flags)
+static ssize_t receive_once(struct socket_stream *s, struct msghdr *message, int flags)
 {
+    if (s->cover)
+        return s->cover->ops->read(s->cover, message->msg_iov, 1);
     if (message->msg_control)
-        return naru__os_receive(fd, message, flags);
-    return naru__os_receive_bytes(fd, message->msg_iov->iov_base, message->msg_iov->iov_len, flags);
+        return naru__os_receive(s->fd, message, flags);
+    return naru__os_receive_bytes(s->fd, message->msg_iov->iov_base, message->msg_iov->iov_len,
+                                  flags);
 }
 
-static ssize_t send_once(int fd, const struct msghdr *message)
+static ssize_t send_once(struct socket_stream *s, const struct msghdr *message)
 {
-    return message->msg_control ? naru__os_send(fd, message, 0)
-                                : naru__os_send_vector(fd, message->msg_iov, 1);
+    if (s->cover)
+        return s->cover->ops->write(s->cover, message->msg_iov, 1);
+    return message->msg_control ? naru__os_send(s->fd, message, 0)
+                                : naru__os_send_vector(s->fd, message->msg_iov, 1);
 }
 
 static ssize_t read_message(struct socket_stream *s, struct msghdr *message, int flags,
@@ -71,7 +79,7 @@ static ssize_t read_message(struct socket_stream *s, struct msghdr *message, int
     struct naru_handle *h = &s->stream.handle;
     struct naru_wait wait = naru__wait_begin(h, NARU_IN, deadline);
     ssize_t r;
-    while ((r = receive_once(s->fd, message, flags)) == -EAGAIN) {
+    while ((r = receive_once(s, message, flags)) == -EAGAIN) {
         int w = naru__wait_step(&wait);
         if (w < 0) {
             naru__wait_done(&wait);
@@ -91,13 +99,16 @@ static ssize_t write_message(struct socket_stream *s, const struct msghdr *messa
     ssize_t r;
     if (s->shut[1])
         return naru__fail(-EPIPE, "%s: this end was shut down for writing", h->name);
-    while ((r = send_once(s->fd, message)) == -EAGAIN) {
+    while ((r = send_once(s, message)) == -EAGAIN) {
         int w = naru__wait_step(&wait);
         if (w < 0) {
             naru__wait_done(&wait);
             return w;
         }
     }
+    while (r > 0 && s->cover && s->cover->ops->flush(s->cover) == -EAGAIN)
+        if (naru__wait_step(&wait) < 0)
+            break; /* it follows with what is written next, or by the end of it */
     naru__wait_done(&wait);
     naru__count(&h->counts.calls[1], 1);
     if (r == -ETOOMANYREFS)
@@ -194,6 +205,11 @@ static int socket_flush(naru_stream *stream, int64_t deadline)
 {
     struct socket_stream *s = of_stream(stream);
     struct naru_wait wait = naru__wait_begin(&stream->handle, NARU_OUT, deadline);
+    for (int r; s->cover && (r = s->cover->ops->flush(s->cover)) != 0;) {
+        r = r == -EAGAIN ? naru__wait_step(&wait) : failed(&stream->handle, r);
+        if (r < 0)
+            return r;
+    }
     for (;;) {
         bool gone = naru__os_closed(s->fd) > 0; /* before: its reader may have left some unread */
         int left = naru__os_unsent(s->fd);
@@ -214,7 +230,11 @@ static int socket_shutdown(naru_stream *stream, int how)
 {
     struct socket_stream *s = of_stream(stream);
     static const int hows[] = {0, SHUT_RD, SHUT_WR, SHUT_RDWR};
-    int r = naru__os_shutdown(s->fd, hows[how]);
+    if (s->cover && how & NARU_WRITE) /* which says so first, and may have to wait for room */
+        s->cover->ops->finish(s->cover);
+    if (s->cover)
+        how &= ~NARU_WRITE;
+    int r = how ? naru__os_shutdown(s->fd, hows[how]) : 0;
     if (r < 0 && r != -ENOTCONN) /* the other end has left: it is finished as it is */
         return failed(&stream->handle, r);
     if (how & NARU_READ)
@@ -226,6 +246,8 @@ static int socket_shutdown(naru_stream *stream, int how)
 
 static void socket_free(struct socket_stream *s)
 {
+    if (s->cover)
+        s->cover->ops->close(s->cover);
     naru__os_close(s->fd);
     naru__handle_deinit(&s->stream.handle);
     free(s);
@@ -233,14 +255,24 @@ static void socket_free(struct socket_stream *s)
 
 static void socket_close(naru_stream *stream, bool owner)
 {
-    (void)owner; /* closing a copy of a descriptor never hurts the other copies */
-    socket_free(of_stream(stream));
+    struct socket_stream *s = of_stream(stream);
+    if (s->cover && owner) { /* else closing a copy of a descriptor never hurts the other copies */
+        s->cover->ops->finish(s->cover);
+        naru__socket_last_word(s->fd); /* TLS also sends what nobody asked for */
+    }
+    socket_free(s);
 }
 
 static int socket_watch(struct naru_handle *h, int events, struct naru_watch *ret_watch)
 {
     struct socket_stream *s = of_handle(h);
     short want = 0;
+    if (s->cover) {
+        s->cover->ops->watch(s->cover,
+                             events & ((s->shut[0] ? 0 : NARU_IN) | (s->shut[1] ? 0 : NARU_OUT)),
+                             ret_watch);
+        return 0;
+    }
     if (events & NARU_IN && !s->shut[0])
         want |= POLLIN;
     if (events & NARU_OUT && !s->shut[1])
@@ -254,18 +286,27 @@ static int socket_watch(struct naru_handle *h, int events, struct naru_watch *re
 static bool socket_ready(struct naru_handle *h, int events)
 {
     const struct socket_stream *s = of_handle(h);
-    return (events & NARU_IN && s->shut[0]) || (events & NARU_OUT && s->shut[1]);
+    return (events & NARU_IN && (s->shut[0] || (s->cover && s->cover->ops->ready(s->cover)))) ||
+           (events & NARU_OUT && s->shut[1]);
 }
 
 static int socket_adopt(struct naru_handle *h)
 {
-    (void)h; /* nothing is kept in memory */
-    return 0;
+    if (of_handle(h)->cover)
+        return naru__fail(-EOPNOTSUPP,
+                          "%s: its keys are counted on in the process that opened it: let the one "
+                          "that is to serve it accept it",
+                          h->name);
+    return 0; /* nothing is kept in memory */
 }
 
 static int socket_pass(struct naru_handle *h, struct naru_passage *ret_passage)
 {
     const struct socket_stream *s = of_handle(h);
+    if (s->cover)
+        return naru__fail(-EOPNOTSUPP,
+                          "%s cannot go to another program: its keys are in this one's memory",
+                          h->name);
     *ret_passage = (struct naru_passage){"stream", s->kind->medium->scheme, {s->fd, s->fd}};
     return 0;
 }
@@ -277,7 +318,7 @@ static void socket_passed(struct naru_handle *h)
 
 static int socket_peer(struct naru_handle *h, struct naru_peer *ret_peer)
 {
-    return naru__socket_peer(h, of_handle(h)->fd, ret_peer);
+    return naru__socket_peer(h, of_handle(h)->fd, of_handle(h)->cover, ret_peer);
 }
 
 static void socket_stats(struct naru_handle *h, struct naru_stats *stats)
@@ -308,7 +349,8 @@ static const struct naru_stream_ops stream_ops = {
 };
 
 int naru__socket_stream(const struct naru_socket_kind *kind, const char *name, int fd,
-                        int directions, size_t capacity, naru_stream **ret_s)
+                        struct naru_cover *cover, int directions, size_t capacity,
+                        naru_stream **ret_s)
 {
     struct socket_stream *s = naru__alloc(sizeof *s);
     if (!s)
@@ -321,6 +363,9 @@ int naru__socket_stream(const struct naru_socket_kind *kind, const char *name, i
     s->stream.ops = &stream_ops;
     s->kind = kind;
     s->fd = fd;
+    s->cover = cover;
+    if (cover)
+        cover->handle = &s->stream.handle;
     s->asked = capacity;
     *ret_s = &s->stream;
     return 0;

@@ -118,7 +118,8 @@ static int peer_pidfd(struct naru_handle *h, int fd)
     return made;
 }
 
-int naru__socket_peer(struct naru_handle *h, int fd, struct naru_peer *ret_peer)
+int naru__socket_peer(struct naru_handle *h, int fd, struct naru_cover *cover,
+                      struct naru_peer *ret_peer)
 {
     struct naru_peer peer = {.size = ret_peer->size, .uid = -1, .gid = -1, .pidfd = -1};
     struct naru_address address;
@@ -130,7 +131,9 @@ int naru__socket_peer(struct naru_handle *h, int fd, struct naru_peer *ret_peer)
                           naru__errno_text(r));
     const char *scheme = "unix";
     if (r >= 0 && address.is.ss_family != AF_UNIX)
-        scheme = strncmp(h->name, "udp", 3) == 0 ? "udp" : "tcp";
+        scheme = strncmp(h->name, "udp:", 4) == 0   ? "udp"
+                 : strncmp(h->name, "tls:", 4) == 0 ? "tls"
+                                                    : "tcp";
     if (r >= 0)
         naru__socket_address_text(&address, scheme, peer.address, sizeof peer.address);
     if (naru__os_get_number(fd, SOL_SOCKET, SO_DOMAIN) == AF_UNIX &&
@@ -141,6 +144,8 @@ int naru__socket_peer(struct naru_handle *h, int fd, struct naru_peer *ret_peer)
         peer.gid = cred.gid;
         peer.pidfd = peer_pidfd(h, fd);
     }
+    if (cover)
+        cover->ops->subject(cover, peer.subject, sizeof peer.subject);
     *ret_peer = peer;
     return 0;
 }

@@ -4,6 +4,7 @@
 #ifndef NARU_TRANSPORT_COMMON_SOCKETS_H
 #define NARU_TRANSPORT_COMMON_SOCKETS_H
 
+#include "base/private.h"
 #include "core/transport.h"
 #include "os/socket.h"
 #include "transport/common/connection.h"
@@ -41,15 +42,17 @@ void naru__socket_last_word(int fd);
 /* What the kernel holds for it, of what is sent or received, and why less than was asked. */
 void naru__socket_stats(int fd, bool receives, size_t asked, struct naru_stats *stats);
 
-/* Takes the descriptor over on success only. capacity: what was asked. */
-int naru__socket_stream(const struct naru_socket_kind *, const char *name, int fd, int directions,
-                        size_t capacity, naru_stream **ret_s);
+/* Takes the descriptor, and the cover (or NULL), over on success only. capacity: what was asked. */
+NARU__EXPORTED int naru__socket_stream(const struct naru_socket_kind *, const char *name, int fd,
+                                       struct naru_cover *cover, int directions, size_t capacity,
+                                       naru_stream **ret_s);
 
-/* Fills in what this domain tells; the handle keeps the pidfd. */
-int naru__socket_peer(struct naru_handle *, int fd, struct naru_peer *ret_peer);
+/* Fills in what this domain tells; the handle keeps the pidfd. cover: the end's, or NULL. */
+int naru__socket_peer(struct naru_handle *, int fd, struct naru_cover *cover,
+                      struct naru_peer *ret_peer);
 /* "unix:/path", "unix:@name", "tcp://1.2.3.4:5", "tcp://[::1]:5"; "" if there is none. */
-void naru__socket_address_text(const struct naru_address *, const char *scheme, char *buf,
-                               size_t n);
+NARU__EXPORTED void naru__socket_address_text(const struct naru_address *, const char *scheme,
+                                              char *buf, size_t n);
 
 /* Connects within the deadline. Sentences begin with the name. */
 int naru__socket_connect(int fd, const char *name, const struct naru_address *, int64_t deadline);
@@ -64,10 +67,14 @@ struct naru_socket_file {
 /* The name goes if it still means that socket. */
 void naru__socket_remove_file(const struct naru_socket_file *);
 
-/* Takes fd and file->directory over on success only. file: NULL if there is none. */
-int naru__socket_listener(const struct naru_socket_kind *, enum naru_handle_noun, const char *name,
-                          int fd, const struct naru_listen_options *,
-                          const struct naru_socket_file *file, struct naru_listener **ret_l);
+/* Takes fd, file->directory and covers over on success only. file, covers: NULL if there is none.
+ */
+NARU__EXPORTED int naru__socket_listener(const struct naru_socket_kind *, enum naru_handle_noun,
+                                         const char *name, int fd,
+                                         const struct naru_listen_options *,
+                                         const struct naru_socket_file *file,
+                                         struct naru_cover_maker *covers,
+                                         struct naru_listener **ret_l);
 
 /* Listens; the sentence has the limit. */
 int naru__socket_listen(int fd, const char *name, int backlog);

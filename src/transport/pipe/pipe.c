@@ -240,7 +240,7 @@ static int pipe_channel_pair(const struct naru_channel_options *o, naru_channel 
 static int pipe_channel_inherit(const char *name, const int fds[2],
                                 const struct naru_channel_options *o, naru_channel **ret_c)
 {
-    return naru__connection_new(&medium, name, fds, o, HELLO_INHERITED, ret_c);
+    return naru__connection_new(&medium, name, fds, NULL, o, HELLO_INHERITED, ret_c);
 }
 
 const struct naru_transport naru__pipe_transport = {

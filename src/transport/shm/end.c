@@ -803,7 +803,7 @@ static void end_close(naru_channel *channel, bool owner)
 static int end_peer(struct naru_handle *h, struct naru_peer *ret_peer)
 {
     struct shm_end *e = of_handle(h);
-    int r = naru__socket_peer(h, e->socket, ret_peer);
+    int r = naru__socket_peer(h, e->socket, NULL, ret_peer);
     if (r == 0 && e->pair && naru__shm_met(e) == 0) { /* the socket knows who made the pair */
         ret_peer->pid = naru__shm_their_pid(e);
         ret_peer->pidfd = -1;

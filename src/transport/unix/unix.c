@@ -39,14 +39,14 @@ static int unix_stream_pair(const struct naru_stream_options *o, naru_stream **r
         return r;
     naru__socket_capacity(fds[0], o->capacity);
     naru__socket_capacity(fds[1], o->capacity);
-    r = naru__socket_stream(&kind, "unix", fds[0], both ? NARU_IN | NARU_OUT : NARU_IN, o->capacity,
-                            &a);
+    r = naru__socket_stream(&kind, "unix", fds[0], NULL, both ? NARU_IN | NARU_OUT : NARU_IN,
+                            o->capacity, &a);
     if (r < 0) {
         naru__os_close(fds[0]);
         naru__os_close(fds[1]);
         return r;
     }
-    r = naru__socket_stream(&kind, "unix", fds[1], both ? NARU_IN | NARU_OUT : NARU_OUT,
+    r = naru__socket_stream(&kind, "unix", fds[1], NULL, both ? NARU_IN | NARU_OUT : NARU_OUT,
                             o->capacity, &b);
     if (r < 0) {
         a->ops->close(a, true);
@@ -86,14 +86,14 @@ static int check_socket(const char *name, int fd)
 static int unix_stream_inherit(const char *name, const int fds[2], naru_stream **ret_s)
 {
     int r = check_socket(name, fds[0]);
-    return r < 0 ? r : naru__socket_stream(&kind, name, fds[0], NARU_IN | NARU_OUT, 0, ret_s);
+    return r < 0 ? r : naru__socket_stream(&kind, name, fds[0], NULL, NARU_IN | NARU_OUT, 0, ret_s);
 }
 
 static int unix_channel_inherit(const char *name, const int fds[2],
                                 const struct naru_channel_options *o, naru_channel **ret_c)
 {
     int r = check_socket(name, fds[0]);
-    return r < 0 ? r : naru__connection_new(&medium, name, fds, o, HELLO_INHERITED, ret_c);
+    return r < 0 ? r : naru__connection_new(&medium, name, fds, NULL, o, HELLO_INHERITED, ret_c);
 }
 
 /* ---- connecting ---- */
@@ -107,7 +107,7 @@ static int unix_stream_open(const struct naru_url *url, int mode,
         return fd;
     if (!(mode & NARU_WRITE))
         (void)naru__os_shutdown(fd, SHUT_WR);
-    int r = naru__socket_stream(&kind, url->text, fd, mode, o->capacity, ret_s);
+    int r = naru__socket_stream(&kind, url->text, fd, NULL, mode, o->capacity, ret_s);
     if (r < 0)
         naru__os_close(fd);
     return r;
@@ -119,7 +119,7 @@ static int unix_channel_connect(const struct naru_url *url, const struct naru_ch
     int fd = naru__unix_connected(url, SOCK_STREAM, o->capacity, o->flags, deadline);
     if (fd < 0)
         return fd;
-    int r = naru__connection_new(&medium, url->text, (int[2]){fd, fd}, o, 0, ret_c);
+    int r = naru__connection_new(&medium, url->text, (int[2]){fd, fd}, NULL, o, 0, ret_c);
     if (r < 0)
         naru__os_close(fd);
     return r;
