@@ -4,6 +4,7 @@
 #ifndef NARU_TESTS_SHAPES_H
 #define NARU_TESTS_SHAPES_H
 
+#include "certificates.h"
 #include "harness.h"
 
 #include <naru/naru.h>
@@ -123,15 +124,43 @@ static const char *new_socket_url(void)
     return url;
 }
 
+/* One thread has both ends, so each has its part of the handshake in turn. */
+static void shake_hands(struct ends *e)
+{
+    struct naru_peer peer[2] = {{.size = sizeof *peer}, {.size = sizeof *peer}};
+    bool met = strncmp(shape->url, "tls:", 4) != 0;
+    char byte;
+    for (int64_t end = test_now() + PATIENCE; !met && test_now() < end;) {
+        if (e->s_out) {
+            expect_code(-EAGAIN, naru_stream_read(e->s_out, &byte, 1, NARU_NOWAIT));
+            expect_code(-EAGAIN, naru_stream_read(e->s_in, &byte, 1, NARU_NOWAIT));
+        } else {
+            expect_code(-EAGAIN, naru_channel_recv(e->out, 0, &byte, 1, NULL, NARU_NOWAIT));
+            expect_code(-EAGAIN, naru_channel_recv(e->in, 0, &byte, 1, NULL, NARU_NOWAIT));
+        }
+        expect_ok(naru_peer(e->s_out ? (void *)e->s_out : (void *)e->out, &peer[0]));
+        expect_ok(naru_peer(e->s_in ? (void *)e->s_in : (void *)e->in, &peer[1]));
+        met = strcmp(peer[0].subject, "CN=the server,O=naru") == 0 &&
+              strcmp(peer[1].subject, "CN=the client,O=naru") == 0;
+    }
+    expect(met);
+}
+
 static void open_socket_stream(struct ends *e, size_t a, size_t b, unsigned c)
 {
-    struct naru_listen_options lo = {.size = sizeof lo, .capacity = SOCKET_BYTES};
-    struct naru_stream_options o = {.size = sizeof o, .capacity = SOCKET_BYTES};
+    struct naru_listen_options lo = {
+        .size = sizeof lo, .capacity = SOCKET_BYTES, .tls = usual_server()};
+    /* a handshake cannot be waited for by who has both ends */
+    struct naru_stream_options o = {.size = sizeof o,
+                                    .capacity = SOCKET_BYTES,
+                                    .flags = NARU_CONNECTING,
+                                    .tls = usual_client()};
     (void)a, (void)b, (void)c;
     expect_ok(naru_stream_listen(new_socket_url(), &lo, &e->s_listener));
     expect_ok(
         naru_stream_open(naru_url(e->s_listener), NARU_READ | NARU_WRITE, &o, NARU_S, &e->s_out));
     expect_ok(naru_stream_accept(e->s_listener, NARU_S, &e->s_in));
+    shake_hands(e);
 }
 
 static void open_socket_connection(struct ends *e, size_t max_message, size_t stash,
@@ -141,15 +170,20 @@ static void open_socket_connection(struct ends *e, size_t max_message, size_t st
                                      .capacity = SOCKET_BYTES,
                                      .max_message = max_message,
                                      .stash = stash,
-                                     .max_taken = max_taken};
+                                     .max_taken = max_taken,
+                                     .tls = usual_server()};
     struct naru_channel_options o = {.size = sizeof o,
                                      .capacity = SOCKET_BYTES,
                                      .max_message = max_message,
                                      .stash = stash,
-                                     .max_taken = max_taken};
+                                     .max_taken = max_taken,
+                                     .tls = usual_client()};
+    if (strncmp(shape->url, "tls", 3) == 0)
+        o.flags = NARU_CONNECTING;
     expect_ok(naru_channel_listen(new_socket_url(), &lo, &e->listener));
     expect_ok(naru_channel_connect(naru_url(e->listener), &o, NARU_S, &e->out));
     expect_ok(naru_channel_accept(e->listener, NARU_S, &e->in));
+    shake_hands(e);
 }
 
 static void open_datagrams(struct ends *e, size_t max_message, size_t stash, unsigned max_taken)
@@ -198,6 +232,10 @@ static const struct shape shapes[] = {
      "tcp://127.0.0.1:0"},
     {"connection tcp:", CHANNEL | CONNECTS | BOTH_WAYS | SELECT | TELLS_DEATH | FRAMED | WATCHED,
      open_socket_connection, "tcp://[::1]:0"},
+    {"stream tls:", STREAM | CONNECTS | BOTH_WAYS | TELLS_DEATH | WATCHED, open_socket_stream,
+     "tls://127.0.0.1:0"},
+    {"connection tls:", CHANNEL | CONNECTS | BOTH_WAYS | SELECT | TELLS_DEATH | FRAMED | WATCHED,
+     open_socket_connection, "tls://[::1]:0"},
     {"connection unix+seqpacket: pair", CHANNEL | PAIR | BOTH_WAYS | TELLS_DEATH | WATCHED | RAW,
      open_connection, "unix+seqpacket:"},
     {"connection unix+seqpacket:", CHANNEL | CONNECTS | BOTH_WAYS | TELLS_DEATH | WATCHED | RAW,
@@ -268,9 +306,17 @@ static void open_sender(void)
     if (shape->can & PAIR)
         expect_ok(naru_adopt(out_handle()));
     else if (shape->can & CONNECTS && shape->can & STREAM)
-        expect_ok(naru_stream_open(listening, NARU_READ | NARU_WRITE, NULL, PATIENCE, &e.s_out));
+        expect_ok(
+            naru_stream_open(listening, NARU_READ | NARU_WRITE,
+                             &(struct naru_stream_options){
+                                 .size = sizeof(struct naru_stream_options), .tls = usual_client()},
+                             PATIENCE, &e.s_out));
     else if (shape->can & CONNECTS)
-        expect_ok(naru_channel_connect(listening, NULL, PATIENCE, &e.out));
+        expect_ok(naru_channel_connect(
+            listening,
+            &(struct naru_channel_options){.size = sizeof(struct naru_channel_options),
+                                           .tls = usual_client()},
+            PATIENCE, &e.out));
     else if (shape->can & TOPIC)
         expect_ok(naru_topic_open(test_url(shape->url), NARU_SEND, NULL, &e.out));
     else if (shape->can & CHANNEL)

@@ -210,7 +210,7 @@ const struct naru_url_form naru__url_forms[] = {
     {"tls",
      "tls://host:port",
      "socket",
-     {LATER, LATER, NO, NO, NO, NO, LATER},
+     {YES, YES, NO, NO, NO, NO, YES},
      {0},
      BYTES_PROMISE("no"),
      "AF_INET, AF_INET6",

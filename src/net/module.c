@@ -2,7 +2,9 @@
 /* module.c - what libnaru-net has. */
 #include "net/module.h"
 
-static const struct naru_transport *const transports[] = {NULL};
+#include "transport/tls/tls.h"
+
+static const struct naru_transport *const transports[] = {&naru__tls_transport, NULL};
 
 static const struct naru_carrier_kind *const carriers[] = {NULL};
 
