@@ -12,9 +12,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static const struct carrier over[] = {{"unix", "unix:%s/s", false, true},
-                                      {"shm", "shm:%s/s", false, true},
-                                      {NULL, NULL, false, false}};
+static const struct carrier over[] = {{"unix", "unix:%s/s", false, true, false},
+                                      {"shm", "shm:%s/s", false, true, false},
+                                      {NULL, NULL, false, false, false}};
 
 static long resident(pid_t pid) /* KiB */
 {

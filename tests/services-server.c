@@ -13,11 +13,13 @@
 #include <unistd.h>
 
 const struct carrier carriers[] = {
-    {"shm", "shm:%s/s", false, true},
-    {"unix", "unix:%s/s", false, true},
-    {"tcp", "tcp://127.0.0.1:0", false, false},
-    {"pipe", "pipe:", true, false},
-    {NULL, NULL, false, false},
+    {"shm", "shm:%s/s", false, true, false},
+    {"unix", "unix:%s/s", false, true, false},
+    {"tcp", "tcp://127.0.0.1:0", false, false, false},
+    {"pipe", "pipe:", true, false, false},
+    {"grpc", "grpc://127.0.0.1:0", false, false, true},
+    {"grpc+unix", "grpc+unix:%s/s", false, true, true},
+    {NULL, NULL, false, false, false},
 };
 const struct carrier *carrier;
 struct seen *seen;

@@ -28,6 +28,7 @@ struct seen { /* by the server, since its start */
 struct carrier {
     const char *name, *url; /* of a pair: its kind */
     bool pair, local;
+    bool grpc; /* HTTP/2: a side's limits are not known to the other before they are met */
 };
 
 /* What the case's server is to be like; all zeroes: as usual. */

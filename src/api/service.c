@@ -65,12 +65,11 @@ const naru_service *naru_server_service(naru_server *server, size_t i)
 int naru_server_listen(naru_server *server, const char *url)
 {
     int r = naru__enter(server, NARU__SERVER);
-    struct naru_url parsed;
-    const struct naru_transport *transport;
+    struct naru_service_at at;
     if (r == 0)
-        r = naru__find_transport(url, NARU_NOUN_SERVICE, &parsed, &transport);
+        r = naru__find_service(url, &at);
     if (r == 0)
-        r = naru__server_listen(server, url);
+        r = naru__server_listen(server, &at);
     if (r == 0)
         naru__leave((struct naru_handle *)server);
     return r;
@@ -140,21 +139,20 @@ static int check_client_options(const struct naru_client_options *o)
 int naru_client_open(const char *url, const struct naru_client_options *options,
                      naru_client **ret_c)
 {
-    struct naru_url parsed;
-    const struct naru_transport *transport;
+    struct naru_service_at at;
     int r = naru__check_options(options, sizeof *options, "naru_client_options");
     if (r == 0)
-        r = naru__find_transport(url, NARU_NOUN_SERVICE, &parsed, &transport);
+        r = naru__find_service(url, &at);
     if (r < 0)
         return r;
-    if (!transport->channel_connect)
+    if (!at.transport->channel_connect)
         return naru__fail(-EOPNOTSUPP,
                           "%s has no name to connect to: attach one end of a pair "
                           "(naru_client_attach)",
                           url);
     options = NARU_OPTIONS(naru_client_options, options);
     r = check_client_options(options);
-    return r < 0 ? r : naru__client_new(url, NULL, options, ret_c);
+    return r < 0 ? r : naru__client_new(&at, NULL, options, ret_c);
 }
 
 int naru_client_attach(naru_channel *channel, const struct naru_client_options *options,
@@ -167,7 +165,7 @@ int naru_client_attach(naru_channel *channel, const struct naru_client_options *
         return r;
     options = NARU_OPTIONS(naru_client_options, options);
     r = check_client_options(options);
-    return r < 0 ? r : naru__client_new(channel->handle.name, channel, options, ret_c);
+    return r < 0 ? r : naru__client_new(NULL, channel, options, ret_c);
 }
 
 int naru_client_process(naru_client *client, int64_t timeout)

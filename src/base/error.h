@@ -13,7 +13,7 @@ NARU__EXPORTED int naru__fail(int code, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /* The same for a constant sentence on a path that must stay cheap. text must live for ever. */
-int naru__fail_static(int code, const char *text);
+NARU__EXPORTED int naru__fail_static(int code, const char *text);
 
 /* This thread's sentence. */
 NARU__EXPORTED const char *naru__why(void);

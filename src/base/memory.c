@@ -31,6 +31,11 @@ void *naru__alloc_raw(size_t size)
     return checked(naru__fault_at("alloc") < 0 ? NULL : malloc(size), size);
 }
 
+void *naru__realloc(void *memory, size_t size)
+{
+    return checked(naru__fault_at("alloc") < 0 ? NULL : realloc(memory, size), size);
+}
+
 enum { LARGE = 65536, LARGEST = 1 << 20, SPARES = 4 };
 static _Atomic(void *) spares[SPARES];
 

@@ -6,6 +6,7 @@
 #ifndef NARU_CORE_HANDLE_H
 #define NARU_CORE_HANDLE_H
 
+#include "base/private.h"
 #include "base/clock.h"
 #include "base/private.h"
 #include "base/process.h"
@@ -150,7 +151,7 @@ static inline int naru__enter_fast(const void *handle, enum naru_handle_noun nou
 {
     return naru__entered(handle, noun) ? 0 : naru__enter(handle, noun);
 }
-bool naru__is_owner(const struct naru_handle *);
+NARU__EXPORTED bool naru__is_owner(const struct naru_handle *);
 
 /* The options' .size against what this library knows: -EINVAL with both. NULL options are fine. */
 NARU__EXPORTED int naru__check_options(const void *options, size_t size, const char *name);

@@ -3,6 +3,7 @@
 #ifndef NARU_RPC_CALL_H
 #define NARU_RPC_CALL_H
 
+#include "base/private.h"
 #include "rpc/carrier.h"
 
 #include <pthread.h>
@@ -141,7 +142,7 @@ struct naru_call *naru__call_new(const struct naru_handle_ops *, const struct na
 void naru__call_reset(struct naru_call *); /* fit for its next use: keeps small buffers */
 void naru__call_free(struct naru_call *);
 
-int naru__buffer_need(struct naru_buffer *, size_t size); /* contents are kept */
+NARU__EXPORTED int naru__buffer_need(struct naru_buffer *, size_t size); /* contents are kept */
 int naru__buffer_set(struct naru_buffer *, const void *data, size_t size);
 void naru__buffer_trim(struct naru_buffer *);
 

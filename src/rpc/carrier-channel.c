@@ -657,6 +657,7 @@ static int channel_status(struct naru_carrier *carrier, struct naru_call *call,
         if (!call->flow.status)
             return lose(c, -ENOMEM);
         call->flow.status_size = naru__rpc_encode(&f, call->flow.status);
+        call->flow.leaves = true;
         return 1;
     }
     if (data) {

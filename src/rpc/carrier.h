@@ -10,6 +10,7 @@
 #ifndef NARU_RPC_CARRIER_H
 #define NARU_RPC_CARRIER_H
 
+#include "base/private.h"
 #include "core/transport.h"
 #include "naru/service.h"
 #include "rpc/frames.h"
@@ -20,7 +21,11 @@ struct naru_carrier;
 /* A call's side of the wire, embedded in it; the carrier's to use. */
 struct naru_flow {
     uint64_t id;
+    void *stream;      /* the carrier's own, if it keeps one */
     bool opened;       /* the carrier knows it */
+    bool leaves;       /* the status is on its way, and on_gone will tell */
+    bool compress;     /* the owner's: messages go compressed, where the carrier can */
+    bool compressed;   /* the last message that came was */
     bool limited;      /* what goes out is a stream, and its receiver's window counts */
     bool counted;      /* what comes in is one, and ours does */
     int64_t credit;    /* may still be sent; a message may while it is > 0 */
@@ -60,7 +65,7 @@ struct naru_opening {
     struct naru_span metadata;
 };
 
-uint64_t naru__layout_signature(const struct naru_layout *); /* 0: NULL */
+NARU__EXPORTED uint64_t naru__layout_signature(const struct naru_layout *); /* 0: NULL */
 
 struct naru_ending {
     int code;

@@ -22,15 +22,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LINKS = 2 };
+enum { LINKS = 4 };
 
 struct naru_client {
     struct naru_handle handle;
     pthread_mutex_t lock;
     struct naru_client_options options;
     struct naru_carrier_limits limits;
+    struct naru_service_at at; /* its URL is the handle's name */
 
-    struct naru_carrier *link[LINKS]; /* the one for new calls; one that drains */
+    struct naru_carrier *link[LINKS]; /* the one for new calls; those that drain */
     struct naru_carrier *dead;        /* lost: closed when nobody looks at them any more */
     bool attached, no_more;           /* over a connection that is there; and now it is not */
     bool denied;                      /* the server has said that it does not let this user in */
@@ -276,9 +277,12 @@ static void on_goaway(struct naru_carrier *carrier, int code)
         return;
     }
     carrier->going = true;
-    if (c->link[0] != carrier || c->link[1])
+    int i = 1;
+    while (i < LINKS && c->link[i])
+        i++;
+    if (c->link[0] != carrier || i == LINKS)
         return; /* it is lost when its calls are done */
-    c->link[1] = carrier;
+    c->link[i] = carrier;
     c->link[0] = NULL;
     c->ready = c->proven = false;
     if (c->attached) {
@@ -352,9 +356,11 @@ static void attempt_failed(naru_client *c, int code)
 
 /* code: as process said. A server that tells its clients to go ends the connection in order, when
  * none of their calls is left that it has begun with. */
-static void link_lost(naru_client *c, int i, int code)
+static void link_lost(naru_client *c, struct naru_carrier *lost, int code)
 {
-    struct naru_carrier *lost = c->link[i];
+    int i = 0;
+    while (i < LINKS - 1 && c->link[i] != lost)
+        i++;
     char why[256];
     snprintf(why, sizeof why, "%s", c->denied ? c->why : naru__why());
     c->link[i] = NULL;
@@ -368,7 +374,8 @@ static void link_lost(naru_client *c, int i, int code)
         if (call->carrier != lost)
             continue;
         lost->ops->forget(lost, call);
-        call->unbegun = !call->over && lost->going && code == -EPIPE && call->received == 0;
+        if (!call->over)
+            call->unbegun = lost->going && code == -EPIPE && call->received == 0;
         end_with(c, call, c->denied ? NARU_STATUS_PERMISSION_DENIED : NARU_STATUS_UNAVAILABLE, why);
         if (!call->has_in_place)
             call->carrier = NULL;
@@ -421,7 +428,7 @@ static void give_up_link(naru_client *c, const struct naru_carrier *failed)
         while ((r = link->ops->process(link)) > 0)
             ;
         if (r < 0)
-            link_lost(c, c->link[0] == link ? 0 : 1, r);
+            link_lost(c, link, r);
         return;
     }
 }
@@ -435,6 +442,45 @@ static int carry(naru_client *c, naru_channel *channel)
     return r;
 }
 
+/* A carrier of its own kind has a stream for its medium. */
+static int connect_stream(naru_client *c, const struct naru_channel_options *wish)
+{
+    const struct naru_stream_options options = {
+        .size = sizeof options,
+        .flags = wish->flags | NARU__HTTP2,
+        .keepalive = wish->keepalive,
+        .user_timeout = wish->user_timeout,
+    };
+    struct naru_carrier *made;
+    naru_stream *stream;
+    pthread_mutex_unlock(&c->lock);
+    int r = c->at.transport->stream_open(&c->at.url, NARU_READ | NARU_WRITE, &options,
+                                         NARU__AT_ONCE, &stream);
+    pthread_mutex_lock(&c->lock);
+    if (r < 0)
+        return r;
+    r = c->at.carrier->make(stream, false, &c->limits, &carrier_events, c, &made);
+    if (r < 0)
+        (void)naru_stream_close(stream);
+    else
+        c->link[0] = made;
+    return r;
+}
+
+static int connect_channel(naru_client *c, const struct naru_channel_options *options)
+{
+    naru_channel *channel;
+    pthread_mutex_unlock(&c->lock);
+    int r = naru_channel_connect(name_of(c), options, NARU_NOWAIT, &channel);
+    pthread_mutex_lock(&c->lock);
+    if (r < 0)
+        return r;
+    r = carry(c, channel);
+    if (r < 0)
+        (void)naru_channel_close(channel);
+    return r;
+}
+
 static void connect_now(naru_client *c)
 {
     const struct naru_client_options *o = &c->options;
@@ -444,22 +490,12 @@ static void connect_now(naru_client *c)
         .keepalive = o->keepalive,
         .user_timeout = o->user_timeout,
     };
-    naru_channel *channel;
     enum { FULL = 2000000 }; /* ns: its backlog is, which is no failure */
     c->last_attempt = naru__now();
-    pthread_mutex_unlock(&c->lock);
-    int r = naru_channel_connect(name_of(c), &options, NARU_NOWAIT, &channel);
-    pthread_mutex_lock(&c->lock);
-    if (r == -EAGAIN) {
+    int r = c->at.carrier ? connect_stream(c, &options) : connect_channel(c, &options);
+    if (r == -EAGAIN)
         c->next_attempt = naru__now() + FULL;
-        return;
-    }
-    if (r == 0) {
-        r = carry(c, channel);
-        if (r < 0)
-            (void)naru_channel_close(channel);
-    }
-    if (r < 0)
+    else if (r < 0)
         attempt_failed(c, r);
 }
 
@@ -564,8 +600,29 @@ static int step_link(naru_client *c, int i, bool thorough)
         c->failures = 0;
     }
     if (r < 0)
-        link_lost(c, c->link[0] == link ? 0 : 1, r);
+        link_lost(c, link, r);
     return r;
+}
+
+/* A connection that goes is given up once nobody's call is there. */
+static void drop_drained(naru_client *c, int i)
+{
+    for (const struct naru_call *call = c->calls; call; call = call->next)
+        if (call->carrier == c->link[i] && (!call->over || call->has_in_place))
+            return;
+    for (struct naru_call *call = c->calls; call; call = call->next)
+        if (call->carrier == c->link[i])
+            call->carrier = NULL;
+    naru__fail_static(-EPIPE, "the server has gone");
+    link_lost(c, c->link[i], -EPIPE);
+}
+
+static bool is_link(const naru_client *c, const struct naru_carrier *carrier)
+{
+    for (int i = 0; i < LINKS; i++)
+        if (c->link[i] == carrier)
+            return carrier != NULL;
+    return false;
 }
 
 /* One step of whatever there is to do: did it do something? */
@@ -585,22 +642,13 @@ static bool step(naru_client *c, bool thorough)
             open_held(c);
             wake_all(c);
         } else if (r != -EAGAIN) {
-            link_lost(c, 0, r);
+            link_lost(c, c->link[0], r);
             did = true;
         }
     }
-    if (c->link[1] && !did) { /* drained, once nobody's call is there */
-        bool used = false;
-        for (struct naru_call *call = c->calls; call && !used; call = call->next)
-            used = call->carrier == c->link[1] && (!call->over || call->has_in_place);
-        if (!used) {
-            for (struct naru_call *call = c->calls; call; call = call->next)
-                if (call->carrier == c->link[1])
-                    call->carrier = NULL;
-            naru__fail_static(-EPIPE, "the server has gone");
-            link_lost(c, 1, -EPIPE);
-        }
-    }
+    for (int i = 1; i < LINKS; i++)
+        if (c->link[i] && !did)
+            drop_drained(c, i);
     if (!c->link[0] && !c->attached && !c->no_more && (c->wanted || c->held) &&
         naru__now() >= c->next_attempt) {
         connect_now(c);
@@ -616,7 +664,9 @@ static bool step(naru_client *c, bool thorough)
 static int pause_leading(naru_client *c, struct naru_wait *wait)
 {
     enum { FIRST_LOOKS = 4000, LOOKS = 200 };
-    struct naru_carrier *link = c->link[0] && !c->link[1] ? c->link[0] : NULL;
+    struct naru_carrier *link = c->link[0];
+    for (int i = 1; i < LINKS; i++)
+        link = c->link[i] ? NULL : link;
     bool cheap = link && link->ops->cheap(link) && c->ready;
     bool events = c->events != NULL; /* a loop of somebody else's is to run them */
     pthread_mutex_unlock(&c->lock);
@@ -841,7 +891,7 @@ static bool settled(naru_client *c, void *what)
 {
     const struct naru_call *call = what;
     const struct naru_carrier *link = call->carrier;
-    if (call->over || (link != c->link[0] && link != c->link[1]))
+    if (call->over || !is_link(c, link))
         return true;
     return !link->ops->owes(call->carrier);
 }
@@ -1278,13 +1328,14 @@ static int64_t or_default(int64_t value, int64_t otherwise)
     return value ? value : otherwise;
 }
 
-int naru__client_new(const char *url, naru_channel *channel,
+int naru__client_new(const struct naru_service_at *at, naru_channel *channel,
                      const struct naru_client_options *options, naru_client **ret_c)
 {
     naru_client *c = naru__alloc(sizeof *c);
     if (!c)
         return -ENOMEM;
-    int r = naru__handle_init(&c->handle, NARU__CLIENT, &handle_ops, url, NARU_IN);
+    const char *name = at ? at->url.text : channel->handle.name;
+    int r = naru__handle_init(&c->handle, NARU__CLIENT, &handle_ops, name, NARU_IN);
     if (r < 0) {
         free(c);
         return r;
@@ -1302,6 +1353,10 @@ int naru__client_new(const char *url, naru_channel *channel,
         .max_calls = c->options.max_calls,
     };
     c->random = (uint64_t)naru__now() ^ ((uint64_t)(uintptr_t)c << 16) ^ 1;
+    if (at) { /* its text is the caller's, and the name its copy */
+        c->at = *at;
+        (void)naru__url_parse(c->handle.name, &c->at.url);
+    }
     c->attached = channel != NULL;
     if (channel)
         r = carry(c, channel);

@@ -5,9 +5,9 @@
 
 #include "rpc/call.h"
 
-/* url, or a channel, which the client takes over on success. */
-int naru__client_new(const char *url, naru_channel *, const struct naru_client_options *,
-                     naru_client **ret_c);
+/* Where to, or a channel, which the client takes over on success. */
+int naru__client_new(const struct naru_service_at *, naru_channel *,
+                     const struct naru_client_options *, naru_client **ret_c);
 int naru__client_process(naru_client *, int64_t deadline);
 int naru__client_wait_ready(naru_client *, int64_t deadline);
 void naru__client_close(naru_client *, bool owner);

@@ -334,19 +334,25 @@ bool naru__metadata_check(const void *list, size_t size)
     return true;
 }
 
+bool naru__metadata_next(struct naru_span *rest, struct naru_metadata *ret_entry)
+{
+    const uint8_t *at = rest->data;
+    if (rest->size == 0)
+        return false;
+    size_t n = get16(at), value = get32(at + 4);
+    *ret_entry = (struct naru_metadata){(const char *)at + ENTRY, at + ENTRY + n, value};
+    *rest = (struct naru_span){at + ENTRY + n + value, rest->size - ENTRY - n - value};
+    return true;
+}
+
 bool naru__metadata_find(struct naru_span list, const char *key, unsigned i,
                          struct naru_metadata *ret_entry)
 {
-    const uint8_t *at = list.data;
-    for (size_t left = list.size; left > 0;) {
-        size_t n = get16(at), value = get32(at + 4);
-        const char *text = (const char *)at + ENTRY;
-        if (strcmp(text, key) == 0 && i-- == 0) {
-            *ret_entry = (struct naru_metadata){text, at + ENTRY + n, value};
+    struct naru_metadata entry;
+    while (naru__metadata_next(&list, &entry))
+        if (strcmp(entry.key, key) == 0 && i-- == 0) {
+            *ret_entry = entry;
             return true;
         }
-        at += ENTRY + n + value;
-        left -= ENTRY + n + value;
-    }
     return false;
 }

@@ -8,6 +8,8 @@
 #ifndef NARU_RPC_FRAMES_H
 #define NARU_RPC_FRAMES_H
 
+#include "base/private.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -97,11 +99,13 @@ const char *naru__rpc_hello_decode(const void *data, size_t size, struct naru_rp
 struct naru_metadata;
 
 /* NULL, or what is wrong with one. Counts what it adds to the list. */
-const char *naru__metadata_fault(const struct naru_metadata *);
-size_t naru__metadata_size(const struct naru_metadata *);
-size_t naru__metadata_put(const struct naru_metadata *, uint8_t *out);
+NARU__EXPORTED const char *naru__metadata_fault(const struct naru_metadata *);
+NARU__EXPORTED size_t naru__metadata_size(const struct naru_metadata *);
+NARU__EXPORTED size_t naru__metadata_put(const struct naru_metadata *, uint8_t *out);
 /* Is it a list of sound entries? */
 bool naru__metadata_check(const void *list, size_t size);
+/* The first entry of what is left of a checked list; false: none is left. */
+NARU__EXPORTED bool naru__metadata_next(struct naru_span *rest, struct naru_metadata *ret_entry);
 /* The i-th value of a key in a checked list. */
 bool naru__metadata_find(struct naru_span list, const char *key, unsigned i,
                          struct naru_metadata *ret_entry);

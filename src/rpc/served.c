@@ -218,6 +218,7 @@ static int on_open(struct naru_carrier *carrier, const struct naru_call_request 
     struct connection *n = carrier->owner;
     struct naru_server *s = n->server;
     const struct entry *e = request->method;
+    n->told |= n->denied;
     if (n->denied)
         return refuse(NARU_STATUS_PERMISSION_DENIED, "the server does not let this user in");
     if (s->stopping)
@@ -562,7 +563,7 @@ void naru__lose_calls(struct connection *n)
     n->lost = true;
     for (struct naru_call *call = n->calls, *next; call; call = next) {
         next = call->next;
-        bool goes = call->flow.status != NULL; /* its status was on its way */
+        bool goes = call->flow.leaves;
         call->refs++;
         carrier->ops->forget(carrier, call);
         set_over(call, NARU_STATUS_CANCELLED, (struct naru_span){NULL, 0});

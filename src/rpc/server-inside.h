@@ -33,13 +33,15 @@ struct connection {
     struct connection *next_due, *next_hot;
     bool due, hot, ticks, armed_out; /* due: guarded by the server's lock */
     bool denied;                     /* whoever it is may not call */
+    bool told;                       /* and knows it */
     struct naru_watch armed;
     int64_t born, idle_since, go_at;
 };
 
 struct listener {
     struct listener *next;
-    naru_channel_listener *handle;
+    struct naru_listener *handle;
+    const struct naru_carrier_kind *carrier; /* NULL: naru's frames, on connections */
     int fd;
 };
 

@@ -366,7 +366,7 @@ static int serve(struct naru_server *s, struct connection *n)
     bool owes = r >= 0 && carrier->ops->owes(carrier);
     /* also what was not looked at while too many answers waited */
     bool more = r >= 0 && !n->lost && (r > 0 || (owed && !owes)) && carrier->ops->ready(carrier);
-    bool refused = n->denied && n->proven && !owes; /* it has been told */
+    bool refused = n->denied && n->told && n->proven && !owes;
     pthread_mutex_unlock(&n->lock);
     if (r < 0 || n->lost || refused) {
         close_connection(s, n);
@@ -391,11 +391,10 @@ static bool listed(const int64_t *list, int64_t id)
     return false;
 }
 
-static bool lets_in(const struct naru_server *s, naru_channel *channel)
+static bool lets_in(const struct naru_server *s, struct naru_handle *h)
 {
     const struct naru_server_options *o = &s->options;
     struct naru_peer peer = {.size = sizeof peer, .uid = -1, .gid = -1};
-    struct naru_handle *h = &channel->handle;
     bool lists = o->uids || o->gids;
     int r = h->ops->peer ? h->ops->peer(h, &peer) : -EOPNOTSUPP;
     if (r < 0 && r != -EOPNOTSUPP)
@@ -407,18 +406,22 @@ static bool lets_in(const struct naru_server *s, naru_channel *channel)
     return o->flags & NARU_ANY_USER || peer.uid == 0 || peer.uid == (int64_t)geteuid();
 }
 
-/* Takes the channel over on success. */
-static int take_connection(struct naru_server *s, naru_channel *channel, bool checked)
+/* Takes its end, a channel or a stream, over on success. */
+static int take_connection(struct naru_server *s, const struct naru_carrier_kind *kind,
+                           struct naru_handle *h, bool checked)
 {
     struct connection *n = naru__alloc(sizeof *n);
     if (!n)
         return -ENOMEM;
     n->server = s;
-    n->name = naru__copy_text(channel->handle.name, strlen(channel->handle.name));
+    n->name = naru__copy_text(h->name, strlen(h->name));
     pthread_mutex_init(&n->lock, NULL);
-    int r = n->name ? naru__channel_carrier(channel, true, &s->limits, &naru__served_events, n,
-                                            &n->carrier)
-                    : -ENOMEM;
+    int r = -ENOMEM;
+    if (n->name && kind)
+        r = kind->make((naru_stream *)h, true, &s->limits, &naru__served_events, n, &n->carrier);
+    else if (n->name)
+        r = naru__channel_carrier((naru_channel *)h, true, &s->limits, &naru__served_events, n,
+                                  &n->carrier);
     if (r < 0) {
         naru__free_connection(n);
         return r;
@@ -429,7 +432,7 @@ static int take_connection(struct naru_server *s, naru_channel *channel, bool ch
     s->n_connections++;
     s->n_unproven++;
     if (!checked) {
-        (void)n->carrier->ops->goaway(n->carrier, NARU_STATUS_PERMISSION_DENIED);
+        n->told = n->carrier->ops->goaway(n->carrier, NARU_STATUS_PERMISSION_DENIED) <= 0;
         n->denied = n->going = true;
     }
     (void)arm(s, n); /* also so that naru_fd tells */
@@ -437,15 +440,29 @@ static int take_connection(struct naru_server *s, naru_channel *channel, bool ch
     return 0;
 }
 
+/* NULL: there is none now. */
+static struct naru_handle *accept_one(struct listener *l)
+{
+    naru_stream *stream;
+    naru_channel *channel;
+    int r = l->carrier ? l->handle->ops->accept_stream(l->handle, NARU__AT_ONCE, &stream)
+                       : l->handle->ops->accept_channel(l->handle, NARU__AT_ONCE, &channel);
+    return r < 0 ? NULL : l->carrier ? &stream->handle : &channel->handle;
+}
+
 static void accept_some(struct naru_server *s, struct listener *l)
 {
     enum { SOME = 16 };
-    naru_channel *channel;
-    for (int i = 0; i < SOME && naru_channel_accept(l->handle, NARU_NOWAIT, &channel) == 0; i++) {
-        bool lets = lets_in(s, channel);
-        if (s->n_connections >= s->options.max_clients || take_connection(s, channel, lets) < 0) {
+    struct naru_handle *h;
+    for (int i = 0; i < SOME && (h = accept_one(l)); i++) {
+        bool lets = lets_in(s, h);
+        if (s->n_connections >= s->options.max_clients ||
+            take_connection(s, l->carrier, h, lets) < 0) {
             naru__count(&s->handle.counts.dropped, 1);
-            (void)naru_channel_close(channel);
+            if (l->carrier)
+                (void)naru_stream_close((naru_stream *)h);
+            else
+                (void)naru_channel_close((naru_channel *)h);
         } else if (!lets) {
             naru__count(&s->handle.counts.dropped, 1);
         }
@@ -529,7 +546,7 @@ static void close_listeners(struct naru_server *s)
         (void)naru__os_epoll_change(s->epoll, EPOLL_CTL_DEL, l->fd, 0);
         if (l->fd < s->n_places)
             s->places[l->fd].listener = NULL;
-        (void)naru_channel_listener_close(l->handle);
+        l->handle->ops->close(l->handle, naru__is_owner(&l->handle->handle));
         free(l);
     }
 }
@@ -900,25 +917,31 @@ int naru__server_new(const struct naru_server_options *options, naru_server **re
     return 0;
 }
 
-int naru__server_listen(naru_server *s, const char *url)
+int naru__server_listen(naru_server *s, const struct naru_service_at *at)
 {
     const struct naru_server_options *o = &s->options;
-    const struct naru_listen_options options = {
+    struct naru_listen_options options = {
         .size = sizeof options,
         .mode = o->mode,
         .flags = o->flags | NARU_ANY_USER, /* lets_in decides, and who may not is told so */
         .keepalive = o->keepalive,
     };
+    options.flags |= at->carrier ? NARU__HTTP2 : 0;
     struct listener *l = naru__alloc(sizeof *l);
     struct place *p;
     if (!l)
         return -ENOMEM;
-    int r = naru_channel_listen(url, &options, &l->handle);
+    int (*listen)(const struct naru_url *, const struct naru_listen_options *,
+                  struct naru_listener **) =
+        at->carrier ? at->transport->stream_listen : at->transport->channel_listen;
+    int r = listen ? listen(&at->url, &options, &l->handle)
+                   : naru__fail(-EOPNOTSUPP, "%s does not listen; unix: and tcp: do", at->url.text);
     if (r < 0) {
         free(l);
         return r;
     }
-    struct naru_handle *h = (struct naru_handle *)l->handle;
+    l->carrier = at->carrier;
+    struct naru_handle *h = &l->handle->handle;
     struct naru_watch watch = {.again = NARU__NEVER};
     r = h->ops->watch(h, NARU_IN, &watch);
     l->fd = watch.fds[0].fd;
@@ -927,9 +950,9 @@ int naru__server_listen(naru_server *s, const char *url)
     if (r == 0)
         r = naru__os_epoll_change(s->epoll, EPOLL_CTL_ADD, l->fd, EPOLLIN);
     if (r < 0) {
-        (void)naru_channel_listener_close(l->handle);
+        l->handle->ops->close(l->handle, naru__is_owner(&l->handle->handle));
         free(l);
-        return naru__fail(r, "%s: it cannot be waited for: %s", url, naru__errno_text(r));
+        return naru__fail(r, "%s: it cannot be waited for: %s", at->url.text, naru__errno_text(r));
     }
     char *name = naru__copy_text(h->name, strlen(h->name));
     if (name) { /* naru_url tells it, with the port that it got */
@@ -946,7 +969,7 @@ int naru__server_attach(naru_server *s, naru_channel *channel)
 {
     if (s->stopping)
         return naru__fail(-EPIPE, "the server was shut down");
-    int r = take_connection(s, channel, true);
+    int r = take_connection(s, NULL, &channel->handle, true);
     s->attached |= r == 0;
     return r;
 }
@@ -984,7 +1007,7 @@ void naru__server_close(naru_server *s, bool owner)
     while (s->listeners) {
         struct listener *l = s->listeners;
         s->listeners = l->next;
-        (void)naru_channel_listener_close(l->handle);
+        l->handle->ops->close(l->handle, naru__is_owner(&l->handle->handle));
         free(l);
     }
     for (size_t i = 0; i < s->table_size; i++)

@@ -8,7 +8,7 @@
 int naru__server_new(const struct naru_server_options *, naru_server **ret_s);
 int naru__server_add(naru_server *, const naru_service *, void *self);
 const naru_service *naru__server_service(naru_server *, size_t i); /* NULL: no more */
-int naru__server_listen(naru_server *, const char *url);
+int naru__server_listen(naru_server *, const struct naru_service_at *);
 int naru__server_attach(naru_server *, naru_channel *);
 int naru__server_process(naru_server *, int64_t deadline);
 int naru__server_run(naru_server *);
