@@ -66,7 +66,7 @@ static char url[64];
 static bool topic, threads, gentle;
 static int n_senders, n_receivers;
 static enum flaw flaw;
-static uint64_t seed, kills, pauses, leaves, unsure, taken_away;
+static uint64_t seed, kills, pauses, leaves, unsure, unseen, taken_away;
 
 static void failed(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static void failed(const char *format, ...)
@@ -248,7 +248,7 @@ static void log_one(struct view *v, const struct head *h, bool again)
         log_queue(v, h, again);
 }
 
-/* One of the flaws: fifty are lost, as a death may lose some; or every fiftieth message, as a swap
+/* One of the flaws: more are lost than deaths may lose; or every fiftieth message, as a swap
  * needs that this receiver lives until it has another of the same stream. */
 static void log_flawed(struct view *v, const struct head *h, bool again)
 {
@@ -485,6 +485,7 @@ static void check_all(void)
         lost += all->sent_empty - empty;
     if (all->got_empty > all->started_empty)
         failed("more empty messages came than were sent");
+    unseen = lost;
     if (lost > unsure)
         failed("%llu acknowledged messages were lost, %u of sender %u first; %llu may be",
                (unsigned long long)lost, number, stream, (unsigned long long)unsure);
@@ -499,8 +500,9 @@ static bool run(double seconds)
     pthread_t id[SEATS_MAX];
     int n = n_senders + n_receivers;
     uint64_t s = seed;
-    kills = pauses = leaves = unsure = taken_away = 0;
-    all->planted = 50;
+    enum { PLANTED = 50, PLANTED_A_SECOND = 20 }; /* more than can die in a second */
+    kills = pauses = leaves = unsure = unseen = taken_away = 0;
+    all->planted = PLANTED + (int)(seconds * PLANTED_A_SECOND);
     int64_t end = now() + (int64_t)(seconds * 1e9);
     for (int i = 0; i < n; i++) {
         all->seat[i].sends = i < n_senders;
@@ -617,21 +619,24 @@ static void one(int n, const char *name, double seconds, int *bad)
         printf("# %s (seed %llu)\n", all->why, (unsigned long long)seed);
     printf("# %llu sent, %llu received, %llu again; %llu kills, %llu pauses, %llu leave; %u lives; "
            "%llu "
-           "empty lanes went\n",
+           "empty lanes went; %llu not seen, and deaths amid receiving may have lost %llu\n",
            (unsigned long long)all->sent, (unsigned long long)all->got,
            (unsigned long long)all->again, (unsigned long long)kills, (unsigned long long)pauses,
-           (unsigned long long)leaves, (unsigned)all->streams, (unsigned long long)taken_away);
+           (unsigned long long)leaves, (unsigned)all->streams, (unsigned long long)taken_away,
+           (unsigned long long)unseen, (unsigned long long)unsure);
     fflush(stdout);
     if (json)
         fprintf(json,
                 "%s\n  \"%s\": {\"failures\": %d, \"seconds\": %.0f, \"sent\": %llu, "
                 "\"received\": %llu, \"again\": %llu, \"kills\": %llu, \"pauses\": %llu, "
-                "\"leave\": %llu, \"lives\": %u, \"lanes_taken_away\": %llu}",
+                "\"leave\": %llu, \"lives\": %u, \"lanes_taken_away\": %llu, "
+                "\"not_seen\": %llu, \"died_amid_receiving\": %llu}",
                 n > 1 ? "," : "", topic ? "topic" : "queue", !good, seconds,
                 (unsigned long long)all->sent, (unsigned long long)all->got,
                 (unsigned long long)all->again, (unsigned long long)kills,
                 (unsigned long long)pauses, (unsigned long long)leaves, (unsigned)all->streams,
-                (unsigned long long)taken_away);
+                (unsigned long long)taken_away, (unsigned long long)unseen,
+                (unsigned long long)unsure);
     *bad += !good;
     munmap(all, sizeof *all);
 }
