@@ -202,11 +202,14 @@ struct naru_client_options {
 #define NARU_WAIT_FOR_READY 512u /* a call waits for a server that is not there */
 #define NARU_IN_PLACE 2048u /* a reply over shm: is where it came until it is released, and nothing
                              * much can come behind it meanwhile; else it is copied */
+#define NARU_COMPRESS                                                                              \
+    4096u /* messages go compressed, over grpc:, grpcs:, grpc+unix: (gzip); other                  \
+           * carriers are near, or have what they carry compressed by its owner */
 
 struct naru_call_options {
     size_t size;          /* sizeof(struct naru_call_options) */
     int64_t timeout;      /* the deadline, from now; 0: none (or the parent's) */
-    unsigned flags;       /* NARU_WAIT_FOR_READY, NARU_IN_PLACE */
+    unsigned flags;       /* NARU_WAIT_FOR_READY, NARU_IN_PLACE, NARU_COMPRESS */
     unsigned retries;     /* of an NARU_IDEMPOTENT method that ended UNAVAILABLE, at most */
     const struct naru_metadata *metadata; /* sent along; borrowed for the call */
     size_t n_metadata;
@@ -599,6 +602,27 @@ NARU_API const naru_service *naru_call_service(const naru_call *call);
  * Returns: a row of its service's methods; NULL if it is no call of a server in this process.
  * Thread: any. Fork: NULL. Blocks: never. */
 NARU_API const naru_method *naru_call_method(const naru_call *call);
+
+/* naru_call_compress - are messages to go compressed from now on?
+ *
+ * As NARU_COMPRESS says it for a whole call, for each message. HTTP/2 tells the other side once,
+ * ahead of the first one, that there may be any: at a server before the first message is sent, at a
+ * client by NARU_COMPRESS; said later, nothing is compressed. A peer that takes no gzip gets none,
+ * and a carrier that cannot takes no notice.
+ *
+ * Returns: 0.
+ * Errors: the common ones.
+ * Thread: one. Fork: -ECHILD. Blocks: never. */
+NARU_API int naru_call_compress(naru_call *call, int on);
+
+/* naru_call_compressed - did the message come compressed?
+ *
+ * The one that was taken last; in a handler that takes one, the request.
+ *
+ * Returns: 1, or 0.
+ * Errors: the common ones.
+ * Thread: one. Fork: -ECHILD. Blocks: never. */
+NARU_API int naru_call_compressed(const naru_call *call);
 
 /* naru_call_cancelled - does nobody wait for the call any more?
  *

@@ -508,6 +508,28 @@ const naru_method *naru_call_method(const naru_call *call)
     return enter_call(call, false) < 0 ? NULL : call->method;
 }
 
+int naru_call_compress(naru_call *call, int on)
+{
+    int r = naru__enter(call, NARU__CALL);
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(call->lock);
+    call->flow.compress = on;
+    pthread_mutex_unlock(call->lock);
+    return 0;
+}
+
+int naru_call_compressed(const naru_call *call)
+{
+    int r = naru__enter(call, NARU__CALL);
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(call->lock);
+    r = call->compressed;
+    pthread_mutex_unlock(call->lock);
+    return r;
+}
+
 int naru_call_cancelled(const naru_call *call)
 {
     int r = naru__enter(call, NARU__CALL);

@@ -168,6 +168,7 @@ static struct naru_received *place_for(struct naru_call *call, const struct naru
     }
     m->next = NULL;
     m->size = a->size;
+    m->compressed = a->compressed;
     m->owned = owned ? a->owned : NULL;
     return m;
 }
@@ -197,6 +198,7 @@ int naru__call_next(struct naru_call *call, struct naru_payload *ret_payload)
     call->first = m->next;
     if (!call->first)
         call->last = NULL;
+    call->compressed = m->compressed;
     *ret_payload = (struct naru_payload){
         .data = m->owned ? m->owned : m->data,
         .size = m->size,

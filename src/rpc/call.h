@@ -18,7 +18,8 @@ struct naru_waiter {
 struct naru_received {
     struct naru_received *next;
     size_t size;
-    uint8_t *owned; /* where it is, or NULL: at `data` */
+    bool compressed; /* it came so */
+    uint8_t *owned;  /* where it is, or NULL: at `data` */
     uint8_t data[];
 };
 
@@ -95,6 +96,7 @@ struct naru_call {
 
     struct naru_received *first, *last;
     unsigned received;          /* messages */
+    bool compressed;            /* the one that was taken last came so */
     bool small_used, kept_used; /* what lies there waits, or was taken and not released */
     unsigned sent;              /* messages accepted */
     bool answered;              /* keeps.answer has a unary method's */

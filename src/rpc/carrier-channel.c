@@ -819,7 +819,8 @@ static bool take_message(struct over_channel *c, struct naru_call *call,
         if (!begin_message(c, call, f))
             return false;
         if (flow->joining.size == 0) {
-            up->on_message(call, &(struct naru_arrival){f->message.data, f->message.size, NULL});
+            up->on_message(
+                call, &(struct naru_arrival){.data = f->message.data, .size = f->message.size});
             return find(c, id) == call;
         }
     } else if (f->flags & RPC_TOTAL) {

@@ -25,7 +25,6 @@ struct naru_flow {
     bool opened;       /* the carrier knows it */
     bool leaves;       /* the status is on its way, and on_gone will tell */
     bool compress;     /* the owner's: messages go compressed, where the carrier can */
-    bool compressed;   /* the last message that came was */
     bool limited;      /* what goes out is a stream, and its receiver's window counts */
     bool counted;      /* what comes in is one, and ours does */
     int64_t credit;    /* may still be sent; a message may while it is > 0 */
@@ -57,6 +56,7 @@ struct naru_arrival {
     const void *data;
     size_t size;
     uint8_t *owned; /* data is allocated, and whoever takes the arrival frees it; or NULL */
+    bool compressed; /* on its way */
 };
 
 struct naru_opening {

@@ -227,7 +227,7 @@ static void on_message(struct naru_call *call, const struct naru_arrival *a)
         call->carrier->pins++;
         call->has_in_place = call->in_place_next = true;
         /* a node without bytes stands for it in the order of messages */
-        (void)naru__call_receive(call, &(struct naru_arrival){NULL, 0, NULL});
+        (void)naru__call_receive(call, &(struct naru_arrival){.data = NULL});
         call->request = a->data;
         call->request_size = a->size;
         naru__waiter_wake(call->waiter[0]);
@@ -1045,6 +1045,7 @@ static int begin(naru_client *c, const naru_route *route, const struct naru_call
         call->begun_at = naru__now();
     if (o) {
         call->flags |= o->flags;
+        call->flow.compress = o->flags & NARU_COMPRESS;
         call->deadline = o->timeout > 0 ? naru__deadline(o->timeout) : NARU__NEVER;
         for (size_t i = 0; i < o->n_metadata && r == 0; i++)
             r = naru__call_add_metadata(call, &call->keeps.header, &o->metadata[i],

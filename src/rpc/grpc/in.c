@@ -84,7 +84,7 @@ static bool inflate_message(struct grpc_session *s, struct grpc_line *line,
     int r = naru__gunzip(arrival->data, arrival->size, most, &data, &size);
     naru__large_free(arrival->owned);
     if (r == 0) {
-        *arrival = (struct naru_arrival){data, size, data};
+        *arrival = (struct naru_arrival){data, size, data, true};
         return true;
     }
     snprintf(text, sizeof text, "a message of more than %zu bytes when inflated (.max_message)",
@@ -101,7 +101,7 @@ static bool inflate_message(struct grpc_session *s, struct grpc_line *line,
 static void deliver(struct grpc_session *s, struct grpc_line *line, const void *data, size_t size,
                     uint8_t *owned)
 {
-    struct naru_arrival arrival = {data, size, owned};
+    struct naru_arrival arrival = {data, size, owned, line->in.compressed};
     line->in.head_got = 0;
     if (!line->call) {
         naru__large_free(owned);
@@ -111,7 +111,6 @@ static void deliver(struct grpc_session *s, struct grpc_line *line, const void *
         return;
     if (line->call->flow.counted)
         line->in.untaken++;
-    line->call->flow.compressed = line->in.compressed;
     events_of(s)->on_message(line->call, &arrival);
 }
 
