@@ -436,7 +436,8 @@ static int on_invalid_header(nghttp2_session *h2, const nghttp2_frame *frame, co
     (void)value;
     (void)value_size;
     (void)flags;
-    ((struct grpc_session *)arg)->gathered.broken = true;
+    struct grpc_gathered *g = &((struct grpc_session *)arg)->gathered;
+    g->broken = g->malformed = true;
     return 0;
 }
 
@@ -489,6 +490,11 @@ static void open_call(struct grpc_session *s, struct grpc_line *line)
     const char *text;
     line->in.gzip = g->gzip;
     line->takes_gzip = g->takes_gzip;
+    if (g->malformed) {
+        line->in.deaf = true;
+        (void)nghttp2_submit_rst_stream(s->h2, NGHTTP2_FLAG_NONE, line->id, NGHTTP2_PROTOCOL_ERROR);
+        return;
+    }
     if (!g->too_large && !g->post) {
         naru__grpc_refuse_http(s, line, "405");
         return;

@@ -79,6 +79,7 @@ struct grpc_gathered {
     struct naru_buffer message, details;
     size_t size; /* as HTTP/2 counts */
     bool too_large, broken;
+    bool malformed; /* as RFC 9113, 8.2.1 has it */
     bool no_memory;
     char path[RPC_PATH_MAX + 1];
     bool has_path, post, te;
