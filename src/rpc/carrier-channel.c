@@ -834,7 +834,8 @@ static bool take_message(struct over_channel *c, struct naru_call *call,
                            : "the parts of a message are not what was announced");
     if (r <= 0)
         return r == 0;
-    const struct naru_arrival whole = {flow->joining.data, flow->joining.size, flow->joining.data};
+    const struct naru_arrival whole = {
+        .data = flow->joining.data, .size = flow->joining.size, .owned = flow->joining.data};
     memset(&flow->joining, 0, sizeof flow->joining);
     up->on_message(call, &whole);
     return find(c, id) == call;
