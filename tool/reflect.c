@@ -67,8 +67,10 @@ static int exchange(struct reflect *r, const Question *question, Answer **ret_an
                                       &grpc__reflection__v1__server_reflection_response__descriptor,
                                       NARU_FOREVER, &answer);
         *ret_answer = answer;
-        if (code == 1)
+        if (code == 1) {
+            r->why[0] = '\0'; /* of a form that the server has not */
             return 0;
+        }
         if (code == 0)
             code = naru_fail(-EPROTO, "the server ended its reflection without an answer");
         bool older = code == -EREMOTEIO && !r->first_form &&

@@ -30,15 +30,20 @@ static struct grpc_line *line_of(struct grpc_session *s, int32_t id)
 
 /* ---- windows ---- */
 
+void naru__grpc_open_connection(struct grpc_session *s)
+{
+    if (s->unopened == 0 || s->held > GRPC_IN_MANY || s->waiting > GRPC_OUT_MANY)
+        return;
+    (void)nghttp2_session_consume_connection(s->h2, s->unopened);
+    s->unopened = 0;
+}
+
 void naru__grpc_open_window(struct grpc_session *s, struct grpc_line *line, size_t size)
 {
     line->in.held -= size;
     s->held -= size;
     (void)nghttp2_session_consume_stream(s->h2, line->id, size);
-    if (s->unopened > 0 && s->held <= GRPC_IN_MANY) {
-        (void)nghttp2_session_consume_connection(s->h2, s->unopened);
-        s->unopened = 0;
-    }
+    naru__grpc_open_connection(s);
 }
 
 /* Bytes have come. The connection's window opens at once, or a call that nobody reads would hold
@@ -48,10 +53,7 @@ static void count_in(struct grpc_session *s, struct grpc_line *line, size_t size
     line->in.held += size;
     s->held += size;
     s->unopened += size;
-    if (s->held <= GRPC_IN_MANY) {
-        (void)nghttp2_session_consume_connection(s->h2, s->unopened);
-        s->unopened = 0;
-    }
+    naru__grpc_open_connection(s);
 }
 
 void naru__grpc_drop_incoming(struct grpc_session *s, struct grpc_line *line)
@@ -145,7 +147,7 @@ static bool more_room(struct grpc_session *s, struct grpc_line *line, size_t nee
     size_t room = line->in.room * 2 > FIRST_ROOM ? line->in.room * 2 : FIRST_ROOM;
     room = room < need ? need : room;
     room = room < line->in.size ? room : line->in.size;
-    if (s->joining > GRPC_IN_MANY && s->joining - line->in.room + room > GRPC_IN_MANY) {
+    if (s->joining - line->in.room + room > GRPC_JOIN_MOST) {
         fault(s, line, NARU_STATUS_RESOURCE_EXHAUSTED,
               "the connection's unfinished messages are more than it may have");
         return false;
@@ -469,7 +471,7 @@ static int request_fault(const struct grpc_session *s, const char **ret_text)
         *ret_text = "more metadata than the server takes (.max_metadata)";
         return NARU_STATUS_RESOURCE_EXHAUSTED;
     }
-    if (g->no_memory || s->waiting > GRPC_OUT_MANY) {
+    if (g->no_memory || s->waiting > GRPC_OUT_MOST) {
         *ret_text = g->no_memory ? "no memory for the metadata"
                                  : "the client leaves too much of its answers unread";
         return NARU_STATUS_RESOURCE_EXHAUSTED;

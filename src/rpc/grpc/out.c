@@ -136,6 +136,7 @@ static ssize_t fetch(nghttp2_session *h2, int32_t id, uint8_t *to, size_t most, 
         memcpy(to, line->out.bytes.data + line->out.gone, n);
     line->out.gone += n;
     s->waiting -= n;
+    naru__grpc_open_connection(s);
     if (waiting(line) == 0)
         all_gone(line);
     if (line->out.shut && waiting(line) < GRPC_OUT_FULL / 2 && line->call) {

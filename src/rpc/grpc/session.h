@@ -16,12 +16,16 @@
 #define GRPC_VERSION "0.1.0"
 
 enum {
-    GRPC_HEAD = 5,            /* of a message: compressed or not, its length */
-    GRPC_OUT_FULL = 65536,    /* bytes of a call's that wait for its window: no more are accepted */
-    GRPC_OUT_MANY = 16 << 20, /* and of all calls of a client: it can open no more */
-    GRPC_IN_MANY = 64 << 20,  /* bytes of a connection's unfinished messages */
-    GRPC_WINDOW = 1 << 20,    /* of a connection; that of a call is .window */
-    GRPC_BLOCK = 65536        /* one read's, and one write's */
+    GRPC_HEAD = 5,         /* of a message: compressed or not, its length */
+    GRPC_OUT_FULL = 65536, /* bytes of a call's that wait for its window: no more are accepted */
+    /* and of all calls: with so much unread the other side may send no more; with so much, a
+     * client can open no more */
+    GRPC_OUT_MANY = 16 << 20,
+    GRPC_OUT_MOST = 64 << 20,
+    GRPC_IN_MANY = 64 << 20,    /* bytes that came and nobody took: it may send no more */
+    GRPC_JOIN_MOST = 512 << 20, /* bytes of unfinished messages: no more are begun */
+    GRPC_WINDOW = 1 << 20,      /* of a connection; that of a call is .window */
+    GRPC_BLOCK = 65536          /* one read's, and one write's */
 };
 
 /* Where bytes are read to. What is kept in place keeps it. */
@@ -159,6 +163,8 @@ void naru__grpc_end(struct grpc_session *, uint32_t code, const char *why);
 int naru__grpc_callbacks(nghttp2_session_callbacks **ret_callbacks);
 /* So many bytes of the line's stream were dealt with: the window opens. */
 void naru__grpc_open_window(struct grpc_session *, struct grpc_line *, size_t size);
+/* The connection's window opens, if the calls together leave room for more. */
+void naru__grpc_open_connection(struct grpc_session *);
 void naru__grpc_drop_incoming(struct grpc_session *, struct grpc_line *);
 
 /* ---- out.c ---- */
