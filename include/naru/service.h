@@ -180,6 +180,7 @@ struct naru_server_options {
     unsigned flags;          /* NARU_ANY_USER, NARU_SPIN, NARU_SLEEP */
     naru_call_hook *on_call; /* told of each call that is over, or NULL */
     void *on_call_arg;
+    const struct naru_tls_options *tls; /* of tls: and grpcs:; copied */
 };
 
 /* ---- clients and calls ---- */
@@ -197,6 +198,7 @@ struct naru_client_options {
                             * NARU_SLEEP */
     naru_call_hook *on_call; /* told of each call that is over, or NULL */
     void *on_call_arg;
+    const struct naru_tls_options *tls; /* of tls: and grpcs:; copied */
 };
 
 #define NARU_WAIT_FOR_READY 512u /* a call waits for a server that is not there */

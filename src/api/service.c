@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* service.c - naru/service.h: checks, then src/rpc. */
 #include "naru/service.h"
+#include "naru/tls.h"
 
 #include "api/transports.h"
 #include "base/error.h"
@@ -31,6 +32,8 @@ static int check_window(const char *options, size_t window, size_t max_message)
 int naru_server_new(const struct naru_server_options *options, naru_server **ret_s)
 {
     int r = naru__check_options(options, sizeof *options, "naru_server_options");
+    if (r == 0 && options)
+        r = naru__check_options(options->tls, sizeof *options->tls, "naru_tls_options");
     if (r < 0)
         return r;
     options = NARU_OPTIONS(naru_server_options, options);
@@ -133,6 +136,8 @@ static int check_client_options(const struct naru_client_options *o)
         r = check_window("naru_client_options", o->window, o->max_message);
     if (r == 0 && (o->first_backoff < 0 || o->max_backoff < 0))
         r = naru__fail_static(-EINVAL, "naru_client_options: a back-off is negative");
+    if (r == 0)
+        r = naru__check_options(o->tls, sizeof *o->tls, "naru_tls_options");
     return r;
 }
 

@@ -3,8 +3,37 @@
 #include "core/cover.h"
 
 #include "base/error.h"
+#include "base/memory.h"
 
 #include <stdio.h>
+#include <string.h>
+
+int naru__tls_keep(const struct naru_tls_options *o, const struct naru_tls_options **ret_copy)
+{
+    *ret_copy = NULL;
+    if (!o)
+        return 0;
+    const char *const text[] = {o->certificate, o->key, o->authority, o->revoked, o->server_name};
+    enum { TEXTS = sizeof text / sizeof *text };
+    size_t size = sizeof *o;
+    for (size_t i = 0; i < TEXTS; i++)
+        size += text[i] ? strlen(text[i]) + 1 : 0;
+    struct naru_tls_options *copy = naru__alloc(size);
+    if (!copy)
+        return -ENOMEM;
+    *copy = *o;
+    const char **const to[TEXTS] = {&copy->certificate, &copy->key, &copy->authority,
+                                    &copy->revoked, &copy->server_name};
+    char *at = (char *)(copy + 1);
+    for (size_t i = 0; i < TEXTS; i++) {
+        if (!text[i])
+            continue;
+        *to[i] = strcpy(at, text[i]);
+        at += strlen(at) + 1;
+    }
+    *ret_copy = copy;
+    return 0;
+}
 
 int naru__cover_failed(const struct naru_handle *h, int code)
 {

@@ -10,6 +10,7 @@
 
 #include "base/private.h"
 #include "core/handle.h"
+#include "naru/tls.h"
 
 #include <errno.h>
 #include <sys/uio.h>
@@ -53,6 +54,9 @@ struct naru_cover_maker {
     void (*note)(struct naru_cover_maker *, char *buf, size_t n);
     void (*free)(struct naru_cover_maker *);
 };
+
+/* A copy, in one piece of memory, for who opens or listens later; of NULL none. */
+int naru__tls_keep(const struct naru_tls_options *, const struct naru_tls_options **ret_copy);
 
 /* Waits until the two ends have met; else the sentence, with the end's name. */
 NARU__EXPORTED int naru__cover_meet(struct naru_handle *, struct naru_cover *, int64_t deadline);

@@ -236,7 +236,7 @@ const struct naru_url_form naru__url_forms[] = {
     {"grpcs",
      "grpcs://host:port",
      "rpc",
-     {NO, NO, NO, NO, NO, NO, LATER},
+     {NO, NO, NO, NO, NO, NO, YES},
      {0, 0, 0, 0, 0, 0, "with any gRPC peer"},
      {"per call", "methods", "4 MiB unless set", "no", "no", "a call fails with a status"},
      NOT_A_SOCKET},

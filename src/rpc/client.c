@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "core/cover.h"
 #include "os/fd.h"
 #include "os/futex.h"
 
@@ -450,6 +451,7 @@ static int connect_stream(naru_client *c, const struct naru_channel_options *wis
         .flags = wish->flags | NARU__HTTP2,
         .keepalive = wish->keepalive,
         .user_timeout = wish->user_timeout,
+        .tls = wish->tls,
     };
     struct naru_carrier *made;
     naru_stream *stream;
@@ -489,6 +491,7 @@ static void connect_now(naru_client *c)
         .flags = (o->flags & ~NARU_WAIT_FOR_READY) | NARU_CONNECTING,
         .keepalive = o->keepalive,
         .user_timeout = o->user_timeout,
+        .tls = o->tls,
     };
     enum { FULL = 2000000 }; /* ns: its backlog is, which is no failure */
     c->last_attempt = naru__now();
@@ -1344,6 +1347,7 @@ int naru__client_new(const struct naru_service_at *at, naru_channel *channel,
     naru__set_waiting(&c->handle, options->flags);
     pthread_mutex_init(&c->lock, NULL);
     c->options = *options;
+    r = naru__tls_keep(options->tls, &c->options.tls);
     c->options.max_calls = (unsigned)or_default(options->max_calls, 10000);
     c->options.first_backoff = or_default(options->first_backoff, 50 * NARU_MS);
     c->options.max_backoff = or_default(options->max_backoff, 5 * NARU_S);
@@ -1359,9 +1363,10 @@ int naru__client_new(const struct naru_service_at *at, naru_channel *channel,
         (void)naru__url_parse(c->handle.name, &c->at.url);
     }
     c->attached = channel != NULL;
-    if (channel)
+    if (r == 0 && channel)
         r = carry(c, channel);
     if (r < 0) {
+        free((void *)(uintptr_t)c->options.tls);
         pthread_mutex_destroy(&c->lock);
         naru__handle_deinit(&c->handle);
         free(c);
@@ -1402,6 +1407,7 @@ void naru__client_close(naru_client *c, bool owner)
         naru__call_free(call);
     }
     naru__timers_free(&c->timers);
+    free((void *)(uintptr_t)c->options.tls);
     pthread_mutex_destroy(&c->lock);
     naru__handle_deinit(&c->handle);
     free(c);

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "core/cover.h"
 #include "os/fd.h"
 #include "os/file.h"
 #include "os/limit.h"
@@ -892,6 +893,7 @@ int naru__server_new(const struct naru_server_options *options, naru_server **re
     s->next_timer = s->next_sweep = NARU__NEVER;
     s->options = *options;
     s->options.uids = s->options.gids = NULL;
+    s->options.tls = NULL;
     s->options.max_clients = or_default(options->max_clients, 10000);
     s->options.max_calls = or_default(options->max_calls, 100000);
     s->options.max_calls_each = or_default(options->max_calls_each, 10000);
@@ -905,6 +907,8 @@ int naru__server_new(const struct naru_server_options *options, naru_server **re
         r = -ENOMEM;
     if (options->gids && !(s->options.gids = copy_list(options->gids)))
         r = -ENOMEM;
+    if (r == 0)
+        r = naru__tls_keep(options->tls, &s->options.tls);
     if (r == 0)
         r = make_epoll(s);
     if (r == 0 && options->workers)
@@ -925,6 +929,7 @@ int naru__server_listen(naru_server *s, const struct naru_service_at *at)
         .mode = o->mode,
         .flags = o->flags | NARU_ANY_USER, /* lets_in decides, and who may not is told so */
         .keepalive = o->keepalive,
+        .tls = o->tls,
     };
     options.flags |= at->carrier ? NARU__HTTP2 : 0;
     struct listener *l = naru__alloc(sizeof *l);
@@ -1019,6 +1024,7 @@ void naru__server_close(naru_server *s, bool owner)
     free(s->table);
     free(s->services);
     free(s->places);
+    free((void *)(uintptr_t)s->options.tls);
     free((void *)(uintptr_t)s->options.uids);
     free((void *)(uintptr_t)s->options.gids);
     naru__os_close(s->epoll);
