@@ -189,7 +189,7 @@ static void call_for_ever(void *arg)
 {
     naru_client *c;
     (void)arg;
-    expect_ok(naru_client_open(seen->url, NULL, &c));
+    expect_ok(naru_client_open(seen->url, usual_options(), &c));
     for (unsigned i = (unsigned)getpid();; i++)
         expect_ok(one_call(c, i));
 }
@@ -233,6 +233,7 @@ int main(int argc, char **argv)
     rounds = getenv("ROUNDS") ? atoi(getenv("ROUNDS")) : rounds;
     seed = getenv("SEED") ? (unsigned)atoi(getenv("SEED")) : seed;
     printf("# %d rounds, seed %u\n", rounds, seed);
+    make_usual();
     for (carrier = carriers; carrier->name; carrier++)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
             char name[128], why[900] = "";

@@ -16,9 +16,11 @@ const struct carrier carriers[] = {
     {"shm", "shm:%s/s", false, true, false},
     {"unix", "unix:%s/s", false, true, false},
     {"tcp", "tcp://127.0.0.1:0", false, false, false},
+    {"tls", "tls://127.0.0.1:0", false, false, false},
     {"pipe", "pipe:", true, false, false},
     {"grpc", "grpc://127.0.0.1:0", false, false, true},
     {"grpc+unix", "grpc+unix:%s/s", false, true, true},
+    {"grpcs", "grpcs://127.0.0.1:0", false, false, true},
     {NULL, NULL, false, false, false},
 };
 const struct carrier *carrier;
@@ -241,7 +243,7 @@ static int nested(naru_call *call, void *self, const void *request, size_t size)
     const struct naru_call_options o = {.size = sizeof o, .parent = call};
     (void)self;
     memcpy(url, request, size < 255 ? size : 255);
-    int r = naru_client_open(url, NULL, &c);
+    int r = naru_client_open(url, usual_options(), &c);
     if (r < 0)
         return r;
     r = naru_client_invoke(c, &r_sleep, &n, sizeof n, &o, NULL);
@@ -419,6 +421,7 @@ static void serve(void *context)
     int before = open_descriptors();
     if (start->b)
         naru_channel_close(start->b);
+    options.tls = usual_server();
     expect_ok(naru_server_new(&options, &the_server));
     expect_ok(naru_server_add(the_server, &service, NULL));
     signal(SIGTERM, on_term);
@@ -475,6 +478,13 @@ void kill_server(pid_t pid)
     waitpid(pid, NULL, 0);
 }
 
+const struct naru_client_options *usual_options(void)
+{
+    static struct naru_client_options o = {.size = sizeof o};
+    o.tls = usual_client();
+    return &o;
+}
+
 struct world begin_world(const struct setup *setup, const struct naru_client_options *options)
 {
     static const struct setup usual;
@@ -482,6 +492,7 @@ struct world begin_world(const struct setup *setup, const struct naru_client_opt
     struct world w;
     naru_channel *channel = NULL;
     o.size = sizeof o;
+    o.tls = usual_client();
     w.server = start_server(setup ? setup : &usual, &channel);
     if (channel)
         expect_ok(naru_client_attach(channel, &o, &w.client));

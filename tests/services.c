@@ -1037,7 +1037,7 @@ static void lead_is_handed_on(void)
     if (carrier->pair)
         return;
     struct world w = begin_world(NULL, NULL);
-    expect_ok(naru_client_open(seen->url, NULL, &other));
+    expect_ok(naru_client_open(seen->url, usual_options(), &other));
     naru_call *oldest = begin(w.client, &r_hold);
     expect_ok(naru_call_send(oldest, &n, sizeof n, PATIENCE));
     await_count(&seen->running, 1);
@@ -1239,7 +1239,7 @@ static void call_and_die(void *context)
     naru_client *c = context;
     naru_call *call;
     if (!c)
-        expect_ok(naru_client_open(seen->url, NULL, &c));
+        expect_ok(naru_client_open(seen->url, usual_options(), &c));
     for (int i = 0; i < 5; i++) {
         expect_ok(naru_call_begin(c, &r_hold, NULL, &call));
         expect_ok(naru_call_send(call, &(struct numbers){0, 0}, 16, PATIENCE));
@@ -1276,7 +1276,7 @@ static void client_killed(void)
     expect(test_now() - before < 2 * NARU_S);
     if (!carrier->pair) { /* and the server serves on */
         naru_client *c;
-        expect_ok(naru_client_open(seen->url, NULL, &c));
+        expect_ok(naru_client_open(seen->url, usual_options(), &c));
         expect_adds(c);
         expect_ok(naru_client_invoke(c, &r_hold, &(struct numbers){1, 0}, 16, NULL, NULL));
         naru_client_close(c);
@@ -1406,7 +1406,9 @@ static void restart_under_a_waiting_client(void)
 
 static const char *nobody_there(void)
 {
-    return strcmp(carrier->name, "tcp") == 0 ? "tcp://127.0.0.1:1" : test_url(carrier->url);
+    return strcmp(carrier->name, "tcp") == 0   ? "tcp://127.0.0.1:1"
+           : strcmp(carrier->name, "tls") == 0 ? "tls://127.0.0.1:1"
+                                               : test_url(carrier->url);
 }
 
 /* Asynchronous calls wait by themselves, and those that do not wait are told. */
@@ -1418,7 +1420,7 @@ static void async_without_a_server(void)
     memset(ends, 0, sizeof ends);
     if (carrier->pair)
         return;
-    expect_ok(naru_client_open(nobody_there(), NULL, &c));
+    expect_ok(naru_client_open(nobody_there(), usual_options(), &c));
     for (int i = 0; i < 3; i++) {
         expect_ok(naru_call_begin(c, &r_add, NULL, &call));
         expect_ok(naru_call_on(call, &count_ends, NULL));
@@ -1429,7 +1431,7 @@ static void async_without_a_server(void)
     expect(ends[NARU_STATUS_UNAVAILABLE] == 3);
     naru_client_close(c);
     struct world w = begin_world(NULL, NULL);
-    expect_ok(naru_client_open(seen->url, NULL, &c));
+    expect_ok(naru_client_open(seen->url, usual_options(), &c));
     n_ended = 0;
     for (int i = 0; i < 3; i++) { /* before there is a connection */
         expect_ok(naru_call_begin(c, &r_add, NULL, &call));
@@ -1627,7 +1629,7 @@ static void call_as_stranger(void *context)
     naru_client *c;
     expect(setresgid((gid_t)is->id, (gid_t)is->id, (gid_t)is->id) == 0);
     expect(setresuid((uid_t)is->id, (uid_t)is->id, (uid_t)is->id) == 0);
-    expect_ok(naru_client_open(is->url, NULL, &c));
+    expect_ok(naru_client_open(is->url, usual_options(), &c));
     int r = add(c, 1, 1, &(int64_t){0});
     if (is->status)
         expect(r == -EREMOTEIO && last_status() == is->status);
@@ -1691,7 +1693,7 @@ static void limits_of_one_client(void)
         expect_says(".max_calls_each");
     }
     if (!carrier->pair) { /* which is no other one's limit */
-        expect_ok(naru_client_open(seen->url, NULL, &other));
+        expect_ok(naru_client_open(seen->url, usual_options(), &other));
         expect_adds(other);
         naru_client_close(other);
     }
@@ -1719,7 +1721,7 @@ static void several_urls(void)
     struct stat st;
     snprintf(also, sizeof also, "unix:%s/also", test_directory);
     struct world w = begin_world(&(struct setup){.also = also}, NULL);
-    expect_ok(naru_client_open(also, NULL, &other));
+    expect_ok(naru_client_open(also, usual_options(), &other));
     naru_call *call = begin(w.client, &r_hold);
     struct numbers n = {0, 0};
     expect_ok(naru_call_send(call, &n, sizeof n, PATIENCE));
@@ -1785,9 +1787,12 @@ static void statistics_and_keepalive(void)
     static const naru_method methods[] = {{"Echo", 0, answer, NULL, NULL}};
     static const naru_service service = {
         .size = sizeof service, .name = "test.T", .methods = methods, .n = 1};
-    const struct naru_server_options so = {.size = sizeof so, .keepalive = 7 * NARU_S};
-    const struct naru_client_options co = {
-        .size = sizeof co, .keepalive = 7 * NARU_S, .user_timeout = 60 * NARU_S};
+    const struct naru_server_options so = {
+        .size = sizeof so, .keepalive = 7 * NARU_S, .tls = usual_server()};
+    const struct naru_client_options co = {.size = sizeof co,
+                                           .keepalive = 7 * NARU_S,
+                                           .user_timeout = 60 * NARU_S,
+                                           .tls = usual_client()};
     const int tcp = !carrier->local && !carrier->pair;
     int unanswered;
     struct naru_stats stats = {.size = sizeof stats};
@@ -1831,8 +1836,8 @@ static void clients_beyond_the_limit(void)
     struct world w = begin_world(&(struct setup){.options.max_clients = 2}, NULL);
     naru_client *more[2];
     expect_adds(w.client);
-    expect_ok(naru_client_open(seen->url, NULL, &more[0]));
-    expect_ok(naru_client_open(seen->url, NULL, &more[1]));
+    expect_ok(naru_client_open(seen->url, usual_options(), &more[0]));
+    expect_ok(naru_client_open(seen->url, usual_options(), &more[1]));
     expect_adds(more[0]);
     expect_code(-ECONNRESET, add(more[1], 1, 1, &(int64_t){0}));
     naru_client_close(more[0]);
@@ -1923,6 +1928,7 @@ static const struct test_case cases[] = {
 int main(int argc, char **argv)
 {
     enum { SECONDS = 60 };
+    make_usual();
     int seconds = getenv("CASE_SECONDS") ? atoi(getenv("CASE_SECONDS")) : SECONDS;
     for (carrier = carriers; carrier->name; carrier++)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

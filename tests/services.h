@@ -4,6 +4,7 @@
 #ifndef NARU_TESTS_SERVICES_H
 #define NARU_TESTS_SERVICES_H
 
+#include "certificates.h"
 #include "harness.h"
 
 #include <naru/service.h>
@@ -53,6 +54,7 @@ struct world {
     pid_t server;
     naru_client *client;
 };
+const struct naru_client_options *usual_options(void); /* of a client: defaults, certificates */
 struct world begin_world(const struct setup *, const struct naru_client_options *);
 void end_world(struct world *);
 

@@ -75,7 +75,8 @@ static int end_of_file(const struct naru_tls *t, int which, unsigned found, cons
 {
     char reason[200];
     unsigned long e = ERR_peek_last_error();
-    bool ended = ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE;
+    bool ended = (ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE) ||
+                 ERR_GET_REASON(e) == ERR_R_UNSUPPORTED; /* what a file without a key gives */
     naru__tls_reason(reason, sizeof reason);
     if (ended && found)
         return 0;

@@ -24,11 +24,11 @@
 #include <string.h>
 
 enum {
-    RECORD = 16384,       /* the largest */
-    RECORD_LEAST = 1024,  /* where the socket has little room */
-    CHARGE = 4096,        /* what the kernel needs beside a record, at most */
-    OUT_MAX = 131072,     /* kept for a socket that takes nothing */
-    SILENT_RECORDS = 1000 /* that bring no bytes, one after the other */
+    RECORD = 16384,      /* the largest */
+    RECORD_LEAST = 1024, /* where the socket has little room */
+    CHARGE = 4096,       /* what the kernel needs beside a record, at most */
+    OUT_MAX = 131072,    /* kept for a socket that takes nothing */
+    BARREN_MAX = 131072  /* bytes of records that bring none to the owner, one after the other */
 };
 
 struct tls_session {
@@ -49,7 +49,7 @@ struct tls_session {
     bool dry, end_of_file; /* the last read of the socket */
     int in_error, out_error;
     bool more; /* OpenSSL may have bytes that were not handed out */
-    unsigned silent;
+    size_t barren; /* that came since the owner last got some */
     int64_t room;  /* bytes that the socket takes, at least, before it has to be asked again */
     size_t record; /* of the size for that room */
     struct {
@@ -143,6 +143,8 @@ static int socket_read(BIO *bio, char *buf, int n)
         BIO_set_retry_read(bio);
     else if (r < 0)
         s->in_error = (int)r;
+    else
+        s->barren += (size_t)r;
     return r < 0 ? -1 : (int)r;
 }
 
@@ -357,6 +359,7 @@ static int now_met(struct tls_session *s)
         return lose(s, -EPROTO, why);
     }
     s->met = true;
+    s->barren = 0;
     s->more = SSL_has_pending(s->ssl);
     int r = s->first_size ? make_record(s, s->first, s->first_size) : 0;
     free(s->first);
@@ -428,12 +431,12 @@ static ssize_t read_some(struct tls_session *s, void *buf, size_t n)
         }
         if (error != SSL_ERROR_WANT_READ && error != SSL_ERROR_WANT_WRITE)
             return failed(s, error);
+        if (s->barren > BARREN_MAX)
+            return lose(s, -EPROTO, "the other end sends records that bring nothing");
         if (s->dry || error == SSL_ERROR_WANT_WRITE)
             return -EAGAIN;
-        if (++s->silent > SILENT_RECORDS)
-            return lose(s, -EPROTO, "the other end sends records that bring nothing");
     }
-    s->silent = 0;
+    s->barren = 0;
     return (ssize_t)got;
 }
 
