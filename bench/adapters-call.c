@@ -134,7 +134,7 @@ const struct adapter bench_raw_call = {
 static const naru_route add_route = {"bench.Sums/Add", NARU_IDEMPOTENT, NULL};
 static const naru_route stop_route = {"bench.Sums/Stop", 0, NULL};
 static naru_channel *ends[2];
-static char url[64]; /* of what has no pairs */
+static char url[512]; /* of what has no pairs */
 static naru_server *server;
 static naru_client *client;
 static bool server_side;
@@ -197,15 +197,31 @@ static int pipe_setup(void)
     return pair("pipe:");
 }
 
-static int tcp_setup(void)
+static int at_port(const char *form)
 {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t n = sizeof a;
     int s = socket(AF_INET, SOCK_STREAM, 0);
     if (bind(s, (struct sockaddr *)&a, n) < 0 || getsockname(s, (struct sockaddr *)&a, &n) < 0)
         return bench_say("TCP: %s", strerror(errno));
-    snprintf(url, sizeof url, "tcp://127.0.0.1:%d", ntohs(a.sin_port));
+    snprintf(url, sizeof url, form, ntohs(a.sin_port));
     return close(s);
+}
+
+static int tcp_setup(void)
+{
+    return at_port("tcp://127.0.0.1:%d");
+}
+
+static int grpc_setup(void)
+{
+    return at_port("grpc://127.0.0.1:%d");
+}
+
+static int grpc_unix_setup(void)
+{
+    snprintf(url, sizeof url, "grpc+unix:%s/grpc", bench_directory);
+    return 0;
 }
 
 enum { LARGEST = 1 << 20 };
@@ -335,6 +351,8 @@ NARU_CALLS(shm, "shm", "bare unix socket, call");
 NARU_CALLS(unix, "unix", "bare unix socket, call");
 NARU_CALLS(tcp, "tcp", "bare unix socket, call");
 NARU_CALLS(pipe, "pipe", "bare unix socket, call");
+NARU_CALLS(grpc, "grpc", "bare unix socket, call");
+NARU_CALLS(grpc_unix, "grpc+unix", "bare unix socket, call");
 
 /* ---- calls that carry a message there and back: what a payload costs ---- */
 

@@ -389,6 +389,8 @@ const struct adapter *const bench_adapters[] = {
     &bench_naru_unix_call,
     &bench_naru_tcp_call,
     &bench_naru_pipe_call,
+    &bench_naru_grpc_call,
+    &bench_naru_grpc_unix_call,
 #ifdef NARU_BENCH_PEERS
     &bench_grpc,
     &bench_grpc_callback,

@@ -34,6 +34,7 @@ extern const struct adapter bench_naru_posix_sem, bench_naru_sysv_sem;
 
 extern const struct adapter bench_raw_call, bench_naru_shm_call, bench_naru_unix_call;
 extern const struct adapter bench_naru_tcp_call, bench_naru_pipe_call;
+extern const struct adapter bench_naru_grpc_call, bench_naru_grpc_unix_call;
 extern const struct adapter bench_naru_shm_echo, bench_naru_unix_echo;
 extern const struct adapter bench_naru_tcp_echo, bench_naru_pipe_echo;
 

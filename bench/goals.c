@@ -161,6 +161,28 @@ const struct goal bench_goals[] = {
      0.8,
      0},
     {0},
+    /* each in the interface that is its best at it; 1 / 0.7 where more is better */
+    {"a call over grpc+unix:, gRPC C++",
+     {CALL("naru grpc+unix call", 1)},
+     {CALL("gRPC C++, synchronous", 1)},
+     P50,
+     false,
+     0.7,
+     0},
+    {"32 calls in flight over grpc+unix:, gRPC C++",
+     {CALL("naru grpc+unix call", 32)},
+     {CALL("gRPC C++, callback", 32)},
+     RATE,
+     true,
+     1.43,
+     0},
+    {"1 000 calls in flight over grpc+unix:, gRPC C++",
+     {CALL("naru grpc+unix call", 1000)},
+     {CALL("gRPC C++, callback", 1000)},
+     RATE,
+     true,
+     1.43,
+     0},
 };
 
 static bool same(const struct goal_cell *a, const struct goal_cell *b)

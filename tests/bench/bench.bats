@@ -103,10 +103,10 @@ teardown_file() {
 
 @test "calls: each carrier beside a bare socket, with as many in flight as asked" {
     "$naru" bench --quick --repetitions 1 --modes call --in-flight 1,32 --json >"$TMPDIR/cells"
-    jq -es 'length == 10 and all(has("error") | not) and all(.p99_ns > 0) and
+    jq -es 'length == 14 and all(has("error") | not) and all(.p99_ns > 0) and
             (map(.in_flight) | unique) == [1, 32] and
             all(if .in_flight == 1 then .round_trip_ns > 0 else .calls_s > 0 end)' "$TMPDIR/cells"
-    jq -es 'map(select(.adapter | startswith("naru"))) | length == 8 and
+    jq -es 'map(select(.adapter | startswith("naru"))) | length == 12 and
             all(.ratio.to == "bare unix socket, call")' "$TMPDIR/cells"
     run "$naru" bench --modes call --in-flight 0
     [ "$status" = 2 ]
