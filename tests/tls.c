@@ -1001,8 +1001,8 @@ static void openssl_at_the_other_end(void)
     start(&ours);
     snprintf(
         command, sizeof command,
-        "(printf 'hello\\n'; sleep 0.3) | timeout 20 openssl s_client -quiet -verify_return_error "
-        "-verify_ip 127.0.0.1 -CAfile %s -connect %s 2>/dev/null",
+        "(printf 'hello\\n'; sleep 0.3) | timeout 20 openssl s_client -quiet -no_ign_eof "
+        "-verify_return_error -verify_ip 127.0.0.1 -CAfile %s -connect %s 2>/dev/null",
         file("ca"), strrchr(naru_url(server.listener), '/') + 1);
     FILE *f = popen(command, "r");
     expect(f && fgets(got, sizeof got, f) && strcmp(got, "hello\n") == 0);

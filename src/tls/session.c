@@ -277,7 +277,7 @@ static int flush_out(struct tls_session *s)
         free(s->out.bytes);
         memset(&s->out, 0, sizeof s->out);
     }
-    if (s->finishing && !s->shut && s->out_error == 0) {
+    if (s->finishing && !s->shut && s->out_error == 0 && (s->met || s->lost)) {
         s->shut = true;
         (void)naru__os_shutdown(s->fd, SHUT_WR);
     }
@@ -346,6 +346,14 @@ static int make_record(struct tls_session *s, const void *bytes, size_t n)
 
 /* ---- the handshake ---- */
 
+static void say_finished(struct tls_session *s)
+{
+    ERR_clear_error();
+    (void)SSL_shutdown(s->ssl);
+    ERR_clear_error();
+    (void)flush_out(s);
+}
+
 /* Both threads may be asleep for something else than what they now need. */
 static int now_met(struct tls_session *s)
 {
@@ -365,6 +373,8 @@ static int now_met(struct tls_session *s)
     free(s->first);
     s->first = NULL;
     s->first_size = 0;
+    if (s->finishing)
+        say_finished(s);
     naru__nudge(s->cover.handle, 0);
     naru__nudge(s->cover.handle, 1);
     return r < 0 && s->lost ? r : 0;
@@ -504,7 +514,7 @@ static int session_flush(struct naru_cover *cover)
 {
     struct tls_session *s = of(cover);
     pthread_mutex_lock(&s->lock);
-    int r = s->lost ? s->lost : s->finishing && !s->met ? 0 : meet(s);
+    int r = s->lost ? s->lost : meet(s);
     if (r == 0)
         r = flush_out(s);
     pthread_mutex_unlock(&s->lock);
@@ -531,13 +541,9 @@ static void session_finish(struct naru_cover *cover)
 {
     struct tls_session *s = of(cover);
     pthread_mutex_lock(&s->lock);
-    if (!s->finishing) {
-        ERR_clear_error();
-        s->finishing = true;
-        if (s->met && s->lost == 0)
-            (void)SSL_shutdown(s->ssl);
-        ERR_clear_error();
-    }
+    if (!s->finishing && s->met && s->lost == 0)
+        say_finished(s);
+    s->finishing = true; /* else as soon as they have met */
     (void)flush_out(s);
     pthread_mutex_unlock(&s->lock);
 }
