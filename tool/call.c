@@ -3,6 +3,7 @@
  *
  * A stream of requests is sent by a thread of its own, so that answers are printed as they come.
  * Where it waits for standard input at the end, it goes with the process. */
+#include "tool/certificates.h"
 #include "tool/print.h"
 #include "tool/reflect.h"
 
@@ -323,6 +324,7 @@ static const struct option_row options[] = {
      .help = "send it along; may be given again. Of a key that ends in -bin the value is base64"},
     REFLECT_DEADLINE,
     REFLECT_WAIT,
+    CERTIFICATE_OPTIONS,
     {0},
 };
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* listen.c - naru listen: waits for one that connects, and talks to it. */
+#include "tool/certificates.h"
 #include "tool/format.h"
 #include "tool/print.h"
 #include "tool/stop.h"
@@ -15,10 +16,11 @@ static int failed(const struct invocation *in)
 
 static int listen_bytes(struct invocation *in, int64_t timeout)
 {
+    const struct naru_listen_options o = {.size = sizeof o, .tls = certificates(in, true)};
     naru_stream_listener *l;
     naru_stream *s;
     stop_on_signals(NULL); /* from before there is a name that a signal could leave behind */
-    if (naru_stream_listen(in->arguments[0], NULL, &l) < 0)
+    if (naru_stream_listen(in->arguments[0], &o, &l) < 0)
         return fail_naru(in);
     tell_where(in, naru_url(l));
     stop_on_signals(l);
@@ -31,10 +33,11 @@ static int listen_bytes(struct invocation *in, int64_t timeout)
 
 static int listen_messages(struct invocation *in, int64_t timeout)
 {
+    const struct naru_listen_options o = {.size = sizeof o, .tls = certificates(in, true)};
     naru_channel_listener *l;
     naru_channel *c;
     stop_on_signals(NULL); /* from before there is a name that a signal could leave behind */
-    if (naru_channel_listen(in->arguments[0], NULL, &l) < 0)
+    if (naru_channel_listen(in->arguments[0], &o, &l) < 0)
         return fail_naru(in);
     tell_where(in, naru_url(l));
     stop_on_signals(l);
@@ -51,7 +54,7 @@ static int run(struct invocation *in)
     return option_flag(in, "messages") ? listen_messages(in, timeout) : listen_bytes(in, timeout);
 }
 
-static const struct option_row options[] = {TALK_OPTIONS, {0}};
+static const struct option_row options[] = {TALK_OPTIONS, CERTIFICATE_OPTIONS, {0}};
 
 const struct command listen_command = {
     "listen",

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* methods.c - naru methods: what a server serves; naru describe: what it says of one name. */
+#include "tool/certificates.h"
 #include "tool/print.h"
 #include "tool/reflect.h"
 
@@ -90,6 +91,7 @@ static const struct option_row methods_options[] = {
     {.name = "names", .help = "print the methods' names alone, one a line"},
     REFLECT_DEADLINE,
     REFLECT_WAIT,
+    CERTIFICATE_OPTIONS,
     {0},
 };
 
@@ -136,6 +138,7 @@ static int run_describe(struct invocation *in)
 static const struct option_row describe_options[] = {
     REFLECT_DEADLINE,
     REFLECT_WAIT,
+    CERTIFICATE_OPTIONS,
     {0},
 };
 

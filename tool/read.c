@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* read.c - naru read: a stream to standard output. */
+#include "tool/certificates.h"
 #include "tool/command.h"
 #include "tool/print.h"
 #include "tool/stop.h"
@@ -47,7 +48,9 @@ static int run(struct invocation *in)
     naru_stream *s;
     int64_t bytes = 0;
     struct naru_stream_options o = {.size = sizeof o,
-                                    .flags = option_flag(in, "follow") ? 0 : NARU_UNTIL_HANGUP};
+                                    .flags = (option_flag(in, "follow") ? 0 : NARU_UNTIL_HANGUP) |
+                                             connecting(in->arguments[0]),
+                                    .tls = certificates(in, false)};
     if (naru_stream_open(in->arguments[0], NARU_READ, &o, NARU_NOWAIT, &s) < 0)
         return fail_naru(in);
     stop_on_signals(s);
@@ -71,6 +74,7 @@ static const struct option_row options[] = {
      .argument = "SECONDS",
      .kind = OPTION_SECONDS,
      .help = "give up when nothing comes for so long (default: never)"},
+    CERTIFICATE_OPTIONS,
     {0},
 };
 

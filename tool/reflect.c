@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* reflect.c - asking a server's reflection, in one stream of questions and answers. */
 #include "tool/reflect.h"
+#include "tool/certificates.h"
 
 #include <naru/protobuf.h>
 
@@ -200,7 +201,8 @@ static int load(struct reflect *r)
 
 int reflect_open(struct reflect *r, struct invocation *in)
 {
-    const struct naru_client_options o = {.size = sizeof o, .max_message = ANSWER_MAX};
+    const struct naru_client_options o = {
+        .size = sizeof o, .max_message = ANSWER_MAX, .tls = certificates(in, false)};
     int64_t deadline = option_number(in, "deadline", NARU_FOREVER);
     *r =
         (struct reflect){.in = in, .until = deadline == NARU_FOREVER ? deadline : now() + deadline};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* serve.c - naru serve: the services of the examples, for whoever wants to call something. */
+#include "tool/certificates.h"
 #include "tool/command.h"
 #include "tool/print.h"
 #include "tool/stop.h"
@@ -34,8 +35,10 @@ struct serving {
 static int prepare(struct serving *s)
 {
     static const struct example_calculator_handlers handlers = {.add = add};
-    const struct naru_server_options o = {
-        .size = sizeof o, .flags = option_flag(s->in, "any-user") ? NARU_ANY_USER : 0};
+    const struct naru_server_options o = {.size = sizeof o,
+                                          .flags =
+                                              option_flag(s->in, "any-user") ? NARU_ANY_USER : 0,
+                                          .tls = certificates(s->in, true)};
     s->calculator = example_calculator_service(&handlers);
     s->keeper = store_service();
     int r = naru_server_new(&o, &s->server);
@@ -107,6 +110,7 @@ static const struct option_row options[] = {
      .argument = "SECONDS",
      .kind = OPTION_SECONDS,
      .help = "how long calls may go on after a signal (default 1)"},
+    CERTIFICATE_OPTIONS,
     {.name = "any-user", .help = "let every user of this host call, not only this one and root"},
     {0},
 };

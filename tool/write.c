@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* write.c - naru write: arguments or standard input into a stream. */
+#include "tool/certificates.h"
 #include "tool/command.h"
 #include "tool/print.h"
 #include "tool/stop.h"
@@ -46,7 +47,9 @@ static int run(struct invocation *in)
     naru_stream *s;
     int64_t bytes = 0, timeout = option_number(in, "timeout", NARU_FOREVER);
     int status = 0;
-    if (naru_stream_open(in->arguments[0], NARU_WRITE, NULL, NARU_NOWAIT, &s) < 0)
+    const struct naru_stream_options o = {
+        .size = sizeof o, .flags = connecting(in->arguments[0]), .tls = certificates(in, false)};
+    if (naru_stream_open(in->arguments[0], NARU_WRITE, &o, NARU_NOWAIT, &s) < 0)
         return fail_naru(in);
     stop_on_signals(s);
     for (int i = 1; i < in->n_arguments && status == 0; i++) {
@@ -73,6 +76,7 @@ static const struct option_row options[] = {
      .argument = "SECONDS",
      .kind = OPTION_SECONDS,
      .help = "give up when nobody reads for so long (default: never)"},
+    CERTIFICATE_OPTIONS,
     {0},
 };
 
