@@ -74,7 +74,8 @@ extern "C" {
 #define NARU_NO_READ_AHEAD 256u /* receiver of a FIFO queue: takes no record that it was not asked
                                  * for, also when it is alone; what it leaves is the next one's */
 #define NARU_CONNECTING 1024u   /* naru_channel_connect: does not wait for the other host; what is
-                                 * sent then does, or learns why there is nobody (tcp:) */
+                                 * sent then does, or learns why there is nobody (tcp:). Over tls:
+                                 * also naru_stream_open, and neither waits for the handshake */
 
 /* The conditions that callers branch on, one row each: X(errno, short name, meaning). This one
  * table makes naru_strerror, the manual and every binding's exceptions. */
@@ -241,7 +242,8 @@ NARU_API int naru_cancel(void *handle);
  *
  * ret_peer: its .size is set by the caller; filled with what the kind tells. unix: uid, gid, pid
  * of whoever connected, listened, or made the pair, at that moment, and a pidfd of it where the
- * kernel has SO_PEERPIDFD (Linux 6.5). tcp: the address. A listener tells its own address.
+ * kernel has SO_PEERPIDFD (Linux 6.5). tcp: the address. tls: and grpcs: also the subject of its
+ * certificate, once the two have met. A listener tells its own address.
  *
  * Returns: 0.
  * Errors: -EOPNOTSUPP the kind does not know (pipes, FIFOs, message queues); the common ones.

@@ -60,7 +60,8 @@ NARU_API int naru_stream_pair(const char *kind, const struct naru_stream_options
  * connecting (looking up a host's name takes as long as the resolver takes). NARU_NOWAIT: over unix
  * it connects if there is room in the backlog; over TCP it is -EAGAIN unless it is done at once.
  *
- * url: "fifo:/path", "unix:/path", "unix:@abstract", "unix:name", "tcp://host:port". mode:
+ * url: "fifo:/path", "unix:/path", "unix:@abstract", "unix:name", "tcp://host:port",
+ * "tls://host:port" (naru/tls.h). mode:
  * NARU_READ, NARU_WRITE, or both. The first opener creates the FIFO.
  * timeout: how long to wait for the other end. NARU_NOWAIT does not wait: the stream is open, a
  * writer's first write waits for a reader within its own timeout.
