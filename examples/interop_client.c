@@ -9,6 +9,7 @@
  * the authority in INTEROP_AUTHORITY, from the environment; else of one of the system's. */
 #include <getopt.h>
 #include <naru/protobuf.h>
+#include <naru/tls.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -553,7 +554,14 @@ int main(int argc, char **argv)
     else
         snprintf(url, sizeof url, "%s://%s:%s", secure ? "grpcs" : "grpc", given[HOST],
                  given[PORT]);
-    if (naru_client_open(url, NULL, &client) < 0 || naru_client_wait_ready(client, PATIENCE) < 0) {
+    const struct naru_tls_options certificates = {
+        .size = sizeof certificates,
+        .certificate = getenv("INTEROP_CERTIFICATE"), /* if the server asks for one */
+        .key = getenv("INTEROP_KEY"),
+        .authority = strcmp(given[CA], "true") == 0 ? getenv("INTEROP_AUTHORITY") : NULL,
+        .server_name = given[NAME]};
+    const struct naru_client_options options = {.size = sizeof options, .tls = &certificates};
+    if (naru_client_open(url, &options, &client) < 0 || naru_client_wait_ready(client, PATIENCE) < 0) {
         fprintf(stderr, "interop_client: %s\n", naru_why());
         return 1;
     }

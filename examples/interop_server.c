@@ -4,12 +4,14 @@
  *
  *   interop_server --port N [--use_tls true|false] [--unix PATH]
  *
- * With --use_tls its certificate is INTEROP_CERTIFICATE, its key INTEROP_KEY, from the environment.
+ * With --use_tls its certificate is INTEROP_CERTIFICATE, its key INTEROP_KEY, from the environment;
+ * with INTEROP_AUTHORITY clients must show one of that authority's.
  * It prints the URLs at which it listens, and ends with SIGTERM. */
 #include <getopt.h>
 #include <naru/health.h>
 #include <naru/protobuf.h>
 #include <naru/reflection.h>
+#include <naru/tls.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -228,7 +230,14 @@ int main(int argc, char **argv)
         *(c == 'p' ? &port : c == 'u' ? &path : &tls) = optarg;
     }
     const int secure = strcmp(tls, "true") == 0;
+    const struct naru_tls_options certificates = {
+        .size = sizeof certificates,
+        .certificate = getenv("INTEROP_CERTIFICATE"),
+        .key = getenv("INTEROP_KEY"),
+        .authority = getenv("INTEROP_AUTHORITY"),
+        .flags = getenv("INTEROP_AUTHORITY") ? NARU_TLS_CLIENT_CERTIFICATE : 0};
     const struct naru_server_options options = {.size = sizeof options,
+                                                .tls = &certificates,
                                                 .workers = 8, /* some cases sleep in a handler */
                                                 .max_message = 64 << 20};
     const naru_service service = grpc_testing_test_service_service(&handlers);
