@@ -561,7 +561,8 @@ int main(int argc, char **argv)
         .authority = strcmp(given[CA], "true") == 0 ? getenv("INTEROP_AUTHORITY") : NULL,
         .server_name = given[NAME]};
     const struct naru_client_options options = {.size = sizeof options, .tls = &certificates};
-    if (naru_client_open(url, &options, &client) < 0 || naru_client_wait_ready(client, PATIENCE) < 0) {
+    if (naru_client_open(url, &options, &client) < 0 ||
+        naru_client_wait_ready(client, PATIENCE) < 0) {
         fprintf(stderr, "interop_client: %s\n", naru_why());
         return 1;
     }
