@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The cases of gRPC's public interoperability tests, of Python's side: a client's, and a server."""
+import threading
 import time
 
 import grpc
@@ -166,8 +167,14 @@ def unimplemented_service(stub):
 
 
 def cancel_after_begin(stub):
-    call = stub.input.future(iter(()), timeout=PATIENCE)
+    over = threading.Event()
+
+    def nothing():  # and does not end, or the server might have answered already
+        over.wait(PATIENCE)
+        yield from ()
+    call = stub.input.future(nothing(), timeout=PATIENCE)
     call.cancel()
+    over.set()
     assert call.cancelled() and call.code() == grpc.StatusCode.CANCELLED
 
 
