@@ -204,6 +204,10 @@ struct naru_client_options {
 #define NARU_WAIT_FOR_READY 512u /* a call waits for a server that is not there */
 #define NARU_IN_PLACE 2048u /* a reply over shm: is where it came until it is released, and nothing
                              * much can come behind it meanwhile; else it is copied */
+#define NARU_ROUND_ROBIN                                                                           \
+    8192u /* a client of grpc: or grpcs: has a connection to each of up to 8 addresses of the      \
+           * name, and calls go by turns to those that are there; else to one, and another if it   \
+           * is lost. Names are asked for again at each attempt, and every 30 s */
 #define NARU_COMPRESS                                                                              \
     4096u /* messages go compressed, over grpc:, grpcs:, grpc+unix: (gzip); other                  \
            * carriers are near, or have what they carry compressed by its owner */

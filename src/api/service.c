@@ -157,6 +157,12 @@ int naru_client_open(const char *url, const struct naru_client_options *options,
                           url);
     options = NARU_OPTIONS(naru_client_options, options);
     r = check_client_options(options);
+    if (r == 0 && options->flags & NARU_ROUND_ROBIN && strcmp(at.url.scheme, "grpc") != 0 &&
+        strcmp(at.url.scheme, "grpcs") != 0)
+        r = naru__fail(-EOPNOTSUPP,
+                       "%s: NARU_ROUND_ROBIN is for grpc: and grpcs:, whose names may have several "
+                       "addresses",
+                       url);
     return r < 0 ? r : naru__client_new(&at, NULL, options, ret_c);
 }
 

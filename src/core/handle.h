@@ -38,7 +38,7 @@ enum naru_handle_noun {
 
 enum { NARU__MAGIC = 0x7572616e }; /* "naru" */
 
-enum { NARU__WATCH_MAX = 8 };
+enum { NARU__WATCH_MAX = 16 };
 
 /* What a handle waits for at this moment. */
 struct naru_watch {

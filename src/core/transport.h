@@ -43,6 +43,9 @@ enum { NARU__FDS_MAX = 253 }; /* SCM_MAX_FD */
  * (NARU_CONNECTING), and while it still shakes hands: read and write then say -EAGAIN, and `watch`
  * of its handle names what either waits for. */
 #define NARU__HTTP2 (1u << 30)
+/* Of a client: the name's i-th address and no other; -ENXIO: it has not so many. */
+#define NARU__ADDRESS(i) (((unsigned)(i) + 1) << 24)
+#define NARU__ADDRESS_OF(flags) ((flags) >> 24 & 15)
 
 /* Embedded first in each transport's own struct. */
 struct naru_stream {

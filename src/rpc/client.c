@@ -23,7 +23,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LINKS = 4 };
+enum { TARGETS = 8, DRAINS = 3, ABSENT_S = 30 };
+
+/* A connection for new calls, or the attempts to have one. */
+struct target {
+    struct naru_carrier *link;
+    bool ready;        /* it has been reached */
+    bool proven;       /* and something has come by it */
+    bool absent;       /* the name has no such address now */
+    unsigned failures; /* attempts in vain since the last success */
+    int64_t next_attempt;
+};
 
 struct naru_client {
     struct naru_handle handle;
@@ -32,16 +42,16 @@ struct naru_client {
     struct naru_carrier_limits limits;
     struct naru_service_at at; /* its URL is the handle's name */
 
-    struct naru_carrier *link[LINKS]; /* the one for new calls; those that drain */
-    struct naru_carrier *dead;        /* lost: closed when nobody looks at them any more */
+    struct target target[TARGETS]; /* one; each of the name's addresses under NARU_ROUND_ROBIN */
+    unsigned n_targets, turn;
+    struct naru_carrier *drain[DRAINS]; /* those that take no new calls */
+    struct naru_carrier *dead;          /* lost: closed when nobody looks at them any more */
     bool attached, no_more;           /* over a connection that is there; and now it is not */
     bool denied;                      /* the server has said that it does not let this user in */
-    bool ready;                       /* link[0] has been reached */
-    bool proven;                      /* and something has come by it */
+    bool ready;                       /* a target is */
     bool wanted;                      /* somebody waits for a connection */
-    unsigned failures;                /* attempts in vain since the last success */
     uint64_t failed; /* attempts in vain at all: who waits sees whether one was since */
-    int64_t next_attempt, last_attempt;
+    int64_t last_attempt;
     int error; /* of the last */
     char why[256];
     uint64_t random;
@@ -67,6 +77,64 @@ static const char *name_of(const naru_client *c)
 
 static const struct naru_call_side client_side;
 static const struct naru_carrier_events carrier_events;
+
+/* ---- connections ---- */
+
+static unsigned n_links(const naru_client *c)
+{
+    return c->n_targets + DRAINS;
+}
+
+static struct naru_carrier *link_at(const naru_client *c, unsigned i)
+{
+    return i < c->n_targets ? c->target[i].link : c->drain[i - c->n_targets];
+}
+
+static struct target *target_of(naru_client *c, const struct naru_carrier *link)
+{
+    for (unsigned i = 0; i < c->n_targets; i++)
+        if (c->target[i].link == link)
+            return &c->target[i];
+    return NULL;
+}
+
+static void leave_target(naru_client *c, struct target *t)
+{
+    t->link = NULL;
+    t->ready = t->proven = false;
+    c->ready = false;
+    for (unsigned i = 0; i < c->n_targets; i++)
+        c->ready |= c->target[i].ready;
+}
+
+/* Is a connection being made, or due to be? */
+static bool may_come(const naru_client *c, int64_t now)
+{
+    for (unsigned i = 0; i < c->n_targets; i++)
+        if (c->target[i].link || c->target[i].next_attempt <= now)
+            return true;
+    return false;
+}
+
+static int64_t next_attempt(const naru_client *c)
+{
+    int64_t next = NARU__NEVER;
+    for (unsigned i = 0; i < c->n_targets; i++)
+        if (!c->target[i].link && c->target[i].next_attempt < next)
+            next = c->target[i].next_attempt;
+    return next;
+}
+
+/* The one whose turn it is. One is ready. */
+static struct naru_carrier *pick(naru_client *c)
+{
+    if (c->n_targets == 1)
+        return c->target[0].link;
+    do
+        c->turn = c->turn + 1 < c->n_targets ? c->turn + 1 : 0;
+    while (!c->target[c->turn].ready);
+    return c->target[c->turn].link;
+}
 static void on_writable(struct naru_call *call);
 
 /* ---- calls ---- */
@@ -75,7 +143,12 @@ static int client_peer(struct naru_handle *h, struct naru_peer *ret_peer);
 
 static int call_peer(struct naru_handle *h, struct naru_peer *ret_peer)
 {
-    return client_peer(&client_of((struct naru_call *)h)->handle, ret_peer);
+    struct naru_call *call = (struct naru_call *)h;
+    pthread_mutex_lock(call->lock);
+    struct naru_carrier *carrier = call->carrier;
+    int r = carrier ? carrier->ops->peer(carrier, ret_peer) : 1;
+    pthread_mutex_unlock(call->lock);
+    return r == 1 ? client_peer(&client_of(call)->handle, ret_peer) : r;
 }
 
 static const struct naru_handle_ops call_handle_ops = {
@@ -278,14 +351,14 @@ static void on_goaway(struct naru_carrier *carrier, int code)
         return;
     }
     carrier->going = true;
-    int i = 1;
-    while (i < LINKS && c->link[i])
+    struct target *t = target_of(c, carrier);
+    int i = 0;
+    while (i < DRAINS && c->drain[i])
         i++;
-    if (c->link[0] != carrier || i == LINKS)
+    if (!t || i == DRAINS)
         return; /* it is lost when its calls are done */
-    c->link[i] = carrier;
-    c->link[0] = NULL;
-    c->ready = c->proven = false;
+    c->drain[i] = carrier;
+    leave_target(c, t);
     if (c->attached) {
         snprintf(c->why, sizeof c->why, "%s: the server takes no more calls", name_of(c));
         c->error = -ECONNRESET;
@@ -334,19 +407,22 @@ static int status_of_failure(const naru_client *c)
     return c->error == -EACCES ? NARU_STATUS_PERMISSION_DENIED : NARU_STATUS_UNAVAILABLE;
 }
 
-/* An attempt was in vain: those that do not wait for a server have their answer. */
-static void attempt_failed(naru_client *c, int code)
+/* An attempt was in vain: if no other is on its way, those that do not wait for a server have their
+ * answer. */
+static void attempt_failed(naru_client *c, struct target *t, int code)
 {
-    int64_t pause = c->options.first_backoff;
-    for (unsigned i = 0; i < c->failures && pause < c->options.max_backoff; i++)
+    int64_t pause = c->options.first_backoff, now = naru__now();
+    for (unsigned i = 0; i < t->failures && pause < c->options.max_backoff; i++)
         pause *= 2;
     if (pause > c->options.max_backoff)
         pause = c->options.max_backoff;
-    c->failures++;
-    c->failed++;
+    t->failures++;
+    t->next_attempt = now + jitter(c, pause);
     c->error = code;
     snprintf(c->why, sizeof c->why, "%s", naru__why());
-    c->next_attempt = naru__now() + jitter(c, pause);
+    if (c->n_targets > 1 && code != -EACCES && (c->ready || may_come(c, now)))
+        return;
+    c->failed++;
     for (struct naru_call *call = c->held, *next; call; call = next) {
         next = call->next_held;
         if (code == -EACCES || !(call->flags & NARU_WAIT_FOR_READY))
@@ -359,17 +435,17 @@ static void attempt_failed(naru_client *c, int code)
  * none of their calls is left that it has begun with. */
 static void link_lost(naru_client *c, struct naru_carrier *lost, int code)
 {
-    int i = 0;
-    while (i < LINKS - 1 && c->link[i] != lost)
-        i++;
+    struct target *t = target_of(c, lost);
     char why[256];
     snprintf(why, sizeof why, "%s", c->denied ? c->why : naru__why());
-    c->link[i] = NULL;
+    for (int i = 0; i < DRAINS; i++)
+        if (c->drain[i] == lost)
+            c->drain[i] = NULL;
+    bool proven = t && t->proven;
+    if (t)
+        leave_target(c, t);
     lost->next = c->dead;
     c->dead = lost;
-    bool proven = c->proven;
-    if (i == 0)
-        c->ready = c->proven = false;
     for (struct naru_call *call = c->calls, *next; call; call = next) {
         next = call->next;
         if (call->carrier != lost)
@@ -381,13 +457,13 @@ static void link_lost(naru_client *c, struct naru_carrier *lost, int code)
         if (!call->has_in_place)
             call->carrier = NULL;
     }
-    if (i == 0 && (!proven || c->attached || c->denied)) {
+    if (t && (!proven || c->attached || c->denied)) {
         c->no_more |= c->attached;
         naru__fail(-ECONNRESET, "%s", why);
-        attempt_failed(c, c->denied ? -EACCES : -ECONNRESET);
+        attempt_failed(c, t, c->denied ? -EACCES : -ECONNRESET);
         c->denied = false;
-    } else if (i == 0) {
-        c->next_attempt = 0;
+    } else if (t) {
+        t->next_attempt = 0;
     }
     wake_all(c);
 }
@@ -421,8 +497,8 @@ static void bury(naru_client *c)
 /* Sending failed: what the server has said before is read, and then the connection is lost. */
 static void give_up_link(naru_client *c, const struct naru_carrier *failed)
 {
-    for (int i = 0; i < LINKS; i++) {
-        struct naru_carrier *link = c->link[i];
+    for (unsigned i = 0; i < n_links(c); i++) {
+        struct naru_carrier *link = link_at(c, i);
         if (!link || link != failed)
             continue;
         int r;
@@ -439,16 +515,17 @@ static int carry(naru_client *c, naru_channel *channel)
     struct naru_carrier *made;
     int r = naru__channel_carrier(channel, false, &c->limits, &carrier_events, c, &made);
     if (r == 0)
-        c->link[0] = made;
+        c->target[0].link = made;
     return r;
 }
 
 /* A carrier of its own kind has a stream for its medium. */
-static int connect_stream(naru_client *c, const struct naru_channel_options *wish)
+static int connect_stream(naru_client *c, struct target *t, const struct naru_channel_options *wish)
 {
+    unsigned address = c->n_targets > 1 ? NARU__ADDRESS(t - c->target) : 0;
     const struct naru_stream_options options = {
         .size = sizeof options,
-        .flags = wish->flags | NARU__HTTP2,
+        .flags = wish->flags | NARU__HTTP2 | address,
         .keepalive = wish->keepalive,
         .user_timeout = wish->user_timeout,
         .tls = wish->tls,
@@ -465,7 +542,7 @@ static int connect_stream(naru_client *c, const struct naru_channel_options *wis
     if (r < 0)
         (void)naru_stream_close(stream);
     else
-        c->link[0] = made;
+        t->link = made;
     return r;
 }
 
@@ -483,23 +560,47 @@ static int connect_channel(naru_client *c, const struct naru_channel_options *op
     return r;
 }
 
-static void connect_now(naru_client *c)
+/* This one and those behind it. By then the name is asked for again. */
+static void are_absent(naru_client *c, struct target *t)
+{
+    for (; t < c->target + c->n_targets; t++) {
+        t->absent = true;
+        t->next_attempt = naru__now() + ABSENT_S * NARU_S;
+    }
+}
+
+static void connect_now(naru_client *c, struct target *t)
 {
     const struct naru_client_options *o = &c->options;
     const struct naru_channel_options options = {
         .size = sizeof options,
-        .flags = (o->flags & ~NARU_WAIT_FOR_READY) | NARU_CONNECTING,
+        .flags = (o->flags & ~(NARU_WAIT_FOR_READY | NARU_ROUND_ROBIN)) | NARU_CONNECTING,
         .keepalive = o->keepalive,
         .user_timeout = o->user_timeout,
         .tls = o->tls,
     };
     enum { FULL = 2000000 }; /* ns: its backlog is, which is no failure */
     c->last_attempt = naru__now();
-    int r = c->at.carrier ? connect_stream(c, &options) : connect_channel(c, &options);
+    int r = c->at.carrier ? connect_stream(c, t, &options) : connect_channel(c, &options);
+    t->absent = false;
     if (r == -EAGAIN)
-        c->next_attempt = naru__now() + FULL;
+        t->next_attempt = naru__now() + FULL;
+    else if (r == -ENXIO && t != c->target)
+        are_absent(c, t);
     else if (r < 0)
-        attempt_failed(c, r);
+        attempt_failed(c, t, r);
+}
+
+static void connect_due(naru_client *c, bool *did)
+{
+    if (c->attached || c->no_more || !(c->wanted || c->held))
+        return;
+    for (unsigned i = 0; i < c->n_targets; i++) {
+        if (c->target[i].link || naru__now() < c->target[i].next_attempt)
+            continue;
+        connect_now(c, &c->target[i]);
+        *did = true;
+    }
 }
 
 /* Holds a message of a call that cannot be opened yet. */
@@ -539,7 +640,7 @@ static int open_on(naru_client *c, struct naru_call *call, const void *data, siz
     }
     call->flow.limited = call->method_flags & NARU_CLIENT_STREAMS;
     call->flow.counted = call->method_flags & NARU_SERVER_STREAMS;
-    call->carrier = c->link[0];
+    call->carrier = pick(c);
     call->carrier->gather = call->has_events; /* until naru_client_process */
     int r = call->carrier->ops->open(call->carrier, call, &timed, data, size, end);
     if (call->flow.opened)
@@ -589,18 +690,18 @@ static void run_timers(naru_client *c)
 }
 
 /* Handles what has come by one connection: 1, 0, or it is lost. */
-static int step_link(naru_client *c, int i, bool thorough)
+static int step_link(naru_client *c, struct naru_carrier *link, bool thorough)
 {
-    struct naru_carrier *link = c->link[i];
     int r = 0;
     bool owes = link->ops->owes(link);
     if (owes) /* what fails there, process tells when all that came is read */
         (void)link->ops->flush(link);
     if (thorough || owes || link->ops->ready(link) || !link->ops->cheap(link))
         r = link->ops->process(link);
-    if (r > 0 && i == 0 && c->link[0] == link && !c->proven) {
-        c->proven = true;
-        c->failures = 0;
+    struct target *t = r > 0 ? target_of(c, link) : NULL;
+    if (t && !t->proven) {
+        t->proven = true;
+        t->failures = 0;
     }
     if (r < 0)
         link_lost(c, link, r);
@@ -608,55 +709,59 @@ static int step_link(naru_client *c, int i, bool thorough)
 }
 
 /* A connection that goes is given up once nobody's call is there. */
-static void drop_drained(naru_client *c, int i)
+static void drop_drained(naru_client *c, struct naru_carrier *link)
 {
     for (const struct naru_call *call = c->calls; call; call = call->next)
-        if (call->carrier == c->link[i] && (!call->over || call->has_in_place))
+        if (call->carrier == link && (!call->over || call->has_in_place))
             return;
     for (struct naru_call *call = c->calls; call; call = call->next)
-        if (call->carrier == c->link[i])
+        if (call->carrier == link)
             call->carrier = NULL;
     naru__fail_static(-EPIPE, "the server has gone");
-    link_lost(c, c->link[i], -EPIPE);
+    link_lost(c, link, -EPIPE);
 }
 
 static bool is_link(const naru_client *c, const struct naru_carrier *carrier)
 {
-    for (int i = 0; i < LINKS; i++)
-        if (c->link[i] == carrier)
+    for (unsigned i = 0; i < n_links(c); i++)
+        if (link_at(c, i) == carrier)
             return carrier != NULL;
     return false;
+}
+
+/* Has the other side been reached? Then calls go there. */
+static void meet(naru_client *c, struct target *t, bool *did)
+{
+    int r = t->link->ops->met(t->link);
+    if (r == -EAGAIN)
+        return;
+    *did = true;
+    if (r < 0) {
+        link_lost(c, t->link, r);
+        return;
+    }
+    (void)t->link->ops->flush(t->link);
+    c->ready = t->ready = true;
+    open_held(c);
+    wake_all(c);
 }
 
 /* One step of whatever there is to do: did it do something? */
 static bool step(naru_client *c, bool thorough)
 {
     bool did = false;
-    for (int i = 0; i < LINKS; i++)
-        if (c->link[i])
-            did |= step_link(c, i, thorough) != 0;
-    if (!thorough && c->ready)
+    for (unsigned i = 0; i < n_links(c); i++)
+        if (link_at(c, i))
+            did |= step_link(c, link_at(c, i), thorough) != 0;
+    if (!thorough && c->ready && c->n_targets == 1)
         return did;
-    if (c->link[0] && !c->ready) {
-        int r = c->link[0]->ops->met(c->link[0]);
-        if (r == 0) {
-            (void)c->link[0]->ops->flush(c->link[0]);
-            c->ready = did = true;
-            open_held(c);
-            wake_all(c);
-        } else if (r != -EAGAIN) {
-            link_lost(c, c->link[0], r);
-            did = true;
-        }
-    }
-    for (int i = 1; i < LINKS; i++)
-        if (c->link[i] && !did)
-            drop_drained(c, i);
-    if (!c->link[0] && !c->attached && !c->no_more && (c->wanted || c->held) &&
-        naru__now() >= c->next_attempt) {
-        connect_now(c);
-        did = true;
-    }
+    for (unsigned i = 0; i < c->n_targets; i++)
+        if (c->target[i].link && !c->target[i].ready)
+            meet(c, &c->target[i], &did);
+    for (int i = 0; i < DRAINS; i++)
+        if (c->drain[i] && !did)
+            drop_drained(c, c->drain[i]);
+    connect_due(c, &did);
     run_timers(c);
     if (c->dead)
         bury(c);
@@ -667,9 +772,9 @@ static bool step(naru_client *c, bool thorough)
 static int pause_leading(naru_client *c, struct naru_wait *wait)
 {
     enum { FIRST_LOOKS = 4000, LOOKS = 200 };
-    struct naru_carrier *link = c->link[0];
-    for (int i = 1; i < LINKS; i++)
-        link = c->link[i] ? NULL : link;
+    struct naru_carrier *link = c->n_targets == 1 ? c->target[0].link : NULL;
+    for (int i = 0; i < DRAINS; i++)
+        link = c->drain[i] ? NULL : link;
     bool cheap = link && link->ops->cheap(link) && c->ready;
     bool events = c->events != NULL; /* a loop of somebody else's is to run them */
     pthread_mutex_unlock(&c->lock);
@@ -811,10 +916,12 @@ static int reach(naru_client *c, struct naru_call *call, int64_t deadline)
     if (c->no_more)
         return unavailable(c, call);
     int64_t now = naru__now();
-    if (!waits && !c->link[0] && now < c->next_attempt) {
+    if (!waits && !may_come(c, now)) {
         if (now - c->last_attempt < SOON)
             return unavailable(c, call);
-        c->next_attempt = now; /* it asks for itself */
+        for (unsigned i = 0; i < c->n_targets; i++) /* it asks for itself */
+            if (!c->target[i].absent)
+                c->target[i].next_attempt = now;
     }
     c->wanted = true;
     int r = 0;
@@ -1145,7 +1252,7 @@ static int again(naru_client *c, struct naru_call **call, const naru_route *rout
                  const struct naru_call_options *o)
 {
     int64_t deadline = (*call)->deadline;
-    int64_t until = c->next_attempt < deadline ? c->next_attempt : deadline;
+    int64_t until = next_attempt(c) < deadline ? next_attempt(c) : deadline;
     free_call(c, *call);
     *call = NULL;
     if (!c->ready && naru__now() < until)
@@ -1229,9 +1336,11 @@ static int run_events(naru_client *c)
 
 static void flush_all(naru_client *c)
 {
-    for (int i = 0; i < LINKS; i++)
-        if (c->link[i] && c->link[i]->ops->owes(c->link[i]))
-            (void)c->link[i]->ops->flush(c->link[i]); /* what is lost, the next step meets */
+    for (unsigned i = 0; i < n_links(c); i++) {
+        struct naru_carrier *link = link_at(c, i);
+        if (link && link->ops->owes(link))
+            (void)link->ops->flush(link); /* what is lost, the next step meets */
+    }
 }
 
 int naru__client_process(naru_client *c, int64_t deadline)
@@ -1280,8 +1389,8 @@ static int client_watch(struct naru_handle *h, int events, struct naru_watch *re
     (void)events;
     pthread_mutex_lock(&c->lock);
     ret_watch->n = 0;
-    for (int i = 0; i < LINKS && r == 0; i++) {
-        struct naru_carrier *link = c->link[i];
+    for (unsigned i = 0; i < n_links(c) && r == 0; i++) {
+        struct naru_carrier *link = link_at(c, i);
         r = link ? link->ops->watch(link, ret_watch) : 0;
         /* looking may have taken the bell from a leader who sleeps on it */
         if (link && c->leads && link->ops->ready(link))
@@ -1290,9 +1399,9 @@ static int client_watch(struct naru_handle *h, int events, struct naru_watch *re
     const struct naru_call *first = naru__timers_first(&c->timers);
     if (first && first->deadline < ret_watch->again)
         ret_watch->again = first->deadline;
-    bool connects = !c->link[0] && !c->attached && !c->no_more;
-    if (connects && (c->wanted || c->held) && c->next_attempt < ret_watch->again)
-        ret_watch->again = c->next_attempt;
+    bool connects = !c->attached && !c->no_more && (c->wanted || c->held);
+    if (connects && next_attempt(c) < ret_watch->again)
+        ret_watch->again = next_attempt(c);
     pthread_mutex_unlock(&c->lock);
     return r;
 }
@@ -1304,8 +1413,8 @@ static bool client_ready(struct naru_handle *h, int events)
     (void)events;
     pthread_mutex_lock(&c->lock);
     ready = c->events != NULL || c->dead;
-    for (int i = 0; i < LINKS; i++)
-        ready |= c->link[i] && c->link[i]->ops->ready(c->link[i]);
+    for (unsigned i = 0; i < n_links(c); i++)
+        ready |= link_at(c, i) && link_at(c, i)->ops->ready(link_at(c, i));
     pthread_mutex_unlock(&c->lock);
     return ready;
 }
@@ -1314,8 +1423,11 @@ static int client_peer(struct naru_handle *h, struct naru_peer *ret_peer)
 {
     naru_client *c = (naru_client *)h;
     pthread_mutex_lock(&c->lock);
-    int r = c->link[0] ? c->link[0]->ops->peer(c->link[0], ret_peer)
-                       : naru__fail(-ECONNRESET, "%s: there is no connection now", name_of(c));
+    struct naru_carrier *link = c->target[0].link;
+    for (unsigned i = 1; i < c->n_targets && !link; i++)
+        link = c->target[i].link;
+    int r = link ? link->ops->peer(link, ret_peer)
+                 : naru__fail(-ECONNRESET, "%s: there is no connection now", name_of(c));
     pthread_mutex_unlock(&c->lock);
     return r;
 }
@@ -1362,6 +1474,7 @@ int naru__client_new(const struct naru_service_at *at, naru_channel *channel,
         c->at = *at;
         (void)naru__url_parse(c->handle.name, &c->at.url);
     }
+    c->n_targets = options->flags & NARU_ROUND_ROBIN ? TARGETS : 1;
     c->attached = channel != NULL;
     if (r == 0 && channel)
         r = carry(c, channel);
@@ -1387,10 +1500,9 @@ void naru__client_close(naru_client *c, bool owner)
         (void)run_events(c); /* what an event was given, its end gives back */
         pthread_mutex_unlock(&c->lock);
     }
-    for (int i = 0; i < LINKS; i++) {
-        if (c->link[i])
-            c->link[i]->ops->close(c->link[i]);
-    }
+    for (unsigned i = 0; i < n_links(c); i++)
+        if (link_at(c, i))
+            link_at(c, i)->ops->close(link_at(c, i));
     while (c->dead) {
         struct naru_carrier *dead = c->dead;
         c->dead = dead->next;

@@ -108,6 +108,11 @@ int naru__tcp_connect(const struct naru_url *url, const struct naru_socket_wish 
     size_t first = wish->flags & NARU_CONNECTING
                        ? atomic_fetch_add_explicit(&turn, 1, memory_order_relaxed)
                        : 0;
+    unsigned only = NARU__ADDRESS_OF(wish->flags);
+    if (r == 0 && only > inet.n)
+        return naru__fail(-ENXIO, "%s: there are %zu addresses of that name", url->text, inet.n);
+    if (r == 0 && only)
+        return connect_one(url->text, &inet.address[only - 1], wish, deadline);
     for (size_t i = 0; r == 0 && i < inet.n; i++) {
         int fd = connect_one(url->text, &inet.address[(first + i) % inet.n], wish,
                              share_of(deadline, inet.n - i));
