@@ -2,6 +2,7 @@
 /* certificates.c - what certificates.h says, by OpenSSL. */
 #include "certificates.h"
 
+#include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
