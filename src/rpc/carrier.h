@@ -124,6 +124,9 @@ struct naru_carrier_ops {
     void (*release)(struct naru_carrier *, struct naru_message *);
     /* Server: no more calls. code: why. */
     int (*goaway)(struct naru_carrier *, int code);
+    /* Server: so much of what was answered waits that no other handler is to begin. NULL: it reads
+     * no more then. */
+    bool (*full)(struct naru_carrier *);
     int (*peer)(struct naru_carrier *, struct naru_peer *);
     const char *(*name)(struct naru_carrier *);
     void (*close)(struct naru_carrier *);

@@ -169,9 +169,10 @@ static void send_status(struct naru_call *call, const struct naru_ending *e, con
                                           .text = {why, strlen(why)}};
         r = carrier->ops->status(carrier, call, &large, NULL, 0);
     }
-    if (r == 1)
-        call->refs++;           /* until on_gone */
-    else if (call->flow.opened) /* the connection fails, and is found so by the loop */
+    if (r == 1) { /* until on_gone; the carrier has copied what has to go */
+        call->refs++;
+        naru__buffer_trim(&call->keeps.answer);
+    } else if (call->flow.opened) /* the connection fails, and is found so by the loop */
         carrier->ops->forget(carrier, call);
 }
 
@@ -410,7 +411,8 @@ static void touch(struct connection *n)
     struct naru_server *s = n->server;
     bool stops = atomic_load_explicit(&s->stop_at, memory_order_relaxed) != 0;
     bool untold = n->events && !naru__in_loop(s);
-    if (n->carrier && !n->going && !stops && !untold && !n->carrier->ops->owes(n->carrier))
+    if (n->carrier && !n->going && !stops && !untold && !n->run &&
+        !n->carrier->ops->owes(n->carrier))
         return;
     if (n->carrier)
         naru__make_due(s, n);
@@ -465,6 +467,7 @@ void naru__run_in_worker(struct naru_call *call)
     struct connection *n = connection_of(call);
     int code = call->method->serve(call, call->self, call->request, call->request_size);
     pthread_mutex_lock(&n->lock);
+    n->working--;
     handled(call, code);
     touch(n);
     naru__leave_connection(n);
@@ -484,6 +487,7 @@ void naru__run_next(struct connection *n)
     call->began = call->running = true;
     call->refs++; /* the handler's */
     if (s->workers) {
+        n->working++;
         naru__workers_give(s->workers, call);
         return;
     }

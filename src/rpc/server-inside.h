@@ -27,6 +27,7 @@ struct connection {
     char *name;
     bool lost, going, proven;
     unsigned depth;      /* of handlers that run in the loop's thread */
+    unsigned working;    /* calls that workers have */
     unsigned ungathered; /* so many answers go one by one, for a handler was slow */
 
     struct connection *next, *previous; /* the loop's list */

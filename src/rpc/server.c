@@ -303,12 +303,22 @@ static void choose_gathering(const struct naru_server *s, struct connection *n, 
         (void)carrier->ops->flush(carrier);
 }
 
+/* Is the next handler to begin? Not while its client leaves too much unread, which workers can
+ * only meet if they do not have all of its calls already. */
+static bool runs_next(const struct connection *n)
+{
+    const struct naru_carrier_ops *ops = n->carrier->ops;
+    return n->run &&
+           !(ops->full && (ops->full(n->carrier) ||
+                           (n->server->workers && n->working >= 2 * n->server->options.workers)));
+}
+
 /* What others wait for is not held up by slow handlers: not now, and not by the next ones. */
 static void run_handlers(struct connection *n, int64_t *began)
 {
     enum { SLOW = 100000, UNGATHERED = 64 };
     struct naru_carrier *carrier = n->carrier;
-    while (n->run) {
+    while (runs_next(n)) {
         int64_t now = carrier->gather ? naru__now() : 0;
         if (*began == 0) {
             *began = now;
@@ -355,11 +365,15 @@ static int serve(struct naru_server *s, struct connection *n)
         naru__run_events(n);
         did = 1;
     }
+    while (r >= 0 && !n->lost && runs_next(n)) { /* that had to wait */
+        naru__run_next(n);
+        did = 1;
+    }
     const bool owed = r >= 0 && !n->lost && carrier->ops->owes(carrier);
     if (owed) {
         int f = carrier->ops->flush(carrier);
         r = f == 0 || f == -EAGAIN ? r : f;
-        while (n->run)
+        while (runs_next(n))
             naru__run_next(n);
         if (n->events)
             naru__run_events(n);

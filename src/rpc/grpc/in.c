@@ -408,16 +408,19 @@ static int on_header(nghttp2_session *h2, const nghttp2_frame *frame, const uint
                      size_t name_size, const uint8_t *value, size_t value_size, uint8_t flags,
                      void *arg)
 {
-    enum { ENTRY = 32, OWN = 8192 }; /* RFC 9113, 6.5.2; what is not metadata */
+    enum { ENTRY = 32, OWN = 8192, BOMB = 4 }; /* RFC 9113, 6.5.2; what is not metadata */
     struct grpc_session *s = arg;
     struct grpc_gathered *g = &s->gathered;
     (void)h2;
     (void)frame;
     (void)flags;
     g->size += name_size + value_size + ENTRY;
-    if (g->size > s->carrier.here.max_metadata + OWN) {
+    const size_t most = s->carrier.here.max_metadata + OWN;
+    if (g->size > most) {
         g->too_large = true;
-        return 0;
+        if (g->size > most * BOMB) /* some bytes can stand for very many */
+            naru__grpc_end(s, NGHTTP2_ENHANCE_YOUR_CALM, "a header list beyond all limits");
+        return s->refused ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
     }
     const struct text n = {(const char *)name, name_size};
     const struct text v = trimmed((struct text){(const char *)value, value_size});
@@ -700,7 +703,7 @@ static int on_frame(nghttp2_session *h2, const nghttp2_frame *frame, void *arg)
     default:
         break;
     }
-    return s->lost ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+    return s->refused ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
 
 /* Frames that carry nothing of a call cost whoever reads them as much as those that do. */
@@ -724,7 +727,7 @@ static int on_begin_frame(nghttp2_session *h2, const nghttp2_frame_hd *hd, void 
     }
     if (++s->flood.frames > MOST)
         naru__grpc_end(s, NGHTTP2_ENHANCE_YOUR_CALM, "too many frames that carry nothing");
-    return s->lost ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+    return s->refused ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
 
 static int on_sent(nghttp2_session *h2, const nghttp2_frame *frame, void *arg)

@@ -161,6 +161,19 @@ static ssize_t fetch(nghttp2_session *h2, int32_t id, uint8_t *to, size_t most, 
     return NGHTTP2_ERR_DEFERRED;
 }
 
+/* Room behind what waits. A message by itself gets what it needs, and not the next power of two. */
+static int more_room(struct naru_buffer *b, size_t size)
+{
+    if (b->used > 0 || b->size >= size || size < GRPC_OUT_FULL)
+        return naru__buffer_need(b, b->used + size);
+    uint8_t *data = naru__large_alloc(size);
+    if (!data)
+        return -ENOMEM;
+    naru__large_free(b->data);
+    *b = (struct naru_buffer){data, size, 0};
+    return 0;
+}
+
 static int append(struct grpc_session *s, struct grpc_line *line, const void *data, size_t size)
 {
     struct naru_buffer *b = &line->out.bytes;
@@ -168,7 +181,7 @@ static int append(struct grpc_session *s, struct grpc_line *line, const void *da
     if (line->out.gone == b->used)
         line->out.gone = b->used = 0;
     const size_t before = b->used;
-    int r = naru__buffer_need(b, before + GRPC_HEAD + size);
+    int r = more_room(b, GRPC_HEAD + size);
     if (r < 0)
         return r;
     b->used += GRPC_HEAD;

@@ -157,11 +157,21 @@ void naru__grpc_submitted(struct grpc_session *s)
 
 void naru__grpc_end(struct grpc_session *s, uint32_t code, const char *why)
 {
+    if (s->refused)
+        return;
+    s->refused = why;
     (void)nghttp2_submit_goaway(s->h2, NGHTTP2_FLAG_NONE,
                                 nghttp2_session_get_last_proc_stream_id(s->h2), code,
                                 (const uint8_t *)why, strlen(why));
-    naru__grpc_submitted(s);
-    naru__grpc_lose(s, naru__fail(-EPROTO, "%s: the other side is refused: %s", name_of(s), why));
+}
+
+/* It has been told, as far as the medium takes it. */
+static int refuse_peer(struct grpc_session *s)
+{
+    naru__grpc_pump(s);
+    (void)write_out(s);
+    return naru__grpc_lose(
+        s, naru__fail(-EPROTO, "%s: the other side is refused: %s", name_of(s), s->refused));
 }
 
 static bool grpc_owes(struct naru_carrier *carrier)
@@ -213,6 +223,8 @@ static int take_block(struct grpc_session *s)
     ssize_t n =
         nghttp2_session_mem_recv(s->h2, s->block->bytes + s->block_at, s->block_used - s->block_at);
     s->inside = false;
+    if (s->refused)
+        return refuse_peer(s);
     if (n < 0) {
         const char *why = nghttp2_strerror((int)n);
         if (n == NGHTTP2_ERR_BAD_CLIENT_MAGIC)
@@ -349,6 +361,11 @@ static int grpc_goaway(struct naru_carrier *carrier, int code)
     return 0;
 }
 
+static bool grpc_full(struct naru_carrier *carrier)
+{
+    return naru__grpc_of(carrier)->waiting > GRPC_OUT_MANY;
+}
+
 static int grpc_peer(struct naru_carrier *carrier, struct naru_peer *ret_peer)
 {
     struct naru_handle *h = &naru__grpc_of(carrier)->stream->handle;
@@ -427,6 +444,7 @@ static const struct naru_carrier_ops ops = {
     .keep = grpc_keep,
     .release = grpc_release,
     .goaway = grpc_goaway,
+    .full = grpc_full,
     .peer = grpc_peer,
     .name = grpc_name,
     .close = grpc_close,

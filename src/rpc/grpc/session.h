@@ -106,6 +106,7 @@ struct grpc_session {
     bool inside; /* nghttp2, which is not to be asked to go on from within */
     bool goes;   /* server: GOAWAY was announced */
     int lost;    /* it is over */
+    const char *refused; /* why the other side is sent away */
     int out_lost;
     char *authority; /* client */
 
@@ -155,7 +156,7 @@ void naru__grpc_part(struct grpc_line *);
 void naru__grpc_pump(struct grpc_session *);
 /* Something was submitted: it goes, unless more is to be gathered. */
 void naru__grpc_submitted(struct grpc_session *);
-/* The peer is told why, and the connection ends. */
+/* From a callback, which then fails: the peer is told why, and the connection ends. why: lives. */
 void naru__grpc_end(struct grpc_session *, uint32_t code, const char *why);
 
 /* ---- in.c ---- */
