@@ -105,7 +105,9 @@ static int each_certificate(const struct naru_tls *t, int which, SSL_CTX *c,
     if (r < 0)
         return r;
     for (X509 *x; r == 0 && (x = PEM_read_bio_X509(bio, NULL, no_password, &asked)); n++) {
-        if (!use(c, x, n, t->server))
+        /* what OpenSSL else finds out in the first handshake, and remembers if memory runs out then
+         */
+        if (X509_check_purpose(x, -1, 0) != 1 || !X509_get0_pubkey(x) || !use(c, x, n, t->server))
             r = use_failed(t, which);
         X509_free(x);
     }

@@ -111,6 +111,12 @@ static ssize_t put(struct tls_session *s, const void *bytes, size_t n)
     return r;
 }
 
+/* It is this host's, and passes. */
+static bool passes(ssize_t code)
+{
+    return code == -EAGAIN || code == -ENOBUFS || code == -ENOMEM;
+}
+
 /* Always takes all: after an error there is nothing to go on with, and OpenSSL is to be able to
  * read what the other end said last. */
 static int socket_write(BIO *bio, const char *bytes, int n)
@@ -120,7 +126,7 @@ static int socket_write(BIO *bio, const char *bytes, int n)
     BIO_clear_retry_flags(bio);
     if (s->out_error == 0 && s->out.start == s->out.end) {
         ssize_t r = put(s, bytes, size);
-        if (r < 0 && r != -EAGAIN)
+        if (r < 0 && !passes(r))
             s->out_error = (int)r;
         gone = r > 0 ? (size_t)r : 0;
     }
@@ -203,7 +209,7 @@ static int broken(struct tls_session *s)
     int what = ERR_GET_LIB(e) == ERR_LIB_SSL ? ERR_GET_REASON(e) : 0;
     naru__tls_reason(reason, sizeof reason);
     if (ERR_GET_REASON(e) == ERR_R_MALLOC_FAILURE || e == 0)
-        return lose(s, -ENOMEM, "memory ran out");
+        return lose(s, -ECONNRESET, "memory ran out, and the connection with it");
     if (what == SSL_R_NO_SHARED_CIPHER || what == SSL_R_UNSUPPORTED_PROTOCOL)
         snprintf(why, sizeof why, "the two ends have nothing of TLS in common: %s", reason);
     else if (what == SSL_R_NO_APPLICATION_PROTOCOL)
@@ -266,7 +272,7 @@ static int flush_out(struct tls_session *s)
 {
     while (s->out_error == 0 && s->out.start < s->out.end) {
         ssize_t r = put(s, s->out.bytes + s->out.start, s->out.end - s->out.start);
-        if (r == -EAGAIN)
+        if (passes(r))
             return -EAGAIN;
         if (r < 0)
             s->out_error = (int)r;
@@ -344,6 +350,28 @@ static int make_record(struct tls_session *s, const void *bytes, size_t n)
     return s->out_error;
 }
 
+/* The socket takes nothing more: why, as far as what came last tells. -EPIPE: it does not. */
+static int out_failed(struct tls_session *s)
+{
+    char byte;
+    size_t got;
+    if (s->lost)
+        return say_lost(s);
+    ERR_clear_error();
+    int r = s->met ? SSL_peek_ex(s->ssl, &byte, 1, &got) : 1;
+    int error = r == 1 ? SSL_ERROR_NONE : SSL_get_error(s->ssl, r);
+    if (error == SSL_ERROR_SSL || error == SSL_ERROR_SYSCALL)
+        (void)failed(s, error);
+    ERR_clear_error();
+    if (s->lost == 0 && s->met && s->out_error == -EPIPE)
+        return -EPIPE;
+    char why[100];
+    snprintf(why, sizeof why, "nothing more can be sent%s: %s", s->met ? "" : " in the handshake",
+             naru__errno_text(s->out_error));
+    (void)lose(s, -ECONNRESET, why); /* unless it is already */
+    return say_lost(s);
+}
+
 /* ---- the handshake ---- */
 
 static void say_finished(struct tls_session *s)
@@ -377,7 +405,9 @@ static int now_met(struct tls_session *s)
         say_finished(s);
     naru__nudge(s->cover.handle, 0);
     naru__nudge(s->cover.handle, 1);
-    return r < 0 && s->lost ? r : 0;
+    if (r < 0 && out_failed(s) == -EPIPE) /* else why is known already */
+        (void)lose(s, -ECONNRESET, "the other end left in the handshake");
+    return s->lost;
 }
 
 static int meet(struct tls_session *s)
@@ -386,26 +416,20 @@ static int meet(struct tls_session *s)
         return say_lost(s);
     if (s->met)
         return 0;
-    int r = flush_out(s);
-    if (r == 0 || r == -EAGAIN) {
-        ERR_clear_error();
-        int done = SSL_do_handshake(s->ssl);
-        int error = done == 1 ? SSL_ERROR_NONE : SSL_get_error(s->ssl, done);
-        bool waits = error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE;
-        if (done == 1)
-            r = now_met(s);
-        else if (!waits)
-            r = failed(s, error);
-        else if (s->out_error)
-            r = s->out_error;
-        else if (naru__now() >= s->deadline)
-            r = lose(s, -ECONNRESET,
-                     "the other end has not finished the handshake in time (.tls.handshake)");
-        else
-            r = -EAGAIN;
-    }
-    if (r < 0 && r != -EAGAIN && s->lost == 0) /* the socket's error: what came may tell why */
-        return r;
+    (void)flush_out(s); /* its failure: what came last may tell why */
+    ERR_clear_error();
+    int done = SSL_do_handshake(s->ssl), r = -EAGAIN;
+    int error = done == 1 ? SSL_ERROR_NONE : SSL_get_error(s->ssl, done);
+    bool waits = error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE;
+    if (done == 1)
+        r = now_met(s);
+    else if (!waits)
+        r = failed(s, error);
+    else if (s->out_error)
+        r = out_failed(s);
+    else if (naru__now() >= s->deadline)
+        r = lose(s, -ECONNRESET,
+                 "the other end has not finished the handshake in time (.tls.handshake)");
     return s->lost ? say_lost(s) : r;
 }
 
@@ -503,13 +527,13 @@ static ssize_t session_write(struct naru_cover *cover, const struct iovec *v, in
         if (s->out.start < s->out.end)
             break;
     }
-    if (r < 0 && s->lost && taken == 0)
-        r = say_lost(s);
+    if (r < 0 && taken == 0 && (s->lost || s->out_error))
+        r = out_failed(s);
     pthread_mutex_unlock(&s->lock);
     return taken ? (ssize_t)taken : r;
 }
 
-/* What is lost says why to whoever reads or writes, and to nobody who closes. */
+/* What is lost says why to whoever asks otherwise, and to nobody who closes. */
 static int session_flush(struct naru_cover *cover)
 {
     struct tls_session *s = of(cover);
@@ -517,6 +541,8 @@ static int session_flush(struct naru_cover *cover)
     int r = s->lost ? s->lost : meet(s);
     if (r == 0)
         r = flush_out(s);
+    if (r < 0 && r != -EAGAIN && s->lost == 0)
+        r = out_failed(s);
     pthread_mutex_unlock(&s->lock);
     return r;
 }

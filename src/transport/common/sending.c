@@ -85,14 +85,6 @@ int naru__connection_pay(struct connection *c)
     return c->cover ? c->cover->ops->flush(c->cover) : 0;
 }
 
-/* What a cover has taken and the kernel has not: rarely anything. It has gone, and follows. */
-static void drain(struct connection *c, struct naru_wait *wait)
-{
-    while (c->cover && c->cover->ops->flush(c->cover) == -EAGAIN)
-        if (naru__wait_step(wait) < 0)
-            break;
-}
-
 /* This thread has taken in what the receiving one, or its loop, may be asleep for. */
 static void tell_receiver(struct connection *c)
 {
@@ -133,6 +125,17 @@ static int write_failed(struct connection *c, int code)
     if (code == -EPIPE || c->medium->socket)
         return why_closed(c);
     return naru__fail(code, "%s: writing failed: %s", name_of(c), naru__errno_text(code));
+}
+
+/* What a cover has taken and the kernel has not: rarely anything. When there is no time for it, it
+ * has gone nevertheless, and follows. */
+static int drain(struct connection *c, struct naru_wait *wait)
+{
+    int r = 0;
+    while (c->cover && (r = c->cover->ops->flush(c->cover)) == -EAGAIN)
+        if (naru__wait_step(wait) < 0)
+            return 0;
+    return r < 0 ? write_failed(c, r) : 0;
 }
 
 /* Is there a program at the other end whose limits are not known yet? */
@@ -226,9 +229,9 @@ static int send_wire(struct connection *c, struct naru_wire *wire, int64_t deadl
         if (r < 0)
             return naru__wire_begun(wire) ? give_up(c, wire, (int)r) : (int)r;
     }
-    drain(c, &wait);
+    int r = drain(c, &wait);
     naru__wait_done(&wait);
-    return 0;
+    return r;
 }
 
 /* A small message in one write, the usual case. -EAGAIN: the long way must wait for room. */
@@ -479,7 +482,7 @@ static int write_batch(struct connection *c, struct batch *b, int64_t deadline, 
             stop_sending(c);
     }
     if (r == 0)
-        drain(c, &wait);
+        r = drain(c, &wait);
     naru__wait_done(&wait);
     *ret_gone = gone;
     return r;

@@ -35,8 +35,10 @@ static struct socket_stream *of_handle(struct naru_handle *h)
 /* A socket's errors are ends: the connection is no more, whatever it was. */
 static int failed(struct naru_handle *h, int code)
 {
-    if (naru__cover_tells(of_handle(h)->cover, code))
+    if (naru__cover_tells(of_handle(h)->cover, code)) {
+        (void)of_handle(h)->cover->ops->meet(of_handle(h)->cover); /* which says it, once more */
         return naru__cover_failed(h, code);
+    }
     switch (code) {
     case -EPIPE:
         return naru__fail(code, "%s: the other end reads no more", h->name);
@@ -106,9 +108,12 @@ static ssize_t write_message(struct socket_stream *s, const struct msghdr *messa
             return w;
         }
     }
-    while (r > 0 && s->cover && s->cover->ops->flush(s->cover) == -EAGAIN)
-        if (naru__wait_step(&wait) < 0)
+    for (int left; r > 0 && s->cover && (left = s->cover->ops->flush(s->cover)) != 0;) {
+        if (left != -EAGAIN)
+            r = left;
+        else if (naru__wait_step(&wait) < 0)
             break; /* it follows with what is written next, or by the end of it */
+    }
     naru__wait_done(&wait);
     naru__count(&h->counts.calls[1], 1);
     if (r == -ETOOMANYREFS)
