@@ -993,7 +993,25 @@ static void of_one_process(void)
     finish();
 }
 
-/* The command of OpenSSL's at either end. */
+/* An end that has nothing to say finishes at once, and the two meet nevertheless. */
+static void half_closed_early(void)
+{
+    struct naru_stream_options o = {.size = sizeof o, .flags = NARU_CONNECTING, .tls = &theirs};
+    naru_stream *s;
+    char byte;
+    begin();
+    start(&ours);
+    expect_ok(naru_stream_open(naru_url(server.listener), BOTH, &o, PATIENCE, &s));
+    expect_ok(naru_stream_shutdown(s, NARU_WRITE));
+    expect_code(0, naru_stream_read(s, &byte, 1, PATIENCE));
+    naru_stream_close(s);
+    await_over(1);
+    expect_served(0, "");
+    stop();
+    finish();
+}
+
+/* The command of OpenSSL's at the other end. */
 static void openssl_at_the_other_end(void)
 {
     char command[900], got[64] = "";
@@ -1036,6 +1054,7 @@ static const struct test_case cases[] = {
     {"cut off", cut_off},
     {"both ways at once", both_ways_at_once},
     {"written and closed", written_and_closed},
+    {"half-closed before they have met", half_closed_early},
     {"of one process", of_one_process},
     {"openssl at the other end", openssl_at_the_other_end},
 };
