@@ -62,6 +62,11 @@ static void part_has_failed(struct stage *st, const char *said)
 
 /* ---- starting parts ---- */
 
+const char *stage_directory(const struct stage *st)
+{
+    return st->tour->directory;
+}
+
 bool stage_fork(struct stage *st, int index, const char *name, const char *detail)
 {
     pid_t pid = fork();

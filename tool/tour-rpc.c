@@ -27,7 +27,8 @@ static struct keeping keeping;
 static bool prepare(struct part *p)
 {
     keeping.service = store_service();
-    return part_naru(p, "making a server", naru_server_new(NULL, &keeping.server)) &&
+    const struct naru_server_options o = {.size = sizeof o, .tls = part_tls(p, true)};
+    return part_naru(p, "making a server", naru_server_new(&o, &keeping.server)) &&
            part_naru(p, "adding the store",
                      naru_server_add(keeping.server, &keeping.service, &keeping.store));
 }
@@ -304,8 +305,9 @@ static void call_all(struct part *p, naru_client *c)
 
 static naru_client *open_client(struct part *p)
 {
+    const struct naru_client_options o = {.size = sizeof o, .tls = part_tls(p, false)};
     naru_client *c = NULL;
-    part_naru(p, "opening a client", naru_client_open(p->url, NULL, &c));
+    part_naru(p, "opening a client", naru_client_open(p->url, &o, &c));
     return c;
 }
 
@@ -400,11 +402,12 @@ const struct role rpc_roles[] = {
 #define MEETING(name, first, second)                                                               \
     static bool start_##name(struct stage *stage)                                                  \
     {                                                                                              \
-        return stage_exec(stage, 0, "rpc-" first, NULL);                                           \
+        return stage_exec(stage, 0, "rpc-" first, stage_directory(stage));                         \
     }                                                                                              \
     static bool next_##name(struct stage *stage, int ready, int ended)                             \
     {                                                                                              \
-        return ready != 1 || ended != 0 || stage_exec(stage, 1, "rpc-" second, NULL);              \
+        return ready != 1 || ended != 0 ||                                                         \
+               stage_exec(stage, 1, "rpc-" second, stage_directory(stage));                        \
     }
 MEETING(store, "server", "client")
 MEETING(server_dies, "dying-server", "surviving-client")
@@ -436,6 +439,10 @@ const struct scene rpc_scenes[] = {
     STORE("unix:%s/calls"),
     DEATHS("unix:%s/calls"),
     STORE("tcp://127.0.0.1:0"),
+    STORE("tls://127.0.0.1:0"),
+    STORE("grpc://127.0.0.1:0"),
+    STORE("grpc+unix:%s/calls"),
+    STORE("grpcs://127.0.0.1:0"),
     CALLS("tcp://192.0.2.1:0", "two hosts", "a store, all forms", -1, start_hosts, NULL),
     {0},
 };

@@ -32,9 +32,10 @@ static void listening(struct part *p, const void *listener)
 
 static naru_stream *accept_stream(struct part *p)
 {
+    const struct naru_listen_options o = {.size = sizeof o, .tls = part_tls(p, true)};
     naru_stream_listener *l = NULL;
     naru_stream *s = NULL;
-    if (part_naru(p, "listening", naru_stream_listen(p->url, NULL, &l))) {
+    if (part_naru(p, "listening", naru_stream_listen(p->url, &o, &l))) {
         listening(p, l);
         part_naru(p, "accepting", naru_stream_accept(l, TOUR_TIMEOUT, &s));
     }
@@ -44,9 +45,10 @@ static naru_stream *accept_stream(struct part *p)
 
 static naru_channel *accept_channel(struct part *p)
 {
+    const struct naru_listen_options o = {.size = sizeof o, .tls = part_tls(p, true)};
     naru_channel_listener *l = NULL;
     naru_channel *c = NULL;
-    if (part_naru(p, "listening", naru_channel_listen(p->url, NULL, &l))) {
+    if (part_naru(p, "listening", naru_channel_listen(p->url, &o, &l))) {
         listening(p, l);
         part_naru(p, "accepting", naru_channel_accept(l, TOUR_TIMEOUT, &c));
     }
@@ -56,15 +58,17 @@ static naru_channel *accept_channel(struct part *p)
 
 static naru_stream *connect_stream(struct part *p)
 {
+    const struct naru_stream_options o = {.size = sizeof o, .tls = part_tls(p, false)};
     naru_stream *s = NULL;
-    part_naru(p, "connecting", naru_stream_open(p->url, BOTH, NULL, TOUR_TIMEOUT, &s));
+    part_naru(p, "connecting", naru_stream_open(p->url, BOTH, &o, TOUR_TIMEOUT, &s));
     return s;
 }
 
 static naru_channel *connect_channel(struct part *p)
 {
+    const struct naru_channel_options o = {.size = sizeof o, .tls = part_tls(p, false)};
     naru_channel *c = NULL;
-    part_naru(p, "connecting", naru_channel_connect(p->url, NULL, TOUR_TIMEOUT, &c));
+    part_naru(p, "connecting", naru_channel_connect(p->url, &o, TOUR_TIMEOUT, &c));
     return c;
 }
 
@@ -523,11 +527,12 @@ const struct role socket_roles[] = {
 #define MEETING(name, first, second)                                                               \
     static bool start_##name(struct stage *stage)                                                  \
     {                                                                                              \
-        return stage_exec(stage, 0, "socket-" first, NULL);                                        \
+        return stage_exec(stage, 0, "socket-" first, stage_directory(stage));                      \
     }                                                                                              \
     static bool next_##name(struct stage *stage, int ready, int ended)                             \
     {                                                                                              \
-        return ready != 1 || ended != 0 || stage_exec(stage, 1, "socket-" second, NULL);           \
+        return ready != 1 || ended != 0 ||                                                         \
+               stage_exec(stage, 1, "socket-" second, stage_directory(stage));                     \
     }
 MEETING(stream, "stream-server", "stream-client")
 MEETING(messages, "server", "client")
@@ -578,6 +583,11 @@ const struct scene socket_scenes[] = {
                start_hosts_messages, NULL),
     CONNECTION("tcp://" SERVER_ADDRESS ":0", "two hosts", "cable pulled", -1, start_hosts_cut,
                NULL),
+    STREAM("tls://127.0.0.1:0", "unrelated", "client and server", start_stream, next_stream),
+    CONNECTION("tls://127.0.0.1:0", "unrelated", "client and server", -1, start_messages,
+               next_messages),
+    CONNECTION("tls://127.0.0.1:0", "unrelated", "client killed", 1, start_client_dies,
+               next_client_dies),
     {"udp://" SERVER_ADDRESS ":0", NARU_NOUN_QUEUE, "message", "one-way", "two hosts",
      "1 sender, 1 receiver", 2, -1, start_hosts_datagrams, NULL},
     {0},

@@ -173,6 +173,10 @@ bool walk_accept(struct part *, const struct message *, struct got *);
  * (tour-datagram.c). */
 void receive_datagrams(struct part *, naru_channel *);
 
+/* What an end of an encrypted scene needs, whose detail is the tour's directory; NULL: it is none
+ * (tour-tls.c). */
+const struct naru_tls_options *part_tls(struct part *, bool listens);
+
 /* The server of the scenes of calls, also on a host of its own (tour-rpc.c). */
 int rpc_listen(struct part *, void **ret_server);
 void rpc_serve(struct part *, void *server); /* closes it */
@@ -180,6 +184,7 @@ void rpc_serve(struct part *, void *server); /* closes it */
 /* ---- scenes (tour.c, tour-KIND.c) ---- */
 
 struct stage;
+const char *stage_directory(const struct stage *); /* the tour's */
 struct scene {
     const char *url; /* "fifo:%s/name": with the tour's directory; "posix-mq:/%s-name" or
                       * "shm:%s-name": with its last part; or "pipe:" */

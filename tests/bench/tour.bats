@@ -121,7 +121,7 @@ toured() { # input: as all of it went, else what did not
 
 @test "a store is called over each carrier, and over two hosts" {
     rows 'map(select(.kind == "rpc" and .what == "a store, all forms" and .ok)) |
-          map(.url | split(":")[0]) | unique == ["pipe", "shm", "tcp", "unix"]'
+          map(.url | split(":")[0]) | unique == ["grpc", "grpc+unix", "grpcs", "pipe", "shm", "tcp", "tls", "unix"]'
     rows 'map(select(.kind == "rpc" and .what == "a store, all forms" and .ok)) |
           all(.p50_ns > 0 and .mb_s > 0 and .sha256_sent == .sha256_received)'
     rows 'map(select(.kind == "rpc" and .relation == "two hosts")) | length == 1'
