@@ -659,6 +659,41 @@ static void ended_early(void)
     close_world(&w);
 }
 
+/* Asked when it is silent, and lost when it stays so; an answer counts as life. */
+static void keepalive(void)
+{
+    static struct world w;
+    struct bytes b = {.n = 0};
+    struct outcome o;
+    const uint8_t *ping = NULL;
+    open_world(&w);
+    naru_client_close(w.client);
+    const struct naru_client_options options = {.size = sizeof options, .keepalive = 200 * NARU_MS};
+    expect_ok(naru_client_open(w.url, &options, &w.client));
+    begin(&w, &unary, &o);
+    accept_client(&w, NULL);
+    await_frames(&w, HEADERS, 0, 1, 1);
+    headers(&b, END_STREAM, 1, BEGIN "grpc-status: 6\n");
+    say(&w, &b);
+    await_end(&w, &o);
+    usleep(300000); /* without a call nobody is asked, and silence does not count */
+    begin(&w, &stream, &o);
+    await_frames(&w, HEADERS, 0, 3, 1);
+    expect(seen(&w, PING, 0, 0, NULL) == 0);
+    int64_t began = test_now();
+    for (int i = 1; i <= 3; i++) {
+        await_frames(&w, PING, 0, 0, i);
+        expect(o.ends == 0);
+        expect(seen(&w, PING, 0, 0, &ping) == i);
+        frame(&b, PING, ACK, 0, ping, 8);
+        say(&w, &b);
+    }
+    await_end(&w, &o);
+    expect(test_now() - began >= 400 * NARU_MS);
+    expect(o.code == NARU_STATUS_UNAVAILABLE && strstr(o.text, "PING"));
+    close_world(&w);
+}
+
 static const struct test_case cases[] = {
     {"each form of an answer", each_answer},
     {"RST_STREAM at each moment", reset_at_each_moment},
@@ -666,6 +701,7 @@ static const struct test_case cases[] = {
     {"a connection that is cut off", cut_off},
     {"what is no HTTP/2", no_http2},
     {"PING", pings_are_answered},
+    {"keepalive", keepalive},
     {"MAX_CONCURRENT_STREAMS", calls_wait_for_room},
     {"a window", windows_are_kept},
     {"a call that is given up", given_up},

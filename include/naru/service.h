@@ -173,7 +173,8 @@ struct naru_server_options {
     size_t window;           /* bytes of a stream that may wait for the handler, 0: 256 KiB */
     int64_t max_idle;        /* a connection without a call is told to go after it, 0: never */
     int64_t max_age;         /* a connection is told to go after it, 0: never */
-    int64_t keepalive;       /* of silent clients on tcp:, as struct naru_channel_options */
+    int64_t keepalive;       /* of silent clients on tcp: and the like, as struct
+                              * naru_channel_options; if it is given, also by PING on grpc: */
     const int64_t *uids;     /* who may call, by uid, ended by -1; NULL: this user and root */
     const int64_t *gids;     /* or by gid, ended by -1; NULL: none */
     mode_t mode;             /* of a socket file made for it, 0: 0600 */
@@ -192,7 +193,8 @@ struct naru_client_options {
     unsigned max_calls;    /* in flight, 0: 10 000 */
     int64_t first_backoff; /* between two attempts to connect, 0: 50 ms; doubles, with jitter */
     int64_t max_backoff;   /* 0: 5 s */
-    int64_t keepalive;     /* of a silent server on tcp:, as struct naru_channel_options */
+    int64_t keepalive;     /* of a silent server on tcp: and the like, as struct
+                            * naru_channel_options; if it is given, also by PING on grpc: */
     int64_t user_timeout;
     unsigned flags;        /* NARU_WAIT_FOR_READY for each call; NARU_DELAY, NARU_SPIN,
                             * NARU_SLEEP */

@@ -82,6 +82,7 @@ struct naru_call_request { /* what opens a call at a server */
 struct naru_carrier_limits {
     size_t max_message, max_metadata, window;
     unsigned max_calls;
+    int64_t keepalive; /* a silent other side is known to be gone after it, 0: it is not asked */
 };
 
 struct naru_carrier_ops {

@@ -916,6 +916,7 @@ int naru__server_new(const struct naru_server_options *options, naru_server **re
         .max_metadata = options->max_metadata ? options->max_metadata : 16384,
         .window = options->window ? options->window : 256 << 10,
         .max_calls = s->options.max_calls_each,
+        .keepalive = options->keepalive > 0 ? options->keepalive : 0,
     };
     if (options->uids && !(s->options.uids = copy_list(options->uids)))
         r = -ENOMEM;

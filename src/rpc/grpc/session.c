@@ -42,6 +42,10 @@ struct grpc_line *naru__grpc_line_new(struct grpc_session *s, int32_t id)
         return NULL;
     line->id = id;
     line->server = s->carrier.server;
+    if (!s->lines && s->carrier.here.keepalive) { /* from here on it is to say something */
+        s->heard = naru__now();
+        s->asked = false;
+    }
     line->next = s->lines;
     if (line->next)
         line->next->previous = line;
@@ -214,6 +218,10 @@ static int read_block(struct grpc_session *s)
         return n == -EAGAIN ? 0 : naru__grpc_lose(s, (int)n);
     s->block_at = 0;
     s->block_used = (size_t)n;
+    if (s->carrier.here.keepalive) {
+        s->heard = naru__now();
+        s->asked = false;
+    }
     return 1;
 }
 
@@ -239,6 +247,31 @@ static int take_block(struct grpc_session *s)
     return 1;
 }
 
+/* With calls in flight a silent other side is asked after half of the time (PING), and is gone when
+ * it has not said anything by its end. When that is to be looked at. */
+static int64_t keepalive_at(const struct grpc_session *s)
+{
+    int64_t whole = s->carrier.here.keepalive;
+    if (whole == 0 || !s->met || !s->lines)
+        return NARU__NEVER;
+    return s->heard + (s->asked ? whole : whole / 2);
+}
+
+static int keep_alive(struct grpc_session *s)
+{
+    static const uint8_t token[8] = "naru:ka";
+    if (naru__now() < keepalive_at(s))
+        return 0;
+    if (s->asked)
+        return naru__grpc_lose(s, naru__fail(-ECONNRESET,
+                                             "%s: the other side vanished: it does not answer PING",
+                                             name_of(s)));
+    s->asked = true;
+    (void)nghttp2_submit_ping(s->h2, NGHTTP2_FLAG_NONE, token);
+    naru__grpc_submitted(s);
+    return 0;
+}
+
 static int grpc_process(struct naru_carrier *carrier)
 {
     struct grpc_session *s = naru__grpc_of(carrier);
@@ -247,6 +280,8 @@ static int grpc_process(struct naru_carrier *carrier)
     int r = has_rest(s) ? 1 : read_block(s);
     if (r > 0)
         r = take_block(s);
+    else if (r == 0 && s->carrier.here.keepalive)
+        r = keep_alive(s);
     if (s->lost)
         return s->lost;
     if (r == 0 && s->out_lost)
@@ -308,6 +343,8 @@ static int grpc_watch(struct naru_carrier *carrier, struct naru_watch *watch)
         return r;
     for (unsigned i = 0; i < own.n && watch->n < NARU__WATCH_MAX; i++)
         watch->fds[watch->n++] = own.fds[i];
+    if (keepalive_at(s) < own.again)
+        own.again = keepalive_at(s);
     if (own.again < watch->again)
         watch->again = own.again;
     return 0;

@@ -126,6 +126,9 @@ struct grpc_session {
     struct grpc_fields fields; /* of what is submitted now */
     struct naru_buffer scratch;
 
+    int64_t heard; /* from the other side, if limits.keepalive asks */
+    bool asked;    /* and a PING is on its way */
+
     struct {           /* what a peer does that is no call (in.c) */
         int64_t since; /* the second that is counted */
         unsigned frames;
