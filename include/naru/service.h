@@ -15,8 +15,9 @@
  * DEADLINE_EXCEEDED, -ECANCELED for CANCELLED by this side, -ECONNRESET for UNAVAILABLE, else
  * -EREMOTEIO; naru_client_status tells the status itself.
  *
- * URLs: shm:, unix:, tcp:; over pipe: (or any connection there is) naru_server_attach and
- * naru_client_attach. The wire form is in naru-service(7).
+ * URLs: shm:, unix:, tcp:, tls:, and on gRPC's wire grpc:, grpcs:, grpc+unix: (naru-grpc(7)); over
+ * pipe: (or any connection there is) naru_server_attach and naru_client_attach. naru's own wire
+ * form is in naru-service(7).
  *
  * Thread: a client may be used by any number of threads, a call by one sending and one receiving
  * thread at once, a server by one; naru_call_cancel, naru_cancel and naru_server_shutdown from
@@ -281,7 +282,7 @@ NARU_API const naru_service *naru_server_service(naru_server *server, size_t i);
 
 /* naru_server_listen - lets clients connect to a name
  *
- * url: "shm:name", "unix:/path", "tcp://host:port" and their other forms, as naru_channel_listen;
+ * url: "shm:name", "unix:/path", "tcp://host:port", "grpc://host:port" and their other forms;
  * any number of them, one after the other. naru_url of the server tells the last one, with the port
  * that it got.
  *
