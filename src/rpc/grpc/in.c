@@ -753,7 +753,7 @@ static int on_not_sent(nghttp2_session *h2, const nghttp2_frame *frame, int code
     struct grpc_line *line = s->lines;
     while (line && line->id != frame->hd.stream_id)
         line = line->next;
-    if (!line)
+    if (!line || line_of(s, line->id)) /* a stream that there is is closed next */
         return 0;
     if (line->call) {
         line->call->unbegun = true;
