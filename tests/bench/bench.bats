@@ -112,3 +112,10 @@ teardown_file() {
     [ "$status" = 2 ]
     [[ $output == *"--in-flight wants"*"from 1 to 1000"* ]]
 }
+
+@test "TLS beside a bare loop of OpenSSL's: every cell of each way" {
+    "$B/bench/bench-tls" -r 1 -t 5 >"$TMPDIR/tls"
+    jq -es 'length == 24 and all(.ns > 0 and .bare > 0) and
+            (map(.way) | unique == ["bare OpenSSL", "naru connection", "naru stream"])' "$TMPDIR/tls"
+    rm -f "$TMPDIR/tls"
+}
