@@ -669,9 +669,18 @@ static int add(naru_call *call, void *self, const void *request, size_t size)
     return naru_call_send(call, request, size, NARU_FOREVER);
 }
 
-static const naru_method methods[] = {{"Echo", 0, add, NULL, NULL}};
-static const naru_service service = {sizeof service, "test.S", methods, 1, NULL, NULL};
-static const naru_route route = {"test.S/Echo", 0, NULL};
+static int who(naru_call *call, void *self, const void *request, size_t size)
+{
+    struct naru_peer peer = {.size = sizeof peer};
+    (void)self, (void)request, (void)size;
+    int r = naru_peer(call, &peer);
+    return r < 0 ? r : naru_call_send(call, peer.subject, strlen(peer.subject), NARU_FOREVER);
+}
+
+static const naru_method methods[] = {{"Echo", 0, add, NULL, NULL}, {"Who", 0, who, NULL, NULL}};
+static const naru_service service = {sizeof service, "test.S", methods, 2, NULL, NULL};
+static const naru_route route = {"test.S/Echo", 0, NULL}, who_route = {"test.S/Who", 0, NULL};
+static const char *serves_at = "tls://127.0.0.1:0";
 static char serving[128];
 
 static void serve(void *ready)
@@ -680,7 +689,7 @@ static void serve(void *ready)
     naru_server *s;
     expect_ok(naru_server_new(&o, &s));
     expect_ok(naru_server_add(s, &service, NULL));
-    expect_ok(naru_server_listen(s, "tls://127.0.0.1:0"));
+    expect_ok(naru_server_listen(s, serves_at));
     expect(write(*(int *)ready, naru_url(s), strlen(naru_url(s)) + 1) > 0);
     naru_server_run(s);
 }
@@ -694,19 +703,63 @@ static int raw_to(const char *url)
     return fd;
 }
 
-static void slow_handshakes(void)
+static pid_t start_serving(void)
 {
-    enum { SILENT = 50 };
-    int ready[2], fd[SILENT];
-    unsigned char bytes[2048];
-    size_t n = greeting(bytes, sizeof bytes), said = 0;
-    begin();
-    ours.handshake = 500 * NARU_MS;
+    int ready[2];
     expect(pipe(ready) == 0);
     pid_t child = start_child(serve, &ready[1]);
     close(ready[1]);
     expect(read(ready[0], serving, sizeof serving) > 0);
     close(ready[0]);
+    return child;
+}
+
+/* A handler knows by its certificate who calls, whatever carries the call. */
+static void callers_are_known(void)
+{
+    static const char *const urls[] = {"tls://127.0.0.1:0", "grpcs://127.0.0.1:0"};
+    begin();
+    write_certificate(ca, &(struct wanted){.subject = "alice"}, file("client"), file("client-key"));
+    ours.authority = file("ca");
+    ours.flags = NARU_TLS_CLIENT_CERTIFICATE;
+    for (int i = 0; i < 2; i++) {
+        serves_at = urls[i];
+        pid_t child = start_serving();
+        struct naru_peer peer = {.size = sizeof peer};
+        struct naru_payload reply;
+        naru_client *c;
+        theirs.certificate = file("client");
+        theirs.key = file("client-key");
+        const struct naru_client_options o = {.size = sizeof o, .tls = &theirs};
+        const struct naru_call_options once = {.size = sizeof once, .timeout = PATIENCE};
+        expect_ok(naru_client_open(serving, &o, &c));
+        expect_ok(naru_client_invoke(c, &who_route, "", 0, &once, &reply));
+        expect(reply.size == strlen("CN=alice,O=naru") &&
+               memcmp(reply.data, "CN=alice,O=naru", reply.size) == 0);
+        expect_ok(naru_client_release(c, &reply));
+        expect_ok(naru_peer(c, &peer)); /* and the client knows who serves */
+        expect(strcmp(peer.subject, "CN=server,O=naru") == 0);
+        naru_client_close(c);
+        theirs.certificate = theirs.key = NULL; /* refused, and told why */
+        expect_ok(naru_client_open(serving, &o, &c));
+        expect_code(-ECONNRESET, naru_client_invoke(c, &who_route, "", 0, &once, &reply));
+        expect_says("demands a certificate");
+        naru_client_close(c);
+        kill(child, SIGKILL);
+        waitpid(child, NULL, 0);
+    }
+    finish();
+}
+
+static void slow_handshakes(void)
+{
+    enum { SILENT = 50 };
+    int fd[SILENT];
+    unsigned char bytes[2048];
+    size_t n = greeting(bytes, sizeof bytes), said = 0;
+    begin();
+    ours.handshake = 500 * NARU_MS;
+    pid_t child = start_serving();
     const struct naru_client_options o = {.size = sizeof o, .tls = &theirs};
     naru_client *c;
     expect_ok(naru_client_open(serving, &o, &c));
@@ -1017,11 +1070,10 @@ static void openssl_at_the_other_end(void)
     char command[900], got[64] = "";
     begin();
     start(&ours);
-    snprintf(
-        command, sizeof command,
-        "(printf 'hello\\n'; sleep 0.3) | timeout 20 openssl s_client -quiet -no_ign_eof "
-        "-verify_return_error -verify_ip 127.0.0.1 -CAfile %s -connect %s 2>/dev/null",
-        file("ca"), strrchr(naru_url(server.listener), '/') + 1);
+    snprintf(command, sizeof command,
+             "(printf 'hello\\n'; sleep 0.3) | timeout 20 openssl s_client -quiet -no_ign_eof "
+             "-verify_return_error -verify_ip 127.0.0.1 -CAfile %s -connect %s 2>/dev/null",
+             file("ca"), strrchr(naru_url(server.listener), '/') + 1);
     FILE *f = popen(command, "r");
     expect(f && fgets(got, sizeof got, f) && strcmp(got, "hello\n") == 0);
     pclose(f);
@@ -1046,6 +1098,7 @@ static const struct test_case cases[] = {
     {"garbage in place of a handshake", garbage},
     {"gone in the handshake", gone_in_the_handshake},
     {"killed in the handshake", killed_in_the_handshake},
+    {"callers are known", callers_are_known},
     {"slow handshakes", slow_handshakes},
     {"a silent server", silent_server},
     {"versions of TLS", versions},
