@@ -215,7 +215,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     naru_client *client = NULL;
     naru_call *calls[3] = {NULL};
     bool over[3] = {false};
-    char url[64];
+    char url[sizeof address.sun_path + 16];
     int listens;
     if (size < 1)
         return 0;

@@ -181,7 +181,8 @@ static void accept_client(struct world *w, struct bytes *first)
 static void open_world(struct world *w)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
-    snprintf(a.sun_path, sizeof a.sun_path, "%s/s", test_directory);
+    expect(snprintf(a.sun_path, sizeof a.sun_path, "%s/s", test_directory) <
+           (int)sizeof a.sun_path);
     snprintf(w->url, sizeof w->url, "grpc+unix:%s", a.sun_path);
     w->listens = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     w->in.n = 0;

@@ -120,8 +120,10 @@ static void pump(int64_t until)
     do {
         if (!there(server) && !w.end[CLIENT].over) { /* it may be one that has left before */
             if (fine(framed ? naru_channel_accept(w.cl, NARU_NOWAIT, &server->c)
-                            : naru_stream_accept(w.sl, NARU_NOWAIT, &server->s)))
-                server->over = server->sent = server->got = 0;
+                            : naru_stream_accept(w.sl, NARU_NOWAIT, &server->s))) {
+                server->over = false;
+                server->sent = server->got = 0;
+            }
         }
         for (int i = 0; i < 2; i++)
             if (there(&w.end[i]))
