@@ -80,9 +80,18 @@ static bool dial(void)
     const struct naru_channel_options co = {
         .size = sizeof co, .flags = NARU_CONNECTING, .tls = usual_client()};
     struct end *e = &w.end[CLIENT];
-    return fine(
-        framed ? naru_channel_connect(naru_url(w.cl), &co, NARU_NOWAIT, &e->c)
-               : naru_stream_open(naru_url(w.sl), NARU_READ | NARU_WRITE, &so, NARU_NOWAIT, &e->s));
+    naru_stream *stream = POISON;
+    naru_channel *channel = POISON;
+    int r = framed ? naru_channel_connect(naru_url(w.cl), &co, NARU_NOWAIT, &channel)
+                   : naru_stream_open(naru_url(w.sl), NARU_READ | NARU_WRITE, &so, NARU_NOWAIT,
+                                      &stream);
+    wrong_if(r < 0 && ((void *)stream != POISON || (void *)channel != POISON),
+             "an out-parameter was touched");
+    if (r == 0 && framed)
+        e->c = channel;
+    else if (r == 0)
+        e->s = stream;
+    return fine(r);
 }
 
 /* Whatever each end can do at once. */
@@ -120,10 +129,8 @@ static void pump(int64_t until)
     do {
         if (!there(server) && !w.end[CLIENT].over) { /* it may be one that has left before */
             if (fine(framed ? naru_channel_accept(w.cl, NARU_NOWAIT, &server->c)
-                            : naru_stream_accept(w.sl, NARU_NOWAIT, &server->s))) {
-                server->over = false;
-                server->sent = server->got = 0;
-            }
+                            : naru_stream_accept(w.sl, NARU_NOWAIT, &server->s)))
+                *server = (struct end){.s = server->s, .c = server->c};
         }
         for (int i = 0; i < 2; i++)
             if (there(&w.end[i]))
