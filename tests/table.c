@@ -4,6 +4,7 @@
 #include "harness.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* stream connection queue topic region lock service: y yes, l later, - no */
@@ -260,6 +261,27 @@ static void queue_names(void)
     }
 }
 
+/* This program has libnaru.a in it and not libnaru-net.a. What is found by LD_LIBRARY_PATH is bound
+ * to another copy of libnaru, and would have two of everything. */
+static void without_the_module(void)
+{
+    static const char *const urls[] = {"grpc://localhost:1", "grpc+unix:/no/such"};
+    const char *where = getenv("LD_LIBRARY_PATH");
+    naru_server *server;
+    naru_client *client;
+    expect_ok(naru_server_new(NULL, &server));
+    for (int i = 0; i < 2; i++) {
+        expect_code(-EOPNOTSUPP, naru_client_open(urls[i], NULL, &client));
+        expect_says(where ? "libnaru-net.a" : "libnaru-net");
+        expect_code(-EOPNOTSUPP, naru_server_listen(server, urls[i]));
+        expect_says(urls[i]);
+    }
+    naru_stream *s;
+    expect_code(-EOPNOTSUPP, naru_stream_open("tls://localhost:1", NARU_READ, NULL, NARU_S, &s));
+    expect_says(where ? "libnaru-net.a" : "libnaru-net");
+    naru_server_close(server);
+}
+
 int main(int argc, char **argv)
 {
     static const struct test_case cases[] = {
@@ -270,6 +292,7 @@ int main(int argc, char **argv)
         {"region cells carry bytes", region_cells},
         {"lock cells count", lock_cells},
         {"malformed URLs and options", malformed},
+        {"without libnaru-net", without_the_module},
         {"creating, finding, agreeing, removing", names},
         {"creating, finding, agreeing, removing queues", queue_names},
     };
