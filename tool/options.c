@@ -257,6 +257,8 @@ int output_ends(const char *command, int status)
     errno = EIO; /* some of it may have failed before */
     if ((fflush(stdout) == 0 && !ferror(stdout)) || status)
         return status;
+    if (errno == EIO && putchar('\n') != EOF) /* and its reason is gone: one byte more tells it */
+        (void)fflush(stdout);
     fprintf(stderr, "naru%s%s: standard output: %s\n", command ? " " : "", command ? command : "",
             strerror(errno));
     return EXIT_FAILED;
