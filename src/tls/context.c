@@ -94,6 +94,14 @@ static int use_failed(const struct naru_tls *t, int which)
                       t->file[which], naru__tls_reason(reason, sizeof reason));
 }
 
+/* Asks now for what OpenSSL else finds out in the first handshake: it remembers that it could not,
+ * though memory may have run out for a moment only. */
+static bool is_whole(X509 *x)
+{
+    const EVP_PKEY *key = X509_get0_pubkey(x);
+    return X509_check_purpose(x, -1, 0) == 1 && key && EVP_PKEY_get_security_bits(key) > 0;
+}
+
 /* Each certificate of the file; `use` keeps a reference of its own, 0 fails. */
 static int each_certificate(const struct naru_tls *t, int which, SSL_CTX *c,
                             int (*use)(SSL_CTX *, X509 *, unsigned i, bool server))
@@ -105,9 +113,7 @@ static int each_certificate(const struct naru_tls *t, int which, SSL_CTX *c,
     if (r < 0)
         return r;
     for (X509 *x; r == 0 && (x = PEM_read_bio_X509(bio, NULL, no_password, &asked)); n++) {
-        /* what OpenSSL else finds out in the first handshake, and remembers if memory runs out then
-         */
-        if (X509_check_purpose(x, -1, 0) != 1 || !X509_get0_pubkey(x) || !use(c, x, n, t->server))
+        if (!is_whole(x) || !use(c, x, n, t->server))
             r = use_failed(t, which);
         X509_free(x);
     }
