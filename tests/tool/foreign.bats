@@ -125,14 +125,14 @@ free_port() {
     printf 'one\ntwo\n' >lines
     timeout 20 "$NARU" listen "unix+seqpacket:$D/p" --messages <lines >got 3>&- &
     here p
-    answer=$(printf 'from afar' | timeout 20 socat -t 5 - "UNIX-CONNECT:$D/p,type=5")
+    answer=$(printf 'from afar' | timeout 20 socat -t 5 - "UNIX-CONNECT:$D/p,type=5,retry=50,interval=0.05") # it may be bound and not listen yet
     wait $!
     [ "$answer" = onetwo ]
     [ "$(cat got)" = "from afar" ]
     timeout 20 /usr/bin/python3 -c "
-import socket
+import os, socket
 l = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-l.bind('$D/q'); l.listen(); c = l.accept()[0]
+l.bind('$D/new'); l.listen(); os.rename('$D/new', '$D/q'); c = l.accept()[0]
 c.send(b'heard ' + c.recv(99)); c.send(b'and ' + c.recv(99))" 3>&- &
     here q
     timeout 20 "$NARU" connect "unix+seqpacket:$D/q" --messages <lines >got
