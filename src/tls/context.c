@@ -98,8 +98,11 @@ static int use_failed(const struct naru_tls *t, int which)
  * though memory may have run out for a moment only. */
 static bool is_whole(X509 *x)
 {
-    const EVP_PKEY *key = X509_get0_pubkey(x);
-    return X509_check_purpose(x, -1, 0) == 1 && key && EVP_PKEY_get_security_bits(key) > 0;
+    EVP_PKEY *key = X509_get0_pubkey(x);
+    if (X509_check_purpose(x, -1, 0) != 1 || !key || EVP_PKEY_get_security_bits(key) <= 0)
+        return false;
+    uint32_t flags = X509_get_extension_flags(x);
+    return !(flags & EXFLAG_SI) || flags & EXFLAG_SS || X509_verify(x, key) != 1;
 }
 
 /* Each certificate of the file; `use` keeps a reference of its own, 0 fails. */
