@@ -695,6 +695,42 @@ static void keepalive(void)
     close_world(&w);
 }
 
+/* How often a client may ask is the server's to say: GOAWAY says that it was too often. */
+static void ping_interval(void)
+{
+    static struct world w;
+    for (int allowed = 0; allowed < 2; allowed++) {
+        const struct naru_server_options options = {.size = sizeof options,
+                                                    .ping_interval = allowed};
+        struct sockaddr_un a = {.sun_family = AF_UNIX};
+        struct bytes b = {.n = 0};
+        naru_server *server;
+        expect(snprintf(a.sun_path, sizeof a.sun_path, "%s/s", test_directory) <
+               (int)sizeof a.sun_path);
+        expect_ok(naru_server_new(&options, &server));
+        expect_ok(naru_server_listen(server, test_url("grpc+unix:%s/s")));
+        w.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        expect(connect(w.fd, (struct sockaddr *)&a, sizeof a) == 0);
+        put(&b, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24);
+        frame(&b, SETTINGS, 0, 0, NULL, 0);
+        for (int i = 0; i < 10; i++)
+            frame(&b, PING, 0, 0, "12345678", 8);
+        say(&w, &b);
+        w.in.n = 24; /* which a server does not send */
+        for (int64_t end = test_now() + PATIENCE; test_now() < end;) {
+            (void)naru_server_process(server, 5 * NARU_MS);
+            ssize_t n = recv(w.fd, w.in.at + w.in.n, sizeof w.in.at - w.in.n, MSG_DONTWAIT);
+            w.in.n += n > 0 ? (size_t)n : 0;
+            if (seen(&w, PING, ACK, 0, NULL) == 10 || seen(&w, GOAWAY, 0, 0, NULL) == 1)
+                break;
+        }
+        expect(!allowed || seen(&w, PING, ACK, 0, NULL) == 10);
+        expect(seen(&w, GOAWAY, 0, 0, NULL) == !allowed);
+        close(w.fd);
+        naru_server_close(server);
+    }
+}
+
 static const struct test_case cases[] = {
     {"each form of an answer", each_answer},
     {"RST_STREAM at each moment", reset_at_each_moment},
@@ -703,6 +739,7 @@ static const struct test_case cases[] = {
     {"what is no HTTP/2", no_http2},
     {"PING", pings_are_answered},
     {"keepalive", keepalive},
+    {"how often a client may ask", ping_interval},
     {"MAX_CONCURRENT_STREAMS", calls_wait_for_room},
     {"a window", windows_are_kept},
     {"a call that is given up", given_up},

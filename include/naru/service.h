@@ -183,6 +183,12 @@ struct naru_server_options {
     naru_call_hook *on_call; /* told of each call that is over, or NULL */
     void *on_call_arg;
     const struct naru_tls_options *tls; /* of tls: and grpcs:; copied */
+    /* of grpc:, grpcs: and grpc+unix: */
+    size_t max_unread;     /* bytes of answers that a client leaves unread before no other handler
+                            * of it begins, and four times that no other call; 0: 16 MiB */
+    size_t max_unfinished; /* bytes of a connection's messages that came in part, 0: 512 MiB */
+    int64_t ping_interval; /* a client may ask so often (PING) while nothing is sent to it; who
+                            * asks more often is sent away; 0: 5 minutes, as gRPC's servers */
 };
 
 /* ---- clients and calls ---- */

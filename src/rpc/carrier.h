@@ -82,6 +82,8 @@ struct naru_call_request { /* what opens a call at a server */
 struct naru_carrier_limits {
     size_t max_message, max_metadata, window;
     unsigned max_calls;
+    size_t max_unread, max_unfinished;
+    int64_t ping_interval;
     int64_t keepalive; /* a silent other side is known to be gone after it, 0: it is not asked */
 };
 

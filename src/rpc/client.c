@@ -1468,6 +1468,8 @@ int naru__client_new(const struct naru_service_at *at, naru_channel *channel,
         .max_metadata = RPC_METADATA_MAX,
         .window = (size_t)or_default((int64_t)options->window, 256 << 10),
         .max_calls = c->options.max_calls,
+        .max_unread = SIZE_MAX, /* its own requests are its own affair */
+        .max_unfinished = 512 << 20,
         .keepalive = options->keepalive > 0 ? options->keepalive : 0,
     };
     c->random = (uint64_t)naru__now() ^ ((uint64_t)(uintptr_t)c << 16) ^ 1;

@@ -916,6 +916,9 @@ int naru__server_new(const struct naru_server_options *options, naru_server **re
         .max_metadata = options->max_metadata ? options->max_metadata : 16384,
         .window = options->window ? options->window : 256 << 10,
         .max_calls = s->options.max_calls_each,
+        .max_unread = options->max_unread ? options->max_unread : 16 << 20,
+        .max_unfinished = options->max_unfinished ? options->max_unfinished : 512 << 20,
+        .ping_interval = options->ping_interval ? options->ping_interval : 300 * NARU_S,
         .keepalive = options->keepalive > 0 ? options->keepalive : 0,
     };
     if (options->uids && !(s->options.uids = copy_list(options->uids)))

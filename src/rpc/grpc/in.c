@@ -32,7 +32,7 @@ static struct grpc_line *line_of(struct grpc_session *s, int32_t id)
 
 void naru__grpc_open_connection(struct grpc_session *s)
 {
-    if (s->unopened == 0 || s->held > GRPC_IN_MANY || s->waiting > GRPC_OUT_MANY)
+    if (s->unopened == 0 || s->held > GRPC_IN_MANY || s->waiting > s->carrier.here.max_unread)
         return;
     (void)nghttp2_session_consume_connection(s->h2, s->unopened);
     s->unopened = 0;
@@ -147,9 +147,9 @@ static bool more_room(struct grpc_session *s, struct grpc_line *line, size_t nee
     size_t room = line->in.room * 2 > FIRST_ROOM ? line->in.room * 2 : FIRST_ROOM;
     room = room < need ? need : room;
     room = room < line->in.size ? room : line->in.size;
-    if (s->joining - line->in.room + room > GRPC_JOIN_MOST) {
+    if (s->joining - line->in.room + room > s->carrier.here.max_unfinished) {
         fault(s, line, NARU_STATUS_RESOURCE_EXHAUSTED,
-              "the connection's unfinished messages are more than it may have");
+              "the connection's unfinished messages are more than it may have (.max_unfinished)");
         return false;
     }
     uint8_t *data = naru__large_alloc(room);
@@ -474,9 +474,9 @@ static int request_fault(const struct grpc_session *s, const char **ret_text)
         *ret_text = "more metadata than the server takes (.max_metadata)";
         return NARU_STATUS_RESOURCE_EXHAUSTED;
     }
-    if (g->no_memory || s->waiting > GRPC_OUT_MOST) {
+    if (g->no_memory || s->waiting / 4 > s->carrier.here.max_unread) {
         *ret_text = g->no_memory ? "no memory for the metadata"
-                                 : "the client leaves too much of its answers unread";
+                                 : "the client leaves too much of its answers unread (.max_unread)";
         return NARU_STATUS_RESOURCE_EXHAUSTED;
     }
     if (g->strange_encoding) {
@@ -643,15 +643,15 @@ static void end_of_stream(struct grpc_session *s, struct grpc_line *line)
 
 /* ---- frames ---- */
 
-/* gRPC's own measure (its proposal A8): pings that come more often than in five minutes, while
+/* gRPC's own measure (its proposal A8): pings that come more often than .ping_interval, while
  * nothing was sent to the client, are strikes; a third one ends the connection. */
 static void on_ping(struct grpc_session *s)
 {
-    enum { STRIKES = 2, MINUTES = 5 };
+    enum { STRIKES = 2 };
     int64_t now = naru__now();
     if (!s->carrier.server)
         return;
-    if (s->flood.pinged != 0 && now - s->flood.pinged < MINUTES * 60 * (int64_t)NARU_S &&
+    if (s->flood.pinged != 0 && now - s->flood.pinged < s->carrier.here.ping_interval &&
         ++s->flood.strikes > STRIKES)
         naru__grpc_end(s, NGHTTP2_ENHANCE_YOUR_CALM, "too_many_pings");
     s->flood.pinged = now;

@@ -400,7 +400,7 @@ static int grpc_goaway(struct naru_carrier *carrier, int code)
 
 static bool grpc_full(struct naru_carrier *carrier)
 {
-    return naru__grpc_of(carrier)->waiting > GRPC_OUT_MANY;
+    return naru__grpc_of(carrier)->waiting > carrier->here.max_unread;
 }
 
 static int grpc_peer(struct naru_carrier *carrier, struct naru_peer *ret_peer)

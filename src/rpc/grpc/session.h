@@ -16,16 +16,11 @@
 #define GRPC_VERSION "0.1.0"
 
 enum {
-    GRPC_HEAD = 5,         /* of a message: compressed or not, its length */
-    GRPC_OUT_FULL = 65536, /* bytes of a call's that wait for its window: no more are accepted */
-    /* and of all calls: with so much unread the other side may send no more; with so much, a
-     * client can open no more */
-    GRPC_OUT_MANY = 16 << 20,
-    GRPC_OUT_MOST = 64 << 20,
-    GRPC_IN_MANY = 64 << 20,    /* bytes that came and nobody took: it may send no more */
-    GRPC_JOIN_MOST = 512 << 20, /* bytes of unfinished messages: no more are begun */
-    GRPC_WINDOW = 1 << 20,      /* of a connection; that of a call is .window */
-    GRPC_BLOCK = 65536          /* one read's, and one write's */
+    GRPC_HEAD = 5,           /* of a message: compressed or not, its length */
+    GRPC_OUT_FULL = 65536,   /* bytes of a call's that wait for its window: no more are accepted */
+    GRPC_IN_MANY = 64 << 20, /* bytes that came and nobody took: it may send no more */
+    GRPC_WINDOW = 1 << 20,   /* of a connection; that of a call is .window */
+    GRPC_BLOCK = 65536       /* one read's, and one write's */
 };
 
 /* Where bytes are read to. What is kept in place keeps it. */
