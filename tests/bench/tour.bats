@@ -21,7 +21,7 @@ rows() {
 }
 
 toured() { # input, carried with little beside it: as all of it went, else what did not
-    "$naru" tour "$1" --generated 1m --json >"$TMPDIR/out" && jq -es 'all(.ok or .skipped)' "$TMPDIR/out" ||
+    "$naru" tour "$1" --generated 16m --json >"$TMPDIR/out" && jq -es 'all(.ok or .skipped)' "$TMPDIR/out" ||
         { jq -c 'select((.ok or .skipped) | not)' "$TMPDIR/out"; false; }
 }
 
@@ -111,7 +111,7 @@ toured() { # input, carried with little beside it: as all of it went, else what 
 }
 
 @test "each of the eight kinds has its rows in the table" {
-    "$naru" tour /dev/null --generated 1m >"$TMPDIR/out" || { cat "$TMPDIR/out"; false; }
+    "$naru" tour /dev/null --generated 16m >"$TMPDIR/out" || { cat "$TMPDIR/out"; false; }
     ! grep -q 'not in this build' "$TMPDIR/out"
     [ "$("$naru" kinds --json | jq -r .title | while read -r kind; do
         grep -q "^$kind  " "$TMPDIR/out" && echo "$kind"
