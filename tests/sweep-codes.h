@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 static const char *wrong; /* what the operation did that it must not */
 
@@ -21,6 +22,21 @@ static inline void wrong_if(bool condition, const char *what)
 {
     if (condition && !wrong)
         wrong = what;
+}
+
+/* What a function says: true, or it failed as it should. */
+static inline bool fine(long r)
+{
+    wrong_if(r < 0 && !*naru_why(), "no sentence");
+    wrong_if(r < -4095, "no errno");
+    return r >= 0;
+}
+
+static inline int64_t now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
 static inline void need(long r)

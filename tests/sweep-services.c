@@ -31,21 +31,6 @@ static struct {
     size_t got[CALLS];
 } w;
 
-static int64_t now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-/* What a function says: true, or it failed as it should. */
-static bool fine(long r)
-{
-    wrong_if(r < 0 && !*naru_why(), "no sentence");
-    wrong_if(r < -4095, "no errno");
-    return r >= 0;
-}
-
 /* ---- what is served ---- */
 
 static int echo(naru_call *call, void *self, const void *request, size_t size)

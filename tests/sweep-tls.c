@@ -39,21 +39,6 @@ static struct {
     } end[2];
 } w;
 
-static int64_t now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-/* What a function says: true, or it failed as it should. */
-static bool fine(long r)
-{
-    wrong_if(r < 0 && !*naru_why(), "no sentence");
-    wrong_if(r < -4095, "no errno");
-    return r >= 0;
-}
-
 static void close_end(struct end *e)
 {
     e->s = naru_stream_close(e->s);

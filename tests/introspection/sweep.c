@@ -152,21 +152,6 @@ static struct {
 } w;
 static struct bytes answered[CALLS][ANSWERS_MAX];
 
-static int64_t now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-/* What a function says: true, or it failed as it should. */
-static bool fine(long r)
-{
-    wrong_if(r < 0 && !*naru_why(), "no sentence");
-    wrong_if(r < -4095, "no errno");
-    return r >= 0;
-}
-
 static void got(naru_call *call, void *arg, const void *data, size_t size)
 {
     intptr_t i = (intptr_t)arg;

@@ -11,6 +11,7 @@ setup() {
 }
 
 teardown() {
+    "$NARU" rm "shm:naru-test-$$" 2>/dev/null || true # of a test that failed before it did
     cd /
     rm -rf "$D"
 }
