@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: MIT
-// peer.js client PROTO TARGET [CASE...] | server PROTO TARGET - the cases of gRPC's public
-// interoperability tests, of Node's side: a client that runs them and says of each whether it went
-// well, in a line of JSON, and a server, which says its port. CA, CERT and KEY in the environment:
-// over TLS, for the name localhost.
+// peer.js client PROTO TARGET [CASE...] | reflect PROTO TARGET | server PROTO TARGET - the cases of
+// gRPC's public interoperability tests, of Node's side: a client that runs them and says of each
+// whether it went well, in a line of JSON; what npm's reflection clients make of a server; and a
+// server with reflection, which says its port. CA, CERT and KEY in the environment: over TLS, for
+// the name localhost.
 'use strict';
 const grpc = require('@grpc/grpc-js');
 const loader = require('@grpc/proto-loader');
+const {ReflectionService} = require('@grpc/reflection');
+const {GrpcReflection, Descriptor} = require('grpc-js-reflection-client');
+const plain = require('grpc-reflection-js');
 const assert = require('assert');
 const fs = require('fs');
 
 const [, , role, proto, target, ...wanted] = process.argv;
-const {testing} = grpc.loadPackageDefinition(loader.loadSync(proto, {longs: Number, defaults: true})).grpc;
+const definition = loader.loadSync(proto, {longs: Number, defaults: true});
+const {testing} = grpc.loadPackageDefinition(definition).grpc;
 const REQUESTS = [27182, 8, 1828, 45904], ANSWERS = [31415, 9, 2653, 58979];
 const LARGE_REQUEST = 271828, LARGE_ANSWER = 314159, PATIENCE = 60000;
 const SPECIAL = '\t\ntest with whitespace\r\nand Unicode BMP \u263a and non-BMP \u{1f608}\t\n';
@@ -32,9 +37,9 @@ const named = (object) => Object.fromEntries( // proto-loader's names are in cam
 const credentials = () => process.env.CA
   ? grpc.credentials.createSsl(file('CA'), file('KEY'), file('CERT'))
   : grpc.credentials.createInsecure();
-const connect = (service, more) => new service(target, credentials(), {
-  'grpc.ssl_target_name_override': 'localhost', 'grpc.enable_http_proxy': 0,
-  'grpc.max_receive_message_length': 16 << 20, ...more});
+const OPTIONS = {'grpc.ssl_target_name_override': 'localhost', 'grpc.enable_http_proxy': 0,
+  'grpc.max_receive_message_length': 16 << 20};
+const connect = (service, more) => new service(target, credentials(), {...OPTIONS, ...more});
 const within = (ms = PATIENCE) => ({deadline: Date.now() + ms});
 
 function unary(client, method, request, metadata = new grpc.Metadata()) {
@@ -191,23 +196,58 @@ const CASES = {
     await fails(4, got);
   },
   async concurrent_large_unary(client) {
-    const calls = Array.from({length: 200}, () => unary(client, 'unaryCall', simple()));
+    const calls = Array.from({length: Number(process.env.CONCURRENT || 200)},
+      () => unary(client, 'unaryCall', simple()));
     for (const {reply} of await Promise.all(calls))
       assert.strictEqual(reply.payload.body.length, LARGE_ANSWER);
   },
 };
 
-async function runCases() {
-  const client = connect(testing.TestService);
-  for (const name of wanted.length ? wanted : Object.keys(CASES)) {
+async function run(cases, names, argument) {
+  for (const name of names.length ? names : Object.keys(cases)) {
     let problem = null;
-    await CASES[name](client).catch((error) => { problem = String(error.stack || error); });
+    await cases[name](argument).catch((error) => { problem = String(error.stack || error); });
     console.log(JSON.stringify({case: name, problem}));
   }
-  client.close();
   // a call that was cancelled before it had begun stays on the wire until its deadline
   process.stdout.write('', () => process.exit(0));
 }
+
+// ---- reflection: what its clients learn is enough for a call ----
+
+const SERVICE = 'grpc.testing.TestService';
+
+async function learns(version) {
+  const client = new GrpcReflection(target, credentials(), OPTIONS, version);
+  assert((await client.listServices()).includes(SERVICE));
+  const methods = await client.listMethods(SERVICE);
+  assert.deepStrictEqual(methods.map((m) => m.name).sort(),
+    Object.values(testing.TestService.service).map((m) => m.originalName[0].toUpperCase() +
+      m.originalName.slice(1)).sort());
+  const learnt = (await client.getDescriptorBySymbol(SERVICE)).getPackageObject({longs: Number});
+  const caller = connect(learnt.grpc.testing.TestService);
+  const size = {response_size: 3, responseSize: 3}; // a descriptor of Node's own has the second
+  const reply = await new Promise((resolve, reject) => {
+    caller.unaryCall(size, (error, r) => (error ? reject(error) : resolve(r)));
+  });
+  assert.deepStrictEqual(reply.payload.body, Buffer.alloc(3));
+  caller.close();
+  await client.getDescriptorBySymbol('not.There').then(
+    () => assert.fail('what is not there was found'),
+    (error) => assert.match(String(error), /not.There|not found|NOT_FOUND/i));
+}
+
+const REFLECTION = {
+  'grpc-js-reflection-client, v1': () => learns('v1'),
+  'grpc-js-reflection-client, v1alpha': () => learns('v1alpha'),
+  async 'grpc-reflection-js'() {
+    const client = new plain.Client(target, credentials(), OPTIONS);
+    assert((await client.listServices()).includes(SERVICE));
+    const root = await client.fileContainingSymbol(SERVICE);
+    assert(root.lookupService(SERVICE).methods.UnaryCall.requestType.endsWith('SimpleRequest'));
+    client.grpcClient.close();
+  },
+};
 
 // ---- a server ----
 
@@ -270,6 +310,7 @@ function serve() {
       [{private_key: file('KEY'), cert_chain: file('CERT')}], true)
     : grpc.ServerCredentials.createInsecure();
   server.addService(testing.TestService.service, handlers);
+  new ReflectionService(definition).addToServer(server);
   server.bindAsync(target, secure, (error, port) => {
     if (error) throw error;
     console.log(port);
@@ -278,4 +319,5 @@ function serve() {
 }
 
 if (role === 'server') serve();
-else runCases();
+else if (role === 'reflect') run(REFLECTION, wanted);
+else run(CASES, wanted, connect(testing.TestService));
