@@ -12,7 +12,8 @@ const struct naru_tls_options *certificates(const struct invocation *, bool list
 /* NARU_CONNECTING where opening would wait for a handshake, and must not wait. */
 unsigned connecting(const char *url);
 
-#define CERTIFICATE_OPTIONS CERTIFICATE_CA, CERTIFICATE_CERT, CERTIFICATE_KEY, CERTIFICATE_NAME
+#define CERTIFICATE_OPTIONS                                                                        \
+    CERTIFICATE_CA, CERTIFICATE_CERT, CERTIFICATE_KEY, CERTIFICATE_REVOKED, CERTIFICATE_NAME
 #define CERTIFICATE_CA                                                                             \
     {                                                                                              \
         .name = "ca", .argument = "FILE", .kind = OPTION_TEXT,                                     \
@@ -29,6 +30,11 @@ unsigned connecting(const char *url);
     {                                                                                              \
         .name = "key", .argument = "FILE", .kind = OPTION_TEXT,                                    \
         .help = "its private key (default: in the file of --cert)"                                 \
+    }
+#define CERTIFICATE_REVOKED                                                                        \
+    {                                                                                              \
+        .name = "revoked", .argument = "FILE", .kind = OPTION_TEXT,                                \
+        .help = "the revocation list of who issued the other side's certificate (PEM)"             \
     }
 #define CERTIFICATE_NAME                                                                           \
     {                                                                                              \

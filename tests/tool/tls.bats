@@ -64,6 +64,28 @@ listening() { # FILE: where, once it is told there
     [[ "$output" == *"is for localhost and not for the server's name 127.0.0.1"* ]]
 }
 
+@test "who was revoked is not let in, nor believed" {
+    printf '%s\n' '[ca]' 'default_ca=it' '[it]' 'database=index' 'default_md=sha256' >ca.conf
+    touch index
+    openssl ca -config ca.conf -keyfile ca.key -cert ca.pem -revoke alice.pem 2>/dev/null
+    openssl ca -config ca.conf -keyfile ca.key -cert ca.pem -gencrl -crldays 1 -out alice-out 2>/dev/null
+    openssl ca -config ca.conf -keyfile ca.key -cert ca.pem -revoke server.pem 2>/dev/null
+    openssl ca -config ca.conf -keyfile ca.key -cert ca.pem -gencrl -crldays 1 -out both-out 2>/dev/null
+    issue bob bob
+    timeout 20 "$NARU" serve tls://127.0.0.1:0 --cert server.pem --key server.key --ca ca.pem \
+        --revoked alice-out 2>said 3>&- &
+    pids=$!
+    listening said
+    run -1 timeout 20 "$NARU" methods "$where" --ca ca.pem --server-name localhost --cert alice.pem \
+        --key alice.key
+    [[ "$output" == *"this one's certificate was revoked"* ]]
+    run -0 timeout 20 "$NARU" methods "$where" --ca ca.pem --server-name localhost --cert bob.pem \
+        --key bob.key --revoked alice-out
+    run -1 timeout 20 "$NARU" methods "$where" --ca ca.pem --server-name localhost --cert bob.pem \
+        --key bob.key --revoked both-out
+    [[ "$output" == *"the certificate of CN=server was revoked by CN=ca"* ]]
+}
+
 @test "calls over grpcs: and tls: have the same answers" {
     timeout 20 "$NARU" serve tls://127.0.0.1:0 --cert server.pem --key server.key 2>one 3>&- &
     pids=$!
