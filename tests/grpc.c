@@ -613,6 +613,62 @@ static void windows_are_kept(void)
     close_world(&w);
 }
 
+static long resident_bytes(void)
+{
+    long size, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    expect(f && fscanf(f, "%ld %ld", &size, &resident) == 2);
+    fclose(f);
+    return resident * sysconf(_SC_PAGESIZE);
+}
+
+/* A server that takes as much as there is window, or a socket's buffer, for: something always waits
+ * for it, and what has gone is to give its memory back all the same. */
+static void always_behind(bool by_window)
+{
+    enum { ROUNDS = 4000, STEP = 16384, MOST = 16 << 20 };
+    static struct world w;
+    static char text[1000], sink[1 << 20];
+    struct bytes b = {.n = 0};
+    struct outcome o;
+    long before = 0, sent = 0;
+    open_world(&w);
+    naru_call *call = begin(&w, &stream, &o);
+    frame(&b, SETTINGS, 0, 0, "\0\4\x7f\xff\xff\xff", by_window ? 0 : 6);
+    if (!by_window)
+        frame(&b, WINDOW, 0, 0, "\x7f\xfe\0\0", 4);
+    accept_client(&w, &b);
+    await_frames(&w, HEADERS, 0, 1, 1);
+    for (int i = 0; i < ROUNDS; i++) {
+        while (naru_call_send(call, text, sizeof text, NARU_NOWAIT) == 0)
+            sent += (long)sizeof text;
+        if (by_window) {
+            frame(&b, WINDOW, 0, 0, "\0\0\x40\0", 4);
+            frame(&b, WINDOW, 0, 1, "\0\0\x40\0", 4);
+            say(&w, &b);
+        }
+        for (int k = 0; k < 4; k++)
+            (void)naru_client_process(w.client, NARU_NOWAIT);
+        (void)recv(w.fd, sink, by_window ? sizeof sink : STEP, MSG_DONTWAIT);
+        if (i == ROUNDS / 8)
+            before = resident_bytes();
+    }
+    printf("# %ld MB went, and memory grew by %ld KiB\n", sent / 1000000,
+           (resident_bytes() - before) / 1024);
+    expect(sent > 3L * MOST && resident_bytes() - before < MOST);
+    close_world(&w);
+}
+
+static void behind_a_window(void)
+{
+    always_behind(true);
+}
+
+static void behind_a_socket(void)
+{
+    always_behind(false);
+}
+
 static void given_up(void)
 {
     static struct world w;
@@ -742,6 +798,8 @@ static const struct test_case cases[] = {
     {"how often a client may ask", ping_interval},
     {"MAX_CONCURRENT_STREAMS", calls_wait_for_room},
     {"a window", windows_are_kept},
+    {"always behind a window", behind_a_window},
+    {"always behind a socket", behind_a_socket},
     {"a call that is given up", given_up},
     {"a server that ends first", ended_early},
 };

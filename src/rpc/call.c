@@ -37,6 +37,17 @@ int naru__buffer_need(struct naru_buffer *b, size_t size)
     return 0;
 }
 
+void naru__buffer_slide(struct naru_buffer *b, size_t *gone, size_t size)
+{
+    const size_t left = b->used - *gone;
+    if (left > 0 && (b->used + size <= b->size || left > *gone))
+        return;
+    if (left > 0)
+        memmove(b->data, b->data + *gone, left);
+    b->used = left;
+    *gone = 0;
+}
+
 int naru__buffer_set(struct naru_buffer *b, const void *data, size_t size)
 {
     b->used = 0;

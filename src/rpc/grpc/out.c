@@ -178,8 +178,7 @@ static int append(struct grpc_session *s, struct grpc_line *line, const void *da
 {
     struct naru_buffer *b = &line->out.bytes;
     bool gzip = line->out.compresses && line->call->flow.compress;
-    if (line->out.gone == b->used)
-        line->out.gone = b->used = 0;
+    naru__buffer_slide(b, &line->out.gone, GRPC_HEAD + size);
     const size_t before = b->used;
     int r = more_room(b, GRPC_HEAD + size);
     if (r < 0)

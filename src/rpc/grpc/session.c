@@ -109,6 +109,7 @@ static int append(struct grpc_session *s, const uint8_t *data, size_t n)
             return -ENOMEM;
         s->out.size = GRPC_BLOCK;
     }
+    naru__buffer_slide(&s->out, &s->out_gone, n);
     if (naru__buffer_need(&s->out, s->out.used + n) < 0)
         return -ENOMEM;
     memcpy(s->out.data + s->out.used, data, n);
