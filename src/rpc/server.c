@@ -350,6 +350,7 @@ static int serve(struct naru_server *s, struct connection *n)
         choose_gathering(s, n, i == 0);
         if (!n->proven) {
             n->proven = true;
+            n->idle_since = naru__now(); /* a handshake is no idleness */
             s->n_unproven--;
         }
         run_handlers(n, &began);
@@ -537,7 +538,7 @@ static void sweep(struct naru_server *s)
     s->next_sweep = now + NARU_S / 4;
     for (struct connection *n = s->connections, *next; n; n = next) {
         next = n->next;
-        bool idle = o->max_idle && n->n_calls == 0 && n->idle_since > 0 &&
+        bool idle = o->max_idle && n->proven && n->n_calls == 0 && n->idle_since > 0 &&
                     now - n->idle_since > o->max_idle;
         bool old = o->max_age && now - n->born > o->max_age;
         if (!n->proven && now - n->born > (int64_t)GREETS_IN * NARU_S) {
