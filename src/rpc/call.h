@@ -145,8 +145,8 @@ void naru__call_reset(struct naru_call *); /* fit for its next use: keeps small 
 void naru__call_free(struct naru_call *);
 
 NARU__EXPORTED int naru__buffer_need(struct naru_buffer *, size_t size); /* contents are kept */
-/* Before `size` bytes are put behind those that wait, of which the first `gone` are done with: these
- * give their room back, once it is the larger part. */
+/* Before `size` bytes are put behind those that are there, of which the first `gone` are done with:
+ * these give their room back, once it is the larger part. */
 NARU__EXPORTED void naru__buffer_slide(struct naru_buffer *, size_t *gone, size_t size);
 int naru__buffer_set(struct naru_buffer *, const void *data, size_t size);
 void naru__buffer_trim(struct naru_buffer *);

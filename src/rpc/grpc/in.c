@@ -706,20 +706,10 @@ static int on_frame(nghttp2_session *h2, const nghttp2_frame *frame, void *arg)
     return s->refused ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
 
-/* Frames that carry nothing of a call cost whoever reads them as much as those that do. */
-static int on_begin_frame(nghttp2_session *h2, const nghttp2_frame_hd *hd, void *arg)
+/* It costs whoever reads it as much as one that does. */
+void naru__grpc_count_empty(struct grpc_session *s)
 {
     enum { MOST = 10000 }; /* in a second */
-    struct grpc_session *s = arg;
-    bool last = hd->type == NGHTTP2_HEADERS && hd->flags & NGHTTP2_FLAG_END_STREAM;
-    if (last && !s->carrier.server && !line_of(s, hd->stream_id))
-        events_of(s)->on_late(&s->carrier); /* to a call that was given up */
-    bool empty =
-        hd->type == NGHTTP2_DATA && hd->length == 0 && !(hd->flags & NGHTTP2_FLAG_END_STREAM);
-    (void)h2;
-    if (!empty && hd->type != NGHTTP2_PING && hd->type != NGHTTP2_SETTINGS &&
-        hd->type != NGHTTP2_PRIORITY && hd->type != NGHTTP2_CONTINUATION && hd->type <= 9)
-        return 0;
     int64_t now = naru__now();
     if (now - s->flood.since > (int64_t)NARU_S) {
         s->flood.since = now;
@@ -727,6 +717,20 @@ static int on_begin_frame(nghttp2_session *h2, const nghttp2_frame_hd *hd, void 
     }
     if (++s->flood.frames > MOST)
         naru__grpc_end(s, NGHTTP2_ENHANCE_YOUR_CALM, "too many frames that carry nothing");
+}
+
+static int on_begin_frame(nghttp2_session *h2, const nghttp2_frame_hd *hd, void *arg)
+{
+    struct grpc_session *s = arg;
+    bool last = hd->type == NGHTTP2_HEADERS && hd->flags & NGHTTP2_FLAG_END_STREAM;
+    if (last && !s->carrier.server && !line_of(s, hd->stream_id))
+        events_of(s)->on_late(&s->carrier); /* to a call that was given up */
+    bool empty =
+        hd->type == NGHTTP2_DATA && hd->length == 0 && !(hd->flags & NGHTTP2_FLAG_END_STREAM);
+    (void)h2;
+    if (empty || hd->type == NGHTTP2_PING || hd->type == NGHTTP2_SETTINGS ||
+        hd->type == NGHTTP2_PRIORITY || hd->type == NGHTTP2_CONTINUATION || hd->type > 9)
+        naru__grpc_count_empty(s);
     return s->refused ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
 

@@ -229,22 +229,21 @@ static int read_block(struct grpc_session *s)
 static int take_block(struct grpc_session *s)
 {
     s->inside = true;
-    ssize_t n =
-        nghttp2_session_mem_recv(s->h2, s->block->bytes + s->block_at, s->block_used - s->block_at);
+    int r = naru__grpc_feed(s, s->block->bytes + s->block_at, s->block_used - s->block_at);
     s->inside = false;
     if (s->refused)
         return refuse_peer(s);
-    if (n < 0) {
-        const char *why = nghttp2_strerror((int)n);
-        if (n == NGHTTP2_ERR_BAD_CLIENT_MAGIC)
+    if (r < 0) {
+        const char *why = nghttp2_strerror(r);
+        if (r == NGHTTP2_ERR_BAD_CLIENT_MAGIC)
             why = "what came is no HTTP/2 with prior knowledge";
         if (s->lost == 0)
-            naru__grpc_lose(s, naru__fail(n == NGHTTP2_ERR_NOMEM ? -ENOMEM : -EPROTO,
+            naru__grpc_lose(s, naru__fail(r == NGHTTP2_ERR_NOMEM ? -ENOMEM : -EPROTO,
                                           "%s: what came is refused: %s", name_of(s), why));
         (void)write_out(s);
         return s->lost;
     }
-    s->block_at += (size_t)n;
+    s->block_at = s->block_used;
     return 1;
 }
 
@@ -578,6 +577,7 @@ static int make(naru_stream *stream, bool server, const struct naru_carrier_limi
     s->carrier = (struct naru_carrier){
         .ops = &ops, .events = events, .owner = owner, .server = server, .here = *limits};
     s->stream = stream;
+    s->came.left = server ? NGHTTP2_CLIENT_MAGIC_LEN : 0;
     int r = server ? 0 : name_authority(s);
     if (r == 0)
         r = make_h2(s);

@@ -124,6 +124,14 @@ struct grpc_session {
     int64_t heard; /* from the other side, if limits.keepalive asks */
     bool asked;    /* and a PING is on its way */
 
+    struct { /* server: where in the frames that come nghttp2 is (resets.c) */
+        uint8_t head[16];
+        size_t got;      /* of the head, and not with nghttp2 yet when a block ends within it */
+        bool whole;
+        size_t left;     /* of the frame's payload, at first of what a client says ahead of all */
+        uint32_t opened; /* the last stream of HEADERS */
+    } came;
+
     struct {           /* what a peer does that is no call (in.c) */
         int64_t since; /* the second that is counted */
         unsigned frames;
@@ -165,6 +173,13 @@ void naru__grpc_open_window(struct grpc_session *, struct grpc_line *, size_t si
 /* The connection's window opens, if the calls together leave room for more. */
 void naru__grpc_open_connection(struct grpc_session *);
 void naru__grpc_drop_incoming(struct grpc_session *, struct grpc_line *);
+/* A frame has come that carries nothing of a call: too many end the connection. */
+void naru__grpc_count_empty(struct grpc_session *);
+
+/* ---- resets.c ---- */
+
+/* 0, or nghttp2's error. */
+int naru__grpc_feed(struct grpc_session *, const uint8_t *bytes, size_t n);
 
 /* ---- out.c ---- */
 
