@@ -98,9 +98,9 @@ struct grpc_session {
     naru_stream *stream;
     nghttp2_session *h2;
     bool met;
-    bool inside; /* nghttp2, which is not to be asked to go on from within */
-    bool goes;   /* server: GOAWAY was announced */
-    int lost;    /* it is over */
+    bool inside;         /* nghttp2, which is not to be asked to go on from within */
+    bool goes;           /* server: GOAWAY was announced */
+    int lost;            /* it is over */
     const char *refused; /* why the other side is sent away */
     int out_lost;
     char *authority; /* client */
@@ -126,7 +126,7 @@ struct grpc_session {
 
     struct { /* server: where in the frames that come nghttp2 is (resets.c) */
         uint8_t head[16];
-        size_t got;      /* of the head, and not with nghttp2 yet when a block ends within it */
+        size_t got; /* of the head, and not with nghttp2 yet when a block ends within it */
         bool whole;
         size_t left;     /* of the frame's payload, at first of what a client says ahead of all */
         uint32_t opened; /* the last stream of HEADERS */
