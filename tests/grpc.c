@@ -509,6 +509,31 @@ static void goaway(void)
     close_world(&other);
 }
 
+/* Why a client is sent away is told to each of its calls. */
+static void sent_away(void)
+{
+    static struct world w;
+    struct bytes b = {.n = 0};
+    struct outcome first, second;
+    open_world(&w);
+    begin(&w, &stream, &first);
+    accept_client(&w, NULL);
+    await_frames(&w, HEADERS, 0, 1, 1);
+    begin(&w, &stream, &second);
+    await_frames(&w, HEADERS, 0, 3, 1);
+    frame(&b, GOAWAY, 0, 0,
+          "\0\0\0\x01\0\0\0\x0b"
+          "enough",
+          14);
+    say(&w, &b);
+    shutdown(w.fd, SHUT_WR);
+    await_end(&w, &first);
+    await_end(&w, &second);
+    expect(strstr(first.text, "enough (ENHANCE_YOUR_CALM)"));
+    expect(strstr(second.text, "enough (ENHANCE_YOUR_CALM)"));
+    close_world(&w);
+}
+
 /* A connection that ends fails its calls at once; the next call has the next one. */
 static void cut_off(void)
 {
@@ -791,6 +816,7 @@ static const struct test_case cases[] = {
     {"each form of an answer", each_answer},
     {"RST_STREAM at each moment", reset_at_each_moment},
     {"GOAWAY", goaway},
+    {"a client that is sent away", sent_away},
     {"a connection that is cut off", cut_off},
     {"what is no HTTP/2", no_http2},
     {"PING", pings_are_answered},

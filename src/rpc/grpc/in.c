@@ -657,6 +657,21 @@ static void on_ping(struct grpc_session *s)
     s->flood.pinged = now;
 }
 
+/* Calls that are opened and given up at once cost more than they look (CVE-2023-44487). */
+static void on_reset(struct grpc_session *s)
+{
+    enum { MOST = 10000, A_SECOND = 1000 };
+    if (!s->carrier.server)
+        return;
+    int64_t now = naru__now(), forgiven = (now - s->flood.reset_at) / ((int64_t)NARU_S / A_SECOND);
+    if (forgiven > 0) {
+        s->flood.resets = s->flood.resets > forgiven ? s->flood.resets - forgiven : 0;
+        s->flood.reset_at = now;
+    }
+    if (++s->flood.resets > MOST)
+        naru__grpc_end(s, NGHTTP2_ENHANCE_YOUR_CALM, "too many calls were given up");
+}
+
 /* The second of the two: calls that came after the first are not taken here. */
 static void on_pong(struct grpc_session *s)
 {
@@ -670,11 +685,12 @@ static void on_goaway(struct grpc_session *s, const nghttp2_goaway *g)
 {
     if (!s->carrier.server)
         events_of(s)->on_goaway(&s->carrier, NARU_STATUS_UNAVAILABLE);
-    if (g->error_code != NGHTTP2_NO_ERROR)
-        naru__fail(-ECONNRESET, "%s: the other side ends the connection: %.*s (%s)",
-                   s->stream->handle.name,
-                   (int)(g->opaque_data_len < 200 ? g->opaque_data_len : 200),
-                   (const char *)g->opaque_data, nghttp2_http2_strerror(g->error_code));
+    if (g->error_code == NGHTTP2_NO_ERROR)
+        return;
+    int n = g->opaque_data_len < 100 ? (int)g->opaque_data_len : 100;
+    snprintf(s->sent_away, sizeof s->sent_away, "the other side ends the connection: %.*s%s(%s)", n,
+             (const char *)g->opaque_data, n ? " " : "", nghttp2_http2_strerror(g->error_code));
+    naru__fail(-ECONNRESET, "%s: %s", s->stream->handle.name, s->sent_away);
 }
 
 static int on_frame(nghttp2_session *h2, const nghttp2_frame *frame, void *arg)
@@ -693,6 +709,9 @@ static int on_frame(nghttp2_session *h2, const nghttp2_frame *frame, void *arg)
         break;
     case NGHTTP2_SETTINGS:
         s->met |= !(frame->hd.flags & NGHTTP2_FLAG_ACK);
+        break;
+    case NGHTTP2_RST_STREAM:
+        on_reset(s);
         break;
     case NGHTTP2_PING:
         (frame->hd.flags & NGHTTP2_FLAG_ACK ? on_pong : on_ping)(s);
@@ -786,14 +805,18 @@ static int on_closed(nghttp2_session *h2, int32_t id, uint32_t code, void *arg)
 {
     struct grpc_session *s = arg;
     struct grpc_line *line = line_of(s, id);
-    char text[96];
+    char text[sizeof s->sent_away];
     (void)h2;
     if (!line)
         return 0;
     if (line->call && s->carrier.server) {
         closed_at_server(s, line);
     } else if (line->call) {
-        snprintf(text, sizeof text, "the server ended the call: %s", nghttp2_http2_strerror(code));
+        if (code == NGHTTP2_REFUSED_STREAM && s->sent_away[0])
+            snprintf(text, sizeof text, "%s", s->sent_away);
+        else
+            snprintf(text, sizeof text, "the server ended the call: %s",
+                     nghttp2_http2_strerror(code));
         line->call->unbegun = code == NGHTTP2_REFUSED_STREAM;
         line->out.ends = true;
         naru__grpc_drop_outgoing(s, line);

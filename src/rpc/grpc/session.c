@@ -198,6 +198,13 @@ static bool has_rest(const struct grpc_session *s)
     return s->block_at < s->block_used;
 }
 
+/* Nothing more comes: -ECONNRESET, with what the other side said last, if it said something. */
+static int closed(struct grpc_session *s, const char *how)
+{
+    return naru__grpc_lose(
+        s, naru__fail(-ECONNRESET, "%s: %s", name_of(s), s->sent_away[0] ? s->sent_away : how));
+}
+
 /* More bytes: 1; 0: none there; negative. */
 static int read_block(struct grpc_session *s)
 {
@@ -213,8 +220,9 @@ static int read_block(struct grpc_session *s)
     }
     ssize_t n = s->stream->ops->read(s->stream, s->block->bytes, GRPC_BLOCK, NARU__AT_ONCE);
     if (n == 0)
-        return naru__grpc_lose(
-            s, naru__fail(-ECONNRESET, "%s: the other side closed the connection", name_of(s)));
+        return closed(s, "the other side closed the connection");
+    if (n < 0 && n != -EAGAIN && s->sent_away[0])
+        return closed(s, "");
     if (n < 0)
         return n == -EAGAIN ? 0 : naru__grpc_lose(s, (int)n);
     s->block_at = 0;
@@ -294,8 +302,7 @@ static int grpc_process(struct naru_carrier *carrier)
         naru__grpc_submitted(s);
     if (r > 0 && !nghttp2_session_want_read(s->h2) && !nghttp2_session_want_write(s->h2)) {
         (void)write_out(s);
-        return naru__grpc_lose(
-            s, naru__fail(-ECONNRESET, "%s: the connection was ended in HTTP/2", name_of(s)));
+        return closed(s, "the connection was ended in HTTP/2");
     }
     return r;
 }
@@ -534,7 +541,7 @@ static int settings(struct grpc_session *s)
 
 static int make_h2(struct grpc_session *s)
 {
-    enum { RESETS = 10000, RESETS_A_SECOND = 1000, CONTINUATIONS = 8, SETTINGS = 32 };
+    enum { CONTINUATIONS = 8, SETTINGS = 32, UNLIMITED = 1 << 30 };
     nghttp2_mem memory = {NULL, take_memory, give_memory, take_zeroes, take_more};
     nghttp2_session_callbacks *callbacks = NULL;
     nghttp2_option *option = NULL;
@@ -545,7 +552,8 @@ static int make_h2(struct grpc_session *s)
         nghttp2_option_set_no_auto_window_update(option, 1);
         nghttp2_option_set_no_closed_streams(option, 1);
         nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(option, 1);
-        nghttp2_option_set_stream_reset_rate_limit(option, RESETS, RESETS_A_SECOND);
+        /* its own limit would not say why (on_reset) */
+        nghttp2_option_set_stream_reset_rate_limit(option, UNLIMITED, UNLIMITED);
         nghttp2_option_set_max_continuations(option, CONTINUATIONS);
         nghttp2_option_set_max_settings(option, SETTINGS);
         r = s->carrier.server ? nghttp2_session_server_new3(&s->h2, callbacks, s, option, &memory)

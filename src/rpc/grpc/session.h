@@ -102,6 +102,7 @@ struct grpc_session {
     bool goes;           /* server: GOAWAY was announced */
     int lost;            /* it is over */
     const char *refused; /* why the other side is sent away */
+    char sent_away[200]; /* client: why it is, as GOAWAY says */
     int out_lost;
     char *authority; /* client */
 
@@ -137,6 +138,8 @@ struct grpc_session {
         unsigned frames;
         int64_t pinged;
         unsigned strikes;
+        int64_t reset_at;
+        int64_t resets; /* that time has not forgiven yet */
     } flood;
 };
 
