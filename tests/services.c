@@ -845,6 +845,30 @@ static void ten_thousand_in_flight(void)
     end_world(&w);
 }
 
+/* What a moment of many large calls took is not kept for ever. */
+static void memory_is_given_back(void)
+{
+    enum { MANY = 300, MOST = 256, SIZE = 60000 };
+    struct naru_spares spares = {NULL, NULL, 0, 0};
+    struct naru_call *calls[MANY];
+    size_t kept = 0;
+    for (int i = 0; i < MANY; i++) {
+        calls[i] = naru__call_new(NULL, NULL, NULL, NULL, "");
+        expect(calls[i] && naru__buffer_need(&calls[i]->keeps.answer, SIZE) == 0);
+    }
+    for (int i = 0; i < MANY; i++)
+        naru__spares_give(&spares, calls[i], MOST);
+    expect(spares.n_hot + spares.n_cold == MOST);
+    calls[0] = naru__spares_take(&spares);
+    expect(calls[0]->keeps.answer.size >= SIZE); /* the next ones are ready for as much again */
+    naru__spares_give(&spares, calls[0], MOST);
+    for (int i = 0; (calls[i] = naru__spares_take(&spares)); i++)
+        kept += calls[i]->keeps.answer.size;
+    expect(kept <= CALLS_HOT * CALL_KEEPS);
+    for (int i = 0; i < MOST; i++)
+        naru__call_free(calls[i]);
+}
+
 static void limits_of_calls(void)
 {
     struct world w =
@@ -1588,7 +1612,7 @@ static void idle_and_old_connections(void)
     struct pollfd silent = {.fd = connect_silently(), .events = POLLRDHUP};
     expect_adds(w.client);
     usleep(1700000);
-    expect_adds(w.client); /* over another connection */
+    expect_adds(w.client);                             /* over another connection */
     expect(silent.fd < 0 || poll(&silent, 1, 0) == 0); /* it has not been idle, it has not begun */
     close(silent.fd);
     end_world(&w);
@@ -1911,6 +1935,7 @@ static const struct test_case cases[] = {
     {"cancelled from a thread", cancel_from_a_thread},
     {"late answers are dropped and counted", late_answers},
     {"10 000 calls in flight", ten_thousand_in_flight},
+    {"memory is given back", memory_is_given_back},
     {"limits of calls", limits_of_calls},
     {"a slow reader holds the server back", slow_reader},
     {"a slow server holds the client back", slow_server},

@@ -60,10 +60,10 @@ int naru__buffer_set(struct naru_buffer *b, const void *data, size_t size)
     return 0;
 }
 
-void naru__buffer_trim(struct naru_buffer *b)
+void naru__buffer_trim(struct naru_buffer *b, size_t most)
 {
     b->used = 0;
-    if (b->size <= CALL_KEEPS)
+    if (b->size <= most)
         return;
     naru__large_free(b->data);
     *b = (struct naru_buffer){NULL, 0, 0};
@@ -135,13 +135,14 @@ static void drop_flow(struct naru_call *call)
 
 enum { BUFFERS = sizeof((struct naru_call *)0)->keeps / sizeof(struct naru_buffer) };
 
-void naru__call_reset(struct naru_call *call)
+/* Fit for its next use. */
+static void reset(struct naru_call *call, size_t most)
 {
     struct naru_buffer *all = (struct naru_buffer *)&call->keeps;
     drop_messages(call);
     drop_flow(call);
     for (size_t i = 0; i < BUFFERS; i++)
-        naru__buffer_trim(&all[i]);
+        naru__buffer_trim(&all[i], most);
     memset(&call->flow, 0, offsetof(struct naru_call, small) - offsetof(struct naru_call, flow));
     call->deadline = NARU__NEVER;
 }
@@ -155,6 +156,40 @@ void naru__call_free(struct naru_call *call)
         free(all[i].data);
     call->handle.magic = 0;
     free(call);
+}
+
+/* The last that came goes first, so those that keep their buffers are used again and again. */
+struct naru_call *naru__spares_take(struct naru_spares *s)
+{
+    struct naru_call **list = s->n_hot > 0 ? &s->hot : &s->cold, *call = *list;
+    if (!call)
+        return NULL;
+    *(s->n_hot > 0 ? &s->n_hot : &s->n_cold) -= 1;
+    *list = call->next;
+    call->handle.magic = NARU__MAGIC;
+    return call;
+}
+
+void naru__spares_give(struct naru_spares *s, struct naru_call *call, unsigned most)
+{
+    bool is_hot = s->n_hot < CALLS_HOT;
+    struct naru_call **list = is_hot ? &s->hot : &s->cold;
+    if (s->n_hot + s->n_cold >= most) {
+        naru__call_free(call);
+        return;
+    }
+    reset(call, is_hot ? CALL_KEEPS : CALL_SPARE);
+    call->handle.magic = 0; /* who uses it after its end is told so */
+    *(is_hot ? &s->n_hot : &s->n_cold) += 1;
+    call->next = *list;
+    *list = call;
+}
+
+void naru__spares_free(struct naru_spares *s)
+{
+    struct naru_call *call;
+    while ((call = naru__spares_take(s)))
+        naru__call_free(call);
 }
 
 /* ---- messages ---- */

@@ -23,7 +23,7 @@ struct naru_received {
     uint8_t data[];
 };
 
-enum { CALL_SMALL = 256, CALL_KEEPS = 65536 };
+enum { CALL_SMALL = 256, CALL_KEEPS = 65536, CALL_SPARE = 1024, CALLS_HOT = 32 };
 
 /* Memory that a call keeps from one use to the next. */
 struct naru_buffer {
@@ -141,15 +141,25 @@ struct naru_call {
 
 struct naru_call *naru__call_new(const struct naru_handle_ops *, const struct naru_call_side *,
                                  pthread_mutex_t *lock, void *owner, const char *name);
-void naru__call_reset(struct naru_call *); /* fit for its next use: keeps small buffers */
 void naru__call_free(struct naru_call *);
+
+/* Calls that wait for their next use. The next CALLS_HOT keep buffers up to CALL_KEEPS, the others
+ * up to CALL_SPARE, or a moment of many large calls would cost their memory for ever. */
+struct naru_spares {
+    struct naru_call *hot, *cold;
+    unsigned n_hot, n_cold;
+};
+
+struct naru_call *naru__spares_take(struct naru_spares *); /* NULL: none */
+void naru__spares_give(struct naru_spares *, struct naru_call *, unsigned most);
+void naru__spares_free(struct naru_spares *);
 
 NARU__EXPORTED int naru__buffer_need(struct naru_buffer *, size_t size); /* contents are kept */
 /* Before `size` bytes are put behind those that are there, of which the first `gone` are done with:
  * these give their room back, once it is the larger part. */
 NARU__EXPORTED void naru__buffer_slide(struct naru_buffer *, size_t *gone, size_t size);
 int naru__buffer_set(struct naru_buffer *, const void *data, size_t size);
-void naru__buffer_trim(struct naru_buffer *);
+void naru__buffer_trim(struct naru_buffer *, size_t most);
 
 /* Takes the arrival. -ENOMEM: it is lost. */
 int naru__call_receive(struct naru_call *, const struct naru_arrival *);

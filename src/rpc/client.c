@@ -46,19 +46,20 @@ struct naru_client {
     unsigned n_targets, turn;
     struct naru_carrier *drain[DRAINS]; /* those that take no new calls */
     struct naru_carrier *dead;          /* lost: closed when nobody looks at them any more */
-    bool attached, no_more;           /* over a connection that is there; and now it is not */
-    bool denied;                      /* the server has said that it does not let this user in */
-    bool ready;                       /* a target is */
-    bool wanted;                      /* somebody waits for a connection */
+    bool attached, no_more;             /* over a connection that is there; and now it is not */
+    bool denied;                        /* the server has said that it does not let this user in */
+    bool ready;                         /* a target is */
+    bool wanted;                        /* somebody waits for a connection */
     uint64_t failed; /* attempts in vain at all: who waits sees whether one was since */
     int64_t last_attempt;
     int error; /* of the last */
     char why[256];
     uint64_t random;
 
-    struct naru_call *calls, *free_calls, *events, *events_last;
+    struct naru_call *calls, *events, *events_last;
+    struct naru_spares spares;
     struct naru_call *held, *held_last; /* that wait for a connection, in order */
-    unsigned n_calls, n_free;
+    unsigned n_calls;
     struct naru_timers timers;
     bool leads;
     struct naru_waiter *waiters; /* who does not lead */
@@ -168,19 +169,14 @@ static void unlink_call(naru_client *c, struct naru_call *call)
 
 static int new_call(naru_client *c, struct naru_call **ret_call)
 {
-    struct naru_call *call = c->free_calls;
     if (c->n_calls >= c->options.max_calls)
         return naru__fail(-EBUSY, "%s: %u calls are in flight and .max_calls is that", name_of(c),
                           c->n_calls);
-    if (call) {
-        c->free_calls = call->next;
-        c->n_free--;
-        call->handle.magic = NARU__MAGIC;
-    } else {
+    struct naru_call *call = naru__spares_take(&c->spares);
+    if (!call)
         call = naru__call_new(&call_handle_ops, &client_side, &c->lock, c, name_of(c));
-        if (!call)
-            return -ENOMEM;
-    }
+    if (!call)
+        return -ENOMEM;
     call->next = c->calls;
     call->previous = NULL;
     if (c->calls)
@@ -239,15 +235,7 @@ static void free_call(naru_client *c, struct naru_call *call)
     unlink_call(c, call);
     c->n_calls--;
     unhold(c, call);
-    naru__call_reset(call);
-    call->handle.magic = 0; /* who uses it after its end is told so */
-    if (c->n_free >= KEEPS) {
-        naru__call_free(call);
-        return;
-    }
-    call->next = c->free_calls;
-    c->free_calls = call;
-    c->n_free++;
+    naru__spares_give(&c->spares, call, KEEPS);
 }
 
 /* The call is over, here and now. */
@@ -1516,11 +1504,7 @@ void naru__client_close(naru_client *c, bool owner)
         c->calls = call->next;
         naru__call_free(call);
     }
-    while (c->free_calls) {
-        struct naru_call *call = c->free_calls;
-        c->free_calls = call->next;
-        naru__call_free(call);
-    }
+    naru__spares_free(&c->spares);
     naru__timers_free(&c->timers);
     free((void *)(uintptr_t)c->options.tls);
     pthread_mutex_destroy(&c->lock);

@@ -47,16 +47,11 @@ static const struct naru_handle_ops call_handle_ops = {
 
 static struct naru_call *new_call(struct connection *n)
 {
-    struct naru_call *call = n->free_calls;
-    if (call) {
-        n->free_calls = call->next;
-        n->n_free--;
-        call->handle.magic = NARU__MAGIC;
-    } else {
+    struct naru_call *call = naru__spares_take(&n->spares);
+    if (!call)
         call = naru__call_new(&call_handle_ops, &server_side, &n->lock, n, n->name);
-        if (!call)
-            return NULL;
-    }
+    if (!call)
+        return NULL;
     call->next = n->calls;
     call->previous = NULL;
     if (n->calls)
@@ -117,15 +112,7 @@ static void drop_call(struct naru_call *call)
         n->idle_since = n->server->options.max_idle ? naru__now() : 0;
     /* release: pairs with the acquire in has_ended: what the call did is over */
     atomic_fetch_sub_explicit(&n->server->n_calls, 1, memory_order_release);
-    naru__call_reset(call);
-    call->handle.magic = 0;
-    if (n->n_free >= KEEPS || !n->carrier) {
-        naru__call_free(call);
-        return;
-    }
-    call->next = n->free_calls;
-    n->free_calls = call;
-    n->n_free++;
+    naru__spares_give(&n->spares, call, n->carrier ? KEEPS : 0);
 }
 
 /* Nobody waits for the call any more; its handler learns of it. */
@@ -171,7 +158,7 @@ static void send_status(struct naru_call *call, const struct naru_ending *e, con
     }
     if (r == 1) { /* until on_gone; the carrier has copied what has to go */
         call->refs++;
-        naru__buffer_trim(&call->keeps.answer);
+        naru__buffer_trim(&call->keeps.answer, CALL_KEEPS);
     } else if (call->flow.opened) /* the connection fails, and is found so by the loop */
         carrier->ops->forget(carrier, call);
 }
@@ -427,11 +414,7 @@ void naru__free_connection(struct connection *n)
         n->calls = call->next;
         naru__call_free(call);
     }
-    while (n->free_calls) {
-        struct naru_call *call = n->free_calls;
-        n->free_calls = call->next;
-        naru__call_free(call);
-    }
+    naru__spares_free(&n->spares);
     naru__timers_free(&n->timers);
     pthread_mutex_destroy(&n->lock);
     free(n->name);

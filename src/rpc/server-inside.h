@@ -19,8 +19,9 @@ struct connection {
     struct naru_server *server;
     pthread_mutex_t lock;
     struct naru_carrier *carrier; /* NULL: it is gone, and its last calls are being finished */
-    struct naru_call *calls, *free_calls;
-    unsigned n_calls, n_free;
+    struct naru_call *calls;
+    struct naru_spares spares;
+    unsigned n_calls;
     struct naru_call *run, *run_last; /* calls whose handler is to run, by next_event */
     struct naru_call *events, *events_last;
     struct naru_timers timers;
