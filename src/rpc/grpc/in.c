@@ -841,6 +841,7 @@ int naru__grpc_callbacks(nghttp2_session_callbacks **ret_callbacks)
     nghttp2_session_callbacks_set_on_invalid_header_callback(c, on_invalid_header);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(c, on_data);
     nghttp2_session_callbacks_set_on_frame_recv_callback(c, on_frame);
+    nghttp2_session_callbacks_set_send_data_callback(c, naru__grpc_put_data);
     nghttp2_session_callbacks_set_on_frame_send_callback(c, on_sent);
     nghttp2_session_callbacks_set_on_frame_not_send_callback(c, on_not_sent);
     nghttp2_session_callbacks_set_on_stream_close_callback(c, on_closed);

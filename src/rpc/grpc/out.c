@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* out.c - what goes: header lists, messages within DATA, statuses as trailers.
  *
- * A message is copied behind those of its call that still wait, and nghttp2 fetches from there as
- * the windows allow (fetch). While more than GRPC_OUT_FULL waits, no other message is accepted. */
+ * A message is copied behind those of its call that still wait, and from there into the session's
+ * buffer as nghttp2 says that the windows allow (fetch, naru__grpc_put_data). While more than
+ * GRPC_OUT_FULL waits, no other message is accepted. */
 #include "rpc/grpc/session.h"
 
 #include "base/error.h"
@@ -125,27 +126,16 @@ static void all_gone(struct grpc_line *line)
     line->out.bytes = (struct naru_buffer){NULL, 0, 0};
 }
 
-/* nghttp2 asks for what may go now. */
+/* nghttp2 asks for what may go now, and has it put into the session's buffer next. */
 static ssize_t fetch(nghttp2_session *h2, int32_t id, uint8_t *to, size_t most, uint32_t *flags,
                      nghttp2_data_source *source, void *arg)
 {
-    struct grpc_session *s = arg;
     struct grpc_line *line = source->ptr;
     size_t n = waiting(line) < most ? waiting(line) : most;
-    if (n)
-        memcpy(to, line->out.bytes.data + line->out.gone, n);
-    line->out.gone += n;
-    s->waiting -= n;
-    naru__grpc_open_connection(s);
-    if (waiting(line) == 0)
-        all_gone(line);
-    if (line->out.shut && waiting(line) < GRPC_OUT_FULL / 2 && line->call) {
-        line->out.shut = false;
-        s->carrier.events->on_writable(line->call);
-    }
-    if (waiting(line) > 0)
-        return (ssize_t)n;
-    if (line->out.ends) {
+    (void)to;
+    (void)arg;
+    *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+    if (n == waiting(line) && line->out.ends) {
         *flags |= NGHTTP2_DATA_FLAG_EOF;
         if (line->server) {
             const struct grpc_fields *f = &line->out.trailers;
@@ -159,6 +149,31 @@ static ssize_t fetch(nghttp2_session *h2, int32_t id, uint8_t *to, size_t most, 
         return (ssize_t)n;
     line->out.idle = true;
     return NGHTTP2_ERR_DEFERRED;
+}
+
+int naru__grpc_put_data(nghttp2_session *h2, nghttp2_frame *frame, const uint8_t *head, size_t n,
+                        nghttp2_data_source *source, void *arg)
+{
+    enum { FRAME_HEAD = 9 };
+    struct grpc_session *s = arg;
+    struct grpc_line *line = source->ptr;
+    (void)h2;
+    (void)frame;
+    int r = naru__grpc_put(s, head, FRAME_HEAD);
+    if (r == 0 && n)
+        r = naru__grpc_put(s, line->out.bytes.data + line->out.gone, n);
+    if (r < 0)
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    line->out.gone += n;
+    s->waiting -= n;
+    naru__grpc_open_connection(s);
+    if (waiting(line) == 0)
+        all_gone(line);
+    if (line->out.shut && waiting(line) < GRPC_OUT_FULL / 2 && line->call) {
+        line->out.shut = false;
+        s->carrier.events->on_writable(line->call);
+    }
+    return naru__grpc_has_room(s) ? 0 : NGHTTP2_ERR_PAUSE;
 }
 
 /* Room behind what waits. A message by itself gets what it needs, and not the next power of two. */

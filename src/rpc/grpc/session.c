@@ -101,40 +101,41 @@ static int write_out(struct grpc_session *s)
     return 0;
 }
 
-static int append(struct grpc_session *s, const uint8_t *data, size_t n)
+int naru__grpc_put(struct grpc_session *s, const uint8_t *data, size_t n)
 {
     if (!s->out.data) {
         s->out.data = naru__large_alloc(GRPC_BLOCK);
         if (!s->out.data)
-            return -ENOMEM;
+            return naru__grpc_lose(s, -ENOMEM);
         s->out.size = GRPC_BLOCK;
     }
     naru__buffer_slide(&s->out, &s->out_gone, n);
     if (naru__buffer_need(&s->out, s->out.used + n) < 0)
-        return -ENOMEM;
+        return naru__grpc_lose(s, -ENOMEM); /* a frame is missing */
     memcpy(s->out.data + s->out.used, data, n);
     s->out.used += n;
     return 0;
 }
 
-void naru__grpc_pump(struct grpc_session *s)
+bool naru__grpc_has_room(const struct grpc_session *s)
 {
     enum { A_FRAME = 16384 + 9 };
+    return s->out.used - s->out_gone < GRPC_BLOCK - A_FRAME;
+}
+
+void naru__grpc_pump(struct grpc_session *s)
+{
     const uint8_t *data;
     if (s->inside || s->lost || s->out_lost)
         return;
     s->inside = true;
-    while (s->out.used - s->out_gone < GRPC_BLOCK - A_FRAME) {
+    while (naru__grpc_has_room(s)) {
         ssize_t n = nghttp2_session_mem_send(s->h2, &data);
-        if (n < 0)
+        if (n < 0 && !s->lost)
             naru__grpc_lose(s, naru__fail(n == NGHTTP2_ERR_NOMEM ? -ENOMEM : -EPROTO,
                                           "%s: HTTP/2: %s", name_of(s), nghttp2_strerror((int)n)));
-        if (n <= 0)
+        if (n <= 0 || naru__grpc_put(s, data, (size_t)n) < 0)
             break;
-        if (append(s, data, (size_t)n) < 0) {
-            naru__grpc_lose(s, -ENOMEM); /* a frame is missing */
-            break;
-        }
     }
     s->inside = false;
 }

@@ -161,6 +161,10 @@ struct grpc_line *naru__grpc_line_new(struct grpc_session *, int32_t id);
 void naru__grpc_line_free(struct grpc_session *, struct grpc_line *);
 /* The line has a call no more. */
 void naru__grpc_part(struct grpc_line *);
+/* Bytes into the buffer of what goes. 0, or the connection is lost. */
+int naru__grpc_put(struct grpc_session *, const uint8_t *data, size_t n);
+/* Another frame's room is there, for this write. */
+bool naru__grpc_has_room(const struct grpc_session *);
 /* What nghttp2 has ready goes into the buffer, and if there is much, to the medium. */
 void naru__grpc_pump(struct grpc_session *);
 /* Something was submitted: it goes, unless more is to be gathered. */
@@ -186,6 +190,9 @@ int naru__grpc_feed(struct grpc_session *, const uint8_t *bytes, size_t n);
 
 /* ---- out.c ---- */
 
+/* nghttp2's send_data callback: one frame of DATA. */
+int naru__grpc_put_data(nghttp2_session *, nghttp2_frame *, const uint8_t *head, size_t n,
+                        nghttp2_data_source *, void *arg);
 int naru__grpc_open(struct naru_carrier *, struct naru_call *, const struct naru_opening *,
                     const void *data, size_t size, bool end);
 int naru__grpc_message(struct naru_carrier *, struct naru_call *, const void *data, size_t size,
