@@ -16,6 +16,8 @@ struct sum_of {
     uint64_t a, b;
 };
 
+enum { WORDS = 8 }; /* of a message of a stream that is answered: a, b, and 48 bytes more */
+
 /* ---- a bare socket ---- */
 
 struct question {
@@ -171,10 +173,51 @@ static int echo(naru_call *call, void *self, const void *request, size_t size)
     return NARU_LATER;
 }
 
+/* Of streams: what the harness does in the handler. */
+static void (*in_handler)(void);
+
+static int stream(naru_call *call, void *self, const void *request, size_t size)
+{
+    (void)self, (void)request, (void)size;
+    asked = call;
+    in_handler();
+    return naru_call_method(call)->flags & NARU_SERVER_STREAMS
+               ? NARU_STATUS_OK
+               : naru_call_send(call, "", 0, NARU_FOREVER);
+}
+
+/* One answer to each message of a stream. */
+static int add_all(naru_call *call, void *self, const void *request, size_t size)
+{
+    struct naru_payload p;
+    int r;
+    (void)self, (void)request, (void)size;
+    while ((r = naru_call_take(call, NARU_FOREVER, &p)) > 0) {
+        uint64_t words[WORDS];
+        if (p.size != sizeof words)
+            return -EINVAL;
+        memcpy(words, p.data, sizeof words);
+        naru_call_release(call, &p);
+        words[0] += words[1];
+        r = naru_call_send(call, words, sizeof words, NARU_FOREVER);
+        if (r < 0)
+            return r;
+    }
+    return r;
+}
+
 static const naru_method methods[] = {
-    {"Add", 0, add, NULL, NULL}, {"Stop", 0, stop, NULL, NULL}, {"Echo", 0, echo, NULL, NULL}};
-static const naru_service sums = {
-    .size = sizeof sums, .name = "bench.Sums", .methods = methods, .n = 3};
+    {"Add", 0, add, NULL, NULL},
+    {"Stop", 0, stop, NULL, NULL},
+    {"Echo", 0, echo, NULL, NULL},
+    {"Up", NARU_CLIENT_STREAMS, stream, NULL, NULL},
+    {"Down", NARU_SERVER_STREAMS, stream, NULL, NULL},
+    {"AddAll", NARU_CLIENT_STREAMS | NARU_SERVER_STREAMS, add_all, NULL, NULL},
+};
+static const naru_service sums = {.size = sizeof sums,
+                                  .name = "bench.Sums",
+                                  .methods = methods,
+                                  .n = sizeof methods / sizeof *methods};
 
 static int pair(const char *kind)
 {
@@ -418,3 +461,168 @@ NARU_ECHO(shm, "shm", "bare ring");
 NARU_ECHO(unix, "unix", "raw unix socket");
 NARU_ECHO(tcp, "tcp", "raw TCP");
 NARU_ECHO(pipe, "pipe", "raw pipe");
+
+/* ---- streams within a call: the server's, where side 0 is the server, and the client's ---- */
+
+static const naru_route up_route = {"bench.Sums/Up", NARU_CLIENT_STREAMS, NULL};
+static const naru_route down_route = {"bench.Sums/Down", NARU_SERVER_STREAMS, NULL};
+
+static int up_attach(int side)
+{
+    server_side = side == 1;
+    return attach(side);
+}
+
+static int down_attach(int side)
+{
+    server_side = side == 0;
+    return attach(!side);
+}
+
+/* Both name the call `asked`. */
+static int call_within(const naru_route *route, void (*exchange)(void))
+{
+    bool up = route->flags & NARU_CLIENT_STREAMS;
+    if (server_side) {
+        in_handler = exchange;
+        return serve();
+    }
+    int r = naru_call_begin(client, route, NULL, &asked);
+    if (r == 0)
+        r = up ? naru_call_flush(asked, NARU_FOREVER) : naru_call_send(asked, "", 0, NARU_FOREVER);
+    if (r < 0)
+        return bench_naru_failed();
+    exchange();
+    if ((up && naru_call_shutdown(asked) < 0) || naru_call_wait(asked, NARU_FOREVER) < 0)
+        return bench_naru_failed();
+    naru_call_close(asked);
+    return finish();
+}
+
+static int up_within(int side, void (*exchange)(void))
+{
+    (void)side;
+    return call_within(&up_route, exchange);
+}
+
+static int down_within(int side, void (*exchange)(void))
+{
+    (void)side;
+    return call_within(&down_route, exchange);
+}
+
+static int stream_send(const void *buf, size_t n)
+{
+    return naru_call_send(asked, buf, n, NARU_FOREVER) < 0 ? bench_naru_failed() : 0;
+}
+
+static int stream_recv(void *buf, size_t n)
+{
+    struct naru_payload p;
+    if (naru_call_take(asked, NARU_FOREVER, &p) != 1)
+        return bench_naru_failed();
+    int r = p.size == n ? 0 : bench_say("a message of %zu bytes", p.size);
+    if (r == 0)
+        memcpy(buf, p.data, n);
+    naru_call_release(asked, &p);
+    return r;
+}
+
+static void up_detach(int side)
+{
+    detach(side);
+}
+
+static void down_detach(int side)
+{
+    detach(!side);
+}
+
+#define NARU_STREAM(symbol, kind, way, text, beside)                                               \
+    const struct adapter bench_naru_##symbol##_##way = {                                           \
+        .name = "naru " kind " call, " text,                                                       \
+        .url = kind ":",                                                                           \
+        .reference = beside ", " text,                                                             \
+        .setup = symbol##_setup,                                                                   \
+        .attach = way##_attach,                                                                    \
+        .send = stream_send,                                                                       \
+        .recv = stream_recv,                                                                       \
+        .within = way##_within,                                                                    \
+        .detach = way##_detach,                                                                    \
+        .min_size = 64,                                                                            \
+        .max_size = LARGEST,                                                                       \
+        .modes = 1u << BENCH_CALL_STREAM,                                                          \
+    }
+
+NARU_STREAM(shm, "shm", up, "client streams", "gRPC C++");
+NARU_STREAM(unix, "unix", up, "client streams", "gRPC C++");
+NARU_STREAM(grpc_unix, "grpc+unix", up, "client streams", "gRPC C++");
+NARU_STREAM(grpc, "grpc", up, "client streams", "gRPC C++ on TCP");
+NARU_STREAM(shm, "shm", down, "server streams", "gRPC C++");
+NARU_STREAM(unix, "unix", down, "server streams", "gRPC C++");
+NARU_STREAM(grpc_unix, "grpc+unix", down, "server streams", "gRPC C++");
+NARU_STREAM(grpc, "grpc", down, "server streams", "gRPC C++ on TCP");
+
+/* ---- messages there and back on one stream: the next only when one is back, or more ---- */
+
+static const naru_route add_all_route = {"bench.Sums/AddAll",
+                                         NARU_CLIENT_STREAMS | NARU_SERVER_STREAMS, NULL};
+static naru_call *streaming;
+static uint64_t came_back;
+
+static int both_attach(int side)
+{
+    came_back = 0;
+    if (attach(side))
+        return -1;
+    return side == 0 && naru_call_begin(client, &add_all_route, NULL, &streaming) < 0
+               ? bench_naru_failed()
+               : 0;
+}
+
+static int both_start(uint64_t number)
+{
+    const uint64_t words[WORDS] = {number, 1};
+    return naru_call_send(streaming, words, sizeof words, NARU_FOREVER) < 0 ? bench_naru_failed()
+                                                                            : 0;
+}
+
+static int both_harvest(void)
+{
+    struct naru_payload p;
+    uint64_t sum = 0;
+    if (naru_call_take(streaming, NARU_FOREVER, &p) != 1)
+        return bench_naru_failed();
+    if (p.size == WORDS * sizeof sum)
+        memcpy(&sum, p.data, sizeof sum);
+    naru_call_release(streaming, &p);
+    return bench_called(came_back++, sum);
+}
+
+static int both_finish(void)
+{
+    if (naru_call_shutdown(streaming) < 0 || naru_call_wait(streaming, NARU_FOREVER) < 0)
+        return bench_naru_failed();
+    naru_call_close(streaming);
+    return finish();
+}
+
+#define NARU_BOTH(symbol, kind, beside)                                                            \
+    const struct adapter bench_naru_##symbol##_both = {                                            \
+        .name = "naru " kind " call, one stream",                                                  \
+        .url = kind ":",                                                                           \
+        .reference = beside ", one stream",                                                        \
+        .setup = symbol##_setup,                                                                   \
+        .attach = both_attach,                                                                     \
+        .start = both_start,                                                                       \
+        .harvest = both_harvest,                                                                   \
+        .serve = serve,                                                                            \
+        .finish = both_finish,                                                                     \
+        .detach = detach,                                                                          \
+        .max_size = 32,                                                                            \
+    }
+
+NARU_BOTH(shm, "shm", "gRPC C++");
+NARU_BOTH(unix, "unix", "gRPC C++");
+NARU_BOTH(grpc_unix, "grpc+unix", "gRPC C++");
+NARU_BOTH(grpc, "grpc", "gRPC C++ on TCP");

@@ -394,6 +394,10 @@ const struct adapter *const bench_adapters[] = {
 #ifdef NARU_BENCH_PEERS
     &bench_grpc,
     &bench_grpc_callback,
+    &bench_grpc_queue,
+    &bench_grpc_tcp,
+    &bench_grpc_tcp_callback,
+    &bench_grpc_tcp_queue,
     &bench_capnp,
     &bench_sdbus,
     &bench_onc,
@@ -402,5 +406,26 @@ const struct adapter *const bench_adapters[] = {
     &bench_naru_unix_echo,
     &bench_naru_tcp_echo,
     &bench_naru_pipe_echo,
+    /* streams within calls */
+    &bench_naru_shm_up,
+    &bench_naru_shm_down,
+    &bench_naru_shm_both,
+    &bench_naru_unix_up,
+    &bench_naru_unix_down,
+    &bench_naru_unix_both,
+    &bench_naru_grpc_unix_up,
+    &bench_naru_grpc_unix_down,
+    &bench_naru_grpc_unix_both,
+    &bench_naru_grpc_up,
+    &bench_naru_grpc_down,
+    &bench_naru_grpc_both,
+#ifdef NARU_BENCH_PEERS
+    &bench_grpc_up,
+    &bench_grpc_down,
+    &bench_grpc_both,
+    &bench_grpc_tcp_up,
+    &bench_grpc_tcp_down,
+    &bench_grpc_tcp_both,
+#endif
     NULL,
 };

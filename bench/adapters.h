@@ -37,6 +37,11 @@ extern const struct adapter bench_naru_tcp_call, bench_naru_pipe_call;
 extern const struct adapter bench_naru_grpc_call, bench_naru_grpc_unix_call;
 extern const struct adapter bench_naru_shm_echo, bench_naru_unix_echo;
 extern const struct adapter bench_naru_tcp_echo, bench_naru_pipe_echo;
+extern const struct adapter bench_naru_shm_up, bench_naru_shm_down, bench_naru_shm_both;
+extern const struct adapter bench_naru_unix_up, bench_naru_unix_down, bench_naru_unix_both;
+extern const struct adapter bench_naru_grpc_unix_up, bench_naru_grpc_unix_down;
+extern const struct adapter bench_naru_grpc_unix_both;
+extern const struct adapter bench_naru_grpc_up, bench_naru_grpc_down, bench_naru_grpc_both;
 
 /* ---- adapters-common.c ---- */
 

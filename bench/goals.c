@@ -182,6 +182,27 @@ const struct goal bench_goals[] = {
      true,
      1.43,
      0},
+    {"a call over grpc:, gRPC C++ on TCP",
+     {CALL("naru grpc call", 1)},
+     {CALL("gRPC C++ on TCP, synchronous", 1)},
+     P50,
+     false,
+     0.7,
+     0},
+    {"32 calls in flight over grpc:, gRPC C++ on TCP",
+     {CALL("naru grpc call", 32)},
+     {CALL("gRPC C++ on TCP, callback", 32)},
+     RATE,
+     true,
+     1.43,
+     0},
+    {"1 000 calls in flight over grpc:, gRPC C++ on TCP",
+     {CALL("naru grpc call", 1000)},
+     {CALL("gRPC C++ on TCP, callback", 1000)},
+     RATE,
+     true,
+     1.43,
+     0},
     {0},
 };
 
@@ -207,7 +228,7 @@ bool bench_in_goal(const struct goal_cell *cell, const bool modes[BENCH_MODES])
 bool bench_beside_goal(const struct adapter *a, enum bench_mode mode, size_t size,
                        const bool modes[BENCH_MODES])
 {
-    if (mode == BENCH_CALL)
+    if (mode == BENCH_CALL || mode == BENCH_CALL_STREAM)
         return true;
     bool other = strncmp(a->name, "naru ", 5) != 0 && strncmp(a->name, "raw ", 4) != 0;
     return other && (!a->url || strcmp(a->url, "shm:") == 0) && mode != BENCH_BATCH &&

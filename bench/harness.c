@@ -44,6 +44,7 @@ struct control {
 
 static struct control *control;
 size_t bench_size;
+static pid_t sides[2];
 static uint64_t expected, flags_seen; /* receiver's */
 
 static double now(void)
@@ -65,6 +66,16 @@ static inline uint64_t ticks(void)
 #endif
 }
 
+/* Processor time of a side, with all its threads. */
+static double cpu_ns(int side)
+{
+    clockid_t clock;
+    struct timespec t = {0, 0};
+    if (clock_getcpuclockid(sides[side], &clock) == 0)
+        clock_gettime(clock, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
 bool bench_can(const struct adapter *a, enum bench_mode mode, size_t size)
 {
     if (mode == BENCH_CALL || a->start)
@@ -72,6 +83,8 @@ bool bench_can(const struct adapter *a, enum bench_mode mode, size_t size)
                (!a->max_size || size <= a->max_size);
     if (mode == BENCH_LOCK || a->enter)
         return mode == BENCH_LOCK && a->enter && size <= BENCH_CONTENDERS_MAX;
+    if ((mode == BENCH_CALL_STREAM) != (a->modes == 1u << BENCH_CALL_STREAM))
+        return false;
     if (size < a->min_size || (a->max_size && size > a->max_size) ||
         (a->modes && !(a->modes & 1u << mode)))
         return false;
@@ -234,7 +247,7 @@ static void stream_out(const struct adapter *a, size_t n, unsigned char *buf, in
 
 static void stream_in(const struct adapter *a, size_t n, unsigned char *buf, int batch)
 {
-    double began = 0;
+    double began = 0, before[2] = {0, 0};
     uint64_t first = 0;
     while (!(flags_seen & LAST)) {
         if (batch > 1 && a->recv_batch) {
@@ -245,10 +258,14 @@ static void stream_in(const struct adapter *a, size_t n, unsigned char *buf, int
         }
         if (began == 0 && flags_seen & START) {
             began = now();
+            before[0] = cpu_ns(0), before[1] = cpu_ns(1);
             first = expected;
         }
     }
-    control->sample.rate = (double)(expected - first) / (now() - began);
+    double came = (double)(expected - first), of_1 = cpu_ns(1) - before[1];
+    control->sample.rate = came / (now() - began);
+    control->sample.cpu_of_1 = of_1 / came;
+    control->sample.cpu = (cpu_ns(0) - before[0] + of_1) / came;
 }
 
 /* ---- calls ---- */
@@ -294,12 +311,15 @@ static void call_out(const struct adapter *a, double seconds)
     calls.places = bench_size * (a->unordered ? UNORDERED : 1);
     call_for(a, &number, 0.05);
     uint64_t before = calls.over, first = ticks();
-    double timed = now();
+    double timed = now(), cpu[2] = {cpu_ns(0), cpu_ns(1)};
     calls.counted = 0;
     call_for(a, &number, seconds);
     double took = now() - timed, unit = took * 1e9 / (double)(ticks() - first);
     size_t n = calls.counted < SAMPLES ? (size_t)calls.counted : SAMPLES;
-    control->sample.rate = (double)(calls.over - before) / took;
+    double over = (double)(calls.over - before), of_1 = cpu_ns(1) - cpu[1];
+    control->sample.rate = over / took;
+    control->sample.cpu_of_1 = of_1 / over;
+    control->sample.cpu = (cpu_ns(0) - cpu[0] + of_1) / over;
     while (calls.over < number)
         if (a->harvest())
             give_up();
@@ -324,6 +344,33 @@ bool bench_pinned(void)
     return sysconf(_SC_NPROCESSORS_ONLN) >= 2;
 }
 
+/* What one side does, wherever its adapter calls it. */
+static struct {
+    const struct cell *cell;
+    const struct bench_times *times;
+    unsigned char *buf;
+    int side, batch;
+} running;
+
+static void exchange(void)
+{
+    const struct adapter *a = running.cell->adapter;
+    const struct bench_times *times = running.times;
+    size_t n = running.cell->size;
+    if (running.cell->mode == BENCH_CALL) {
+        if (running.side == 0)
+            call_out(a, times->latency);
+        else if (a->serve())
+            give_up();
+    } else if (running.cell->mode == BENCH_LATENCY) {
+        running.side == 0 ? ping(a, n, running.buf, times->latency) : pong(a, n, running.buf);
+    } else if (running.side == 0) {
+        stream_out(a, n, running.buf, running.batch, times->stream);
+    } else {
+        stream_in(a, n, running.buf, running.batch);
+    }
+}
+
 static void run_side(const struct cell *cell, const struct bench_times *times, int side)
 {
     const struct adapter *a = cell->adapter;
@@ -338,18 +385,17 @@ static void run_side(const struct cell *cell, const struct bench_times *times, i
     if (a->attach(side))
         give_up();
     expected = flags_seen = 0;
+    running.cell = cell;
+    running.times = times;
+    running.buf = buf;
+    running.side = side;
+    running.batch = batch;
     meet(side, 0);
     double before = bench_pinned() ? probe(side, 0) : 0;
-    if (cell->mode == BENCH_CALL) {
-        if (side == 0)
-            call_out(a, times->latency);
-        else if (a->serve())
-            give_up();
-    } else if (cell->mode == BENCH_LATENCY)
-        side == 0 ? ping(a, cell->size, buf, times->latency) : pong(a, cell->size, buf);
-    else
-        side == 0 ? stream_out(a, cell->size, buf, batch, times->stream)
-                  : stream_in(a, cell->size, buf, batch);
+    if (!a->within)
+        exchange();
+    else if (a->within(side, exchange))
+        give_up();
     meet(side, 1);
     double after = bench_pinned() ? probe(side, PROBES) : 0;
     if (side == 0) {
@@ -521,6 +567,8 @@ static _Noreturn void lead(const struct cell *cell, const struct bench_times *ti
         if (getppid() != self)
             give_up();
     }
+    sides[0] = self;
+    sides[1] = other ? other : getpid();
     run_side(cell, times, other == 0);
     if (other > 0)
         waitpid(other, NULL, 0);

@@ -15,7 +15,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum bench_mode { BENCH_LATENCY, BENCH_STREAM, BENCH_BATCH, BENCH_LOCK, BENCH_CALL, BENCH_MODES };
+enum bench_mode {
+    BENCH_LATENCY,
+    BENCH_STREAM,
+    BENCH_BATCH,
+    BENCH_LOCK,
+    BENCH_CALL,
+    BENCH_CALL_STREAM, /* as BENCH_STREAM, within a call */
+    BENCH_MODES
+};
 enum { BENCH_IN_FLIGHT_MAX = 1000 };
 enum { BENCH_BATCH_SIZE = 32, BENCH_REPETITIONS_MAX = 64, BENCH_CONTENDERS_MAX = 64 };
 
@@ -40,6 +48,9 @@ struct adapter {
     int (*harvest)(void);          /* waits until one is over, and tells bench_called */
     int (*serve)(void);            /* side 1: until side 0 is at its finish */
     int (*finish)(void);
+    /* Calls exchange once, which sends or receives all: where a side can do so in a handler alone.
+     * NULL: anywhere. */
+    int (*within)(int side, void (*exchange)(void));
     void (*detach)(int side);
     void (*clean_up)(int pid); /* in the parent when all is over: what setup in process pid named;
                                 * or NULL */
@@ -70,6 +81,8 @@ struct sample {
     double wait, longest;  /* of a contended lock: the mean wait, ns, of those that had to, and the
                             * longest over that; what takes less than 1 µs is no wait */
     double line;           /* ns of a cache line one way */
+    double cpu, cpu_of_1;  /* of calls and streams: ns of processor time each, of both sides and of
+                            * side 1 alone */
     bool near, mixed;
 };
 

@@ -21,7 +21,8 @@
 #include <unistd.h>
 
 enum { SIZES_MAX = 16, COLUMNS = 8 };
-static const char *const mode_name[BENCH_MODES] = {"latency", "stream", "batch", "lock", "call"};
+static const char *const mode_name[BENCH_MODES] = {"latency", "stream", "batch",
+                                                   "lock",    "call",   "call-stream"};
 
 struct run {
     struct invocation *in;
@@ -78,7 +79,9 @@ static int parse_modes(struct run *run, const char *text)
             mode++;
         if (mode == BENCH_MODES)
             return usage(run->in,
-                         "--modes wants some of latency,stream,batch,lock,call, not \"%s\"", text);
+                         "--modes wants some of latency,stream,batch,lock,call,call-stream, not "
+                         "\"%s\"",
+                         text);
         run->modes[mode] = true;
         text += length + (text[length] == ',');
     }
@@ -310,6 +313,13 @@ static json_t *cell_json(const struct run *run, const struct cell *cell)
                             json_real(bench_spread(cell, offsetof(struct sample, p99)).median));
         json_object_set_new(o, "p999_ns",
                             json_real(bench_spread(cell, offsetof(struct sample, p999)).median));
+    }
+    if (call || cell->mode == BENCH_CALL_STREAM) {
+        json_object_set_new(o, "cpu_ns",
+                            json_real(bench_spread(cell, offsetof(struct sample, cpu)).median));
+        json_object_set_new(
+            o, call ? "server_cpu_ns" : "receiver_cpu_ns",
+            json_real(bench_spread(cell, offsetof(struct sample, cpu_of_1)).median));
     }
     if (reference && reference->n > 0) {
         struct spread r = bench_ratio(cell, reference, figure_of(cell));
@@ -672,7 +682,7 @@ static const struct option_row options[] = {
     {.name = "modes",
      .argument = "LIST",
      .kind = OPTION_TEXT,
-     .help = "some of latency,stream,batch (default these three),lock,call"},
+     .help = "some of latency,stream,batch (default these three),lock,call,call-stream"},
     {.name = "contenders",
      .argument = "LIST",
      .kind = OPTION_TEXT,
@@ -709,7 +719,8 @@ const struct command bench_command = {
     "measures locks: the time to acquire and release one alone, and under contention how often it "
     "is had and the longest wait against the mean. --modes call measures calls of a sum of two "
     "integers over each carrier, beside the same over a bare unix socket: the round trip of one, "
-    "and how many a second with more in flight; --modes call --goals also judges them.",
+    "and how many a second with more in flight; --modes call --goals also judges them. --modes "
+    "call-stream measures streams of messages within a call, in both directions.",
     0,
     16,
     options,

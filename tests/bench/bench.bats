@@ -103,14 +103,22 @@ teardown_file() {
 
 @test "calls: each carrier beside a bare socket, with as many in flight as asked" {
     "$naru" bench --quick --repetitions 1 --modes call --in-flight 1,32 --json >"$TMPDIR/cells"
-    jq -es 'length == 14 and all(has("error") | not) and all(.p99_ns > 0) and
-            (map(.in_flight) | unique) == [1, 32] and
+    jq -es 'length == 22 and all(has("error") | not) and all(.p99_ns > 0) and
+            all(.cpu_ns > .server_cpu_ns and .server_cpu_ns > 0) and (map(.in_flight) | unique) == [1, 32] and
             all(if .in_flight == 1 then .round_trip_ns > 0 else .calls_s > 0 end)' "$TMPDIR/cells"
-    jq -es 'map(select(.adapter | startswith("naru"))) | length == 12 and
+    jq -es 'map(select(.adapter | endswith(", one stream"))) | length == 8' "$TMPDIR/cells"
+    jq -es 'map(select(.adapter | startswith("naru") and endswith("call"))) | length == 12 and
             all(.ratio.to == "bare unix socket, call")' "$TMPDIR/cells"
     run "$naru" bench --modes call --in-flight 0
     [ "$status" = 2 ]
     [[ $output == *"--in-flight wants"*"from 1 to 1000"* ]]
+}
+
+@test "streams within calls, of the client and of the server" {
+    "$naru" bench --quick --repetitions 1 --modes call-stream --sizes 8,64,64k --json >"$TMPDIR/cells"
+    jq -es 'length == 16 and all(has("error") | not) and all(.messages_s > 0) and
+            all(.cpu_ns > .receiver_cpu_ns and .receiver_cpu_ns > 0) and
+            (map(.size) | unique) == [64, 65536] and (map(.url) | unique | length) == 4' "$TMPDIR/cells"
 }
 
 @test "TLS beside a bare loop of OpenSSL's: every cell of each way" {
