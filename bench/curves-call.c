@@ -5,7 +5,9 @@
  * Payload: one client and one server on a processor each, one call after the other, whose request
  * and reply are the same bytes; medians of rounds that take turns. Clients: each is a process with
  * a connection of its own and one call at a time, all of one server with one thread, on however
- * many processors there are; the processor time a call is that of all processes together. */
+ * many processors there are; the processor time a call is that of all processes together.
+ * Connections: what a server's memory (Pss) grows by for each of them, idle and after one call;
+ * what the kernel keeps for their sockets is not in it. */
 #include "bench/curves.h"
 
 #include <naru/naru.h>
@@ -17,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -312,16 +315,166 @@ static void clients_at_once(const char *kind, int n, double seconds)
                calls / took, cpu / calls, quantile(0.50), quantile(0.99));
 }
 
-void curves_of_clients(double seconds, int most)
+static void make_shared(void)
 {
-    static const int counts[] = {1, 4, 16, 64, 256, 1000};
     struct rlimit files;
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     curves_must(shared == MAP_FAILED ? naru_fail(-ENOMEM, "no memory") : 0);
     getrlimit(RLIMIT_NOFILE, &files); /* the server has some of each client */
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
+}
+
+void curves_of_clients(double seconds, int most)
+{
+    static const int counts[] = {1, 4, 16, 64, 256, 1000};
+    make_shared();
     for (int k = 0; k < KINDS - 1; k++) /* a pipe has one client */
         for (size_t i = 0; i < sizeof counts / sizeof *counts && counts[i] <= most; i++)
             clients_at_once(kinds[k], counts[i], seconds);
+}
+
+/* ---- memory a connection ---- */
+
+enum { CONNECTIONS_MAX = 10000 };
+
+static const struct server_kind {
+    const char *name;    /* "grpc+unix" */
+    const char *address; /* at which it listens, of gRPC C++ as that is told; %s: a path */
+    const char *url;     /* of gRPC C++: where it is called, with the path or the port */
+    bool tls;
+} server_kinds[] = {
+    {"unix", "unix:%s", NULL, false},
+    {"tcp", "tcp://127.0.0.1:0", NULL, false},
+    {"grpc+unix", "grpc+unix:%s", NULL, false},
+    {"grpc", "grpc://127.0.0.1:0", NULL, false},
+    {"grpcs", "grpcs://127.0.0.1:0", NULL, true},
+    {"gRPC C++, unix socket", "unix:%s", "grpc+unix:%s", false},
+    {"gRPC C++, TCP", "127.0.0.1:0", "grpc://127.0.0.1:%d", false},
+    {"gRPC C++, TLS", "127.0.0.1:0", "grpcs://127.0.0.1:%d", true},
+};
+
+static char certificate[256], key[256];
+
+static void look_for(const char *certificates)
+{
+    snprintf(certificate, sizeof certificate, "%s/cert.pem", certificates ? certificates : "");
+    snprintf(key, sizeof key, "%s/key.pem", certificates ? certificates : "");
+}
+
+/* Bytes. */
+static double pss_of(pid_t pid)
+{
+    char path[64], line[128];
+    double pss = -1;
+    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
+    FILE *f = fopen(path, "re");
+    while (f && fgets(line, sizeof line, f))
+        if (strncmp(line, "Pss:", 4) == 0)
+            pss = atof(line + 4) * 1024;
+    if (f)
+        fclose(f);
+    curves_must(pss < 0 ? naru_fail(-ENOENT, "%s tells no Pss", path) : 0);
+    return pss;
+}
+
+void curves_serve(const char *url, const char *certificates)
+{
+    look_for(certificates);
+    const struct naru_tls_options tls = {
+        .size = sizeof tls, .certificate = certificate, .key = key};
+    const struct naru_server_options o = {.size = sizeof o, .tls = certificates ? &tls : NULL};
+    curves_must(naru_server_new(&o, &server));
+    curves_must(naru_server_add(server, &service, NULL));
+    curves_must(naru_server_listen(server, url));
+    printf("%s\n", naru_url(server));
+    fflush(stdout);
+    curves_must(naru_server_run(server));
+}
+
+/* A program of its own, which shares nothing with its clients' process, until it is killed. */
+static pid_t start_program(const struct server_kind *k, const char *path, const char *certificates,
+                           const char *grpc_server)
+{
+    char address[128], line[128] = "";
+    int out[2];
+    snprintf(address, sizeof address, k->address, path);
+    fflush(stdout);
+    curves_must(pipe(out) < 0 ? naru_fail(-errno, "pipe failed") : 0);
+    pid_t pid = fork();
+    curves_must(pid < 0 ? naru_fail(-errno, "fork failed") : 0);
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        dup2(out[1], STDOUT_FILENO);
+        if (k->url)
+            execl(grpc_server, grpc_server, address, k->tls ? certificate : NULL, key, NULL);
+        else
+            execl("/proc/self/exe", "curves", "-c", "serve", "-u", address, k->tls ? "-t" : NULL,
+                  certificates, NULL);
+        _exit(1);
+    }
+    close(out[1]);
+    FILE *f = fdopen(out[0], "r");
+    curves_must(f && fgets(line, sizeof line, f) ? 0 : naru_fail(-EPIPE, "no %s", k->name));
+    fclose(f);
+    line[strcspn(line, "\n")] = '\0';
+    if (!k->url)
+        snprintf(shared->url, sizeof shared->url, "%s", line);
+    else if (strstr(k->url, "%s"))
+        snprintf(shared->url, sizeof shared->url, k->url, path);
+    else
+        snprintf(shared->url, sizeof shared->url, k->url, atoi(line));
+    return pid;
+}
+
+static naru_client *connected_to(const struct server_kind *k)
+{
+    const struct naru_tls_options tls = {.size = sizeof tls, .authority = certificate};
+    const struct naru_client_options o = {
+        .size = sizeof o, .flags = NARU_WAIT_FOR_READY, .tls = k->tls ? &tls : NULL};
+    naru_client *client;
+    curves_must(naru_client_open(shared->url, &o, &client));
+    curves_must(naru_client_wait_ready(client, 60 * NARU_S));
+    return client;
+}
+
+static void memory_of(const struct server_kind *k, int n, const char *certificates,
+                      const char *grpc_server)
+{
+    static naru_client *clients[CONNECTIONS_MAX + 1];
+    char path[64], name[64];
+    snprintf(path, sizeof path, "/tmp/curves-%d", (int)getpid());
+    pid_t pid = start_program(k, path, certificates, grpc_server);
+    for (int i = 0; i <= n && i < 2; i++) { /* what a first one needs is not counted */
+        clients[0] = connected_to(k);
+        call_once(clients[0], "8 bytes", 8);
+        if (i == 0)
+            naru_client_close(clients[0]);
+    }
+    double before = pss_of(pid);
+    for (int i = 1; i <= n; i++)
+        clients[i] = connected_to(k);
+    double idle = pss_of(pid);
+    for (int i = 1; i <= n; i++)
+        call_once(clients[i], "8 bytes", 8);
+    double called = pss_of(pid);
+    for (int i = 0; i <= n; i++)
+        naru_client_close(clients[i]);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    unlink(path);
+    snprintf(name, sizeof name, "connections, %s", k->name);
+    curves_row(
+        name, (uint64_t)n, "\"idle_bytes\": %.0f, \"called_bytes\": %.0f, \"in_1_gib\": %.0f",
+        (idle - before) / n, (called - before) / n, ((1 << 30) - before) / ((called - before) / n));
+}
+
+void curves_of_connections(int n, const char *grpc_server, const char *certificates)
+{
+    curves_must(n > CONNECTIONS_MAX ? naru_fail(-EINVAL, "too many") : 0);
+    look_for(certificates);
+    make_shared();
+    for (size_t i = 0; i < sizeof server_kinds / sizeof *server_kinds; i++)
+        if ((!server_kinds[i].url || grpc_server) && (!server_kinds[i].tls || certificates))
+            memory_of(&server_kinds[i], n, certificates, grpc_server);
 }

@@ -7,7 +7,8 @@
  *
  *   COMMIT=$(git rev-parse HEAD) curves [-s SECONDS a point] [-f FROM] [-p PROCESSES] [-q QUEUED]
  *          [-n NAMES] [-c CURVE] >queues.json
- *   curves -c payload, curves -c clients: of calls, which tools/bench-calls runs */
+ *   curves -c payload, -c clients, -c connections [-p CONNECTIONS] [-g GRPC-SERVER]
+ *          [-t CERTIFICATES]: of calls, which tools/bench-calls runs */
 #include "bench/curves.h"
 
 #include <naru/naru.h>
@@ -352,9 +353,9 @@ int main(int argc, char **argv)
 {
     double seconds = 1;
     int first = 1, most = 64, option;
-    const char *only = NULL;
+    const char *only = NULL, *grpc_server = NULL, *certificates = NULL, *to_serve = NULL;
     uint64_t most_queued = 10000000, most_names = 10000;
-    while ((option = getopt(argc, argv, "s:f:p:q:n:c:")) != -1) {
+    while ((option = getopt(argc, argv, "s:f:p:q:n:c:g:t:u:")) != -1) {
         if (option == 's')
             seconds = atof(optarg);
         else if (option == 'p')
@@ -365,17 +366,28 @@ int main(int argc, char **argv)
             first = atoi(optarg);
         else if (option == 'c')
             only = optarg;
+        else if (option == 'g')
+            grpc_server = optarg;
+        else if (option == 'u')
+            to_serve = optarg;
+        else if (option == 't')
+            certificates = optarg;
         else if (option == 'n')
             most_names = strtoull(optarg, NULL, 10);
         else
             return 2;
     }
-    if (most < 1 || (most >= PROCESSES_MAX && !wants(only, "clients")) || seconds <= 0)
+    bool many = wants(only, "clients") || wants(only, "connections");
+    if (most < 1 || (most >= PROCESSES_MAX && !many) || seconds <= 0)
         return 2;
     snprintf(url, sizeof url, "shm:curves-%d", (int)getpid());
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED)
         return 1;
+    if (only && to_serve && wants(only, "serve")) { /* of connections */
+        curves_serve(to_serve, certificates);
+        return 0;
+    }
     head(argc, argv);
     for (int n = first; n <= most && wants(only, "senders"); n *= 2)
         point("senders", n, false, n, 1, seconds);
@@ -395,6 +407,8 @@ int main(int argc, char **argv)
         curves_of_payload(seconds);
     if (only && wants(only, "clients"))
         curves_of_clients(seconds, most);
+    if (only && wants(only, "connections"))
+        curves_of_connections(most, grpc_server, certificates);
     printf("\n]}\n");
     return 0;
 }

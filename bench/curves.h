@@ -16,9 +16,12 @@ void curves_keep_to(bool first);
 void curves_row(const char *curve, uint64_t x, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* curves-call.c. A round trip that carries so many bytes there and back; clients that call at once.
- */
+/* curves-call.c. A round trip that carries so many bytes there and back; clients that call at once;
+ * a server's memory a connection, also of gRPC C++ if its server is given (peers/grpc-server.cpp),
+ * and of TLS if a directory with cert.pem and key.pem is. */
 void curves_of_payload(double seconds);
 void curves_of_clients(double seconds, int most);
+void curves_serve(const char *url, const char *certificates);
+void curves_of_connections(int n, const char *grpc_server, const char *certificates);
 
 #endif
