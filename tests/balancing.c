@@ -15,7 +15,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PATIENCE (20 * NARU_S)
 enum { SERVERS = 3, CALLS = 99 };
 
 static struct server {
@@ -39,7 +38,7 @@ static int which(naru_call *call, void *self, const void *request, size_t size)
 static void on_term(int signal)
 {
     (void)signal;
-    naru_server_shutdown(running, 10 * NARU_S);
+    naru_server_shutdown(running, PATIENCE);
 }
 
 static void serve(int i)

@@ -198,8 +198,8 @@ static void timeouts(void)
     expect_code(-ETIMEDOUT, get(&byte, 1, 50 * NARU_MS));
     int64_t took = test_now() - before;
     expect(took >= 50 * NARU_MS && took < 2 * NARU_S);
-    expect_ok(put("x", 1, NARU_S));
-    expect_code(1, get(&byte, 1, NARU_S));
+    expect_ok(put("x", 1, PATIENCE));
+    expect_code(1, get(&byte, 1, PATIENCE));
     expect(byte == 'x');
     finish();
 }
@@ -232,13 +232,13 @@ static void full(void)
     if (shape->can & CHANNEL) {
         for (; got < sent; got++) {
             uint32_t number;
-            expect_code((long)sizeof block, get(block, sizeof block, NARU_S));
+            expect_code((long)sizeof block, get(block, sizeof block, PATIENCE));
             memcpy(&number, block, sizeof number);
             expect(number == got);
         }
         expect_code(-EAGAIN, get(block, sizeof block, NARU_NOWAIT));
-        expect_ok(put("on", 2, NARU_S));
-        expect_code(2, get(block, sizeof block, NARU_S));
+        expect_ok(put("on", 2, PATIENCE));
+        expect_code(2, get(block, sizeof block, PATIENCE));
     }
     finish();
 }
@@ -272,8 +272,8 @@ static void cancel(void)
     sigaction(SIGALRM, &action, NULL);
     setitimer(ITIMER_REAL, &once, NULL);
     expect_code(-ECANCELED, get(&byte, 1, PATIENCE));
-    expect_ok(put("x", 1, NARU_S));
-    expect_code(1, get(&byte, 1, NARU_S));
+    expect_ok(put("x", 1, PATIENCE));
+    expect_code(1, get(&byte, 1, PATIENCE));
     finish();
 }
 
@@ -330,7 +330,7 @@ static void poll_readiness(void)
     (void)readable(in_handle(), 0);
     expect_code(-EAGAIN, get(&got, 4, NARU_NOWAIT));
     expect_quiet(in_handle());
-    expect_ok(put("abcd", 4, NARU_S));
+    expect_ok(put("abcd", 4, PATIENCE));
     expect_code(1, readable(in_handle(), 1000));
     expect_code(4, get(&got, 4, NARU_NOWAIT));
     expect_code(-EAGAIN, get(&got, 4, NARU_NOWAIT));
@@ -369,7 +369,7 @@ static void poll_writing(void)
             ;
     else
         for (int i = 0; i < (shape->can & (STREAM | FRAMED) ? 15 : 3); i++)
-            expect_code((long)sizeof wide_block, get(wide_block, sizeof wide_block, NARU_S));
+            expect_code((long)sizeof wide_block, get(wide_block, sizeof wide_block, PATIENCE));
     expect_code(1, readable(out_handle(), 1000));
     if (!(shape->can & BOTH_WAYS))
         expect_code(-EOPNOTSUPP, naru_want(out_handle(), NARU_IN));
@@ -403,8 +403,8 @@ static void fork_use(void)
     (void)readable(in_handle(), 0);
     end_child(start_child(use_in_child, NULL));
     expect_code(shape->can & (NAMED | BOUND) ? -EOPNOTSUPP : 0, naru_adopt(in_handle()));
-    expect_ok(put("x", 1, NARU_S));
-    expect_code(1, get(&byte, 1, NARU_S));
+    expect_ok(put("x", 1, PATIENCE));
+    expect_code(1, get(&byte, 1, PATIENCE));
     expect(byte == 'x');
     finish();
 }
@@ -485,8 +485,8 @@ static void killed_peer(void)
         }
         if (shape->can & (NAMED | BOUND) && shape->can & CHANNEL) { /* the next goes through */
             open_sender();
-            expect_ok(put("next", 4, NARU_S));
-            expect_code(4, get(block, sizeof block, 2 * NARU_S));
+            expect_ok(put("next", 4, PATIENCE));
+            expect_code(4, get(block, sizeof block, PATIENCE));
         }
         finish();
     }
@@ -549,8 +549,8 @@ static void many_handles(void)
             else
                 e = all[i];
             all[i] = e;
-            expect_ok(put("x", 1, NARU_S));
-            expect_code(1, get(&byte, 1, NARU_S));
+            expect_ok(put("x", 1, PATIENCE));
+            expect_code(1, get(&byte, 1, PATIENCE));
         }
     }
     for (int i = 0; i < share(N); i++) {
@@ -601,14 +601,14 @@ static void close_in_flight(void)
     int count = shape->can & (STREAM | FRAMED) ? 10 : 4;
     begin(0, 0, 0);
     for (int i = 0; i < count; i++)
-        expect_ok(put(block, sizeof block, NARU_S));
+        expect_ok(put(block, sizeof block, PATIENCE));
     give_away();
     for (int i = 0; i < count; i++)
-        expect_code((long)sizeof block, get(block, sizeof block, NARU_S));
+        expect_code((long)sizeof block, get(block, sizeof block, PATIENCE));
     if (shape->can & TELLS_DEATH && shape->can & CHANNEL)
-        expect_code(-EPIPE, get(block, sizeof block, NARU_S));
+        expect_code(-EPIPE, get(block, sizeof block, PATIENCE));
     if (shape->can & TELLS_DEATH && shape->can & STREAM)
-        expect_code(0, naru_stream_read(e.s_in, block, sizeof block, NARU_S));
+        expect_code(0, naru_stream_read(e.s_in, block, sizeof block, PATIENCE));
     if (!(shape->can & TELLS_DEATH)) /* a FIFO's reader survives its writers, as a queue its own */
         expect_code(-ETIMEDOUT, get(block, 1, 10 * NARU_MS));
     finish();
@@ -619,8 +619,8 @@ static void no_reader(void)
 {
     char byte;
     begin(0, 0, 0);
-    expect_ok(put("x", 1, NARU_S));
-    expect_code(1, get(&byte, 1, NARU_S));
+    expect_ok(put("x", 1, PATIENCE));
+    expect_code(1, get(&byte, 1, PATIENCE));
     naru_stream_close(e.s_in);
     naru_channel_close(e.in);
     e.s_in = NULL;
@@ -732,7 +732,7 @@ static void killed_receiver(void)
                 either ? -EPIPE : r); /* what was unread makes a socket say reset */
     if (queues) {
         expect_ok(naru_queue_open(test_url(shape->url), NARU_RECV, NULL, &e.in));
-        expect_code((long)sizeof block, get(block, sizeof block, NARU_S));
+        expect_code((long)sizeof block, get(block, sizeof block, PATIENCE));
     } else if (shape->can & (CONNECTS | BOUND) && strchr(shape->url, '%')) {
         expect_ok(naru_remove(listening)); /* the file of one that was killed */
     }
@@ -746,19 +746,19 @@ static void types(void)
     struct naru_info info;
     char buf[8];
     begin(0, 0, 0);
-    expect_code(-EINVAL, naru_channel_send(e.out, 0, "x", 1, NARU_S));
-    expect_code(-EINVAL, naru_channel_send(e.out, UINT32_C(1) << 31, "x", 1, NARU_S));
+    expect_code(-EINVAL, naru_channel_send(e.out, 0, "x", 1, PATIENCE));
+    expect_code(-EINVAL, naru_channel_send(e.out, UINT32_C(1) << 31, "x", 1, PATIENCE));
     if (shape->can & RAW) {
-        expect_code(-EINVAL, naru_channel_send(e.out, 2, "x", 1, NARU_S));
+        expect_code(-EINVAL, naru_channel_send(e.out, 2, "x", 1, PATIENCE));
         expect_says("type 1");
     }
     uint32_t most = type_of(shape->can & PRIORITY ? 32768 : NARU_TYPE_MAX);
     bool framed = shape->can & FRAMED;
-    expect_ok(naru_channel_send(e.out, most, "x", 1, NARU_S));
-    expect_ok(naru_channel_send(e.out, 1, NULL, 0, NARU_S));
-    expect_code(1, naru_channel_recv(e.in, 0, buf, 8, &info, NARU_S));
+    expect_ok(naru_channel_send(e.out, most, "x", 1, PATIENCE));
+    expect_ok(naru_channel_send(e.out, 1, NULL, 0, PATIENCE));
+    expect_code(1, naru_channel_recv(e.in, 0, buf, 8, &info, PATIENCE));
     expect(info.type == most && info.sequence == framed && !info.sender == !framed);
-    expect_code(0, naru_channel_recv(e.in, 0, NULL, 0, &info, NARU_S));
+    expect_code(0, naru_channel_recv(e.in, 0, NULL, 0, &info, PATIENCE));
     expect(info.type == 1 && info.sequence == (framed ? 2 : 0) && info.size == 0);
     expect_code(-EINVAL, naru_channel_recv(e.in, INT64_C(1) << 41, buf, 8, &info, NARU_NOWAIT));
     finish();
@@ -767,14 +767,14 @@ static void types(void)
 static void send_typed_bytes(const char *sequence)
 {
     for (const char *p = sequence; *p; p++)
-        expect_ok(naru_channel_send(e.out, type_of((uint32_t)(*p - '0')), p, 1, NARU_S));
+        expect_ok(naru_channel_send(e.out, type_of((uint32_t)(*p - '0')), p, 1, PATIENCE));
 }
 
 static void expect_next(int64_t select, uint32_t type)
 {
     struct naru_info info;
     char byte;
-    expect_code(1, naru_channel_recv(e.in, select, &byte, 1, &info, NARU_S));
+    expect_code(1, naru_channel_recv(e.in, select, &byte, 1, &info, PATIENCE));
     if (info.type != type || byte != (char)('0' + type))
         test_failed(__FILE__, __LINE__, "type %u came, not %u", info.type, type);
 }
@@ -784,10 +784,10 @@ static void select_by_type(void)
     char byte;
     begin(0, 0, 0);
     if (!(shape->can & SELECT)) {
-        expect_ok(put("x", 1, NARU_S));
-        expect_code(-EOPNOTSUPP, naru_channel_recv(e.in, 2, &byte, 1, NULL, NARU_S));
+        expect_ok(put("x", 1, PATIENCE));
+        expect_code(-EOPNOTSUPP, naru_channel_recv(e.in, 2, &byte, 1, NULL, PATIENCE));
         expect_says("cannot select by type");
-        expect_code(1, get(&byte, 1, NARU_S)); /* and it stayed */
+        expect_code(1, get(&byte, 1, PATIENCE)); /* and it stayed */
         finish();
         return;
     }
@@ -809,14 +809,14 @@ static void stash_bound(void)
     char byte[1000];
     begin(0, 4000, 0);
     for (int i = 0; i < 10; i++)
-        expect_ok(naru_channel_send(e.out, 1, block, sizeof block, NARU_S));
-    expect_ok(naru_channel_send(e.out, 2, "x", 1, NARU_S));
+        expect_ok(naru_channel_send(e.out, 1, block, sizeof block, PATIENCE));
+    expect_ok(naru_channel_send(e.out, 2, "x", 1, PATIENCE));
     ssize_t r = naru_channel_recv(e.in, 3, byte, 1000, NULL, 100 * NARU_MS);
     expect_code(-ENOBUFS, r);
     expect(strstr(naru_why(), ".stash") != NULL);
     for (int i = 0; i < 10; i++)
-        expect_code(1000, naru_channel_recv(e.in, 1, byte, 1000, NULL, NARU_S));
-    expect_code(1, naru_channel_recv(e.in, 2, byte, 1000, NULL, NARU_S));
+        expect_code(1000, naru_channel_recv(e.in, 1, byte, 1000, NULL, PATIENCE));
+    expect_code(1, naru_channel_recv(e.in, 2, byte, 1000, NULL, PATIENCE));
     finish();
 }
 
@@ -825,10 +825,10 @@ static void small_buffer(void)
     struct naru_info info;
     char buf[100];
     begin(0, 0, 0);
-    expect_ok(naru_channel_send(e.out, type_of(4), "twelve bytes", 12, NARU_S));
-    expect_code(-EMSGSIZE, naru_channel_recv(e.in, 0, buf, 5, &info, NARU_S));
+    expect_ok(naru_channel_send(e.out, type_of(4), "twelve bytes", 12, PATIENCE));
+    expect_code(-EMSGSIZE, naru_channel_recv(e.in, 0, buf, 5, &info, PATIENCE));
     expect(info.size == 12);
-    expect_code(12, naru_channel_recv(e.in, shape->can & SELECT ? 4 : 0, buf, 100, &info, NARU_S));
+    expect_code(12, naru_channel_recv(e.in, shape->can & SELECT ? 4 : 0, buf, 100, &info, PATIENCE));
     expect(!(info.flags & NARU_REDELIVERED) && memcmp(buf, "twelve bytes", 12) == 0);
     finish();
 }
@@ -840,7 +840,7 @@ static void take_and_release(void)
     send_typed_bytes("1234");
     char first = shape->can & PRIORITY ? '4' : '1', step = shape->can & PRIORITY ? -1 : 1;
     for (int i = 0; i < 3; i++)
-        expect_ok(naru_channel_take(e.in, 0, NARU_S, &m[i]));
+        expect_ok(naru_channel_take(e.in, 0, PATIENCE, &m[i]));
     expect_code(-ENOBUFS, naru_channel_take(e.in, 0, NARU_NOWAIT, &m[3]));
     expect_ok(naru_channel_release(e.in, &m[1], 1)); /* in any order */
     expect(m[1].data == NULL && *(char *)m[0].data == first &&
@@ -848,10 +848,10 @@ static void take_and_release(void)
     expect_code(-EINVAL, naru_channel_release(e.in, &m[1], 1)); /* twice */
     expect_ok(naru_channel_return(e.in, &m[2], 1));
     expect_ok(naru_channel_return(e.in, &m[0], 1));
-    ssize_t n = naru_channel_take_many(e.in, 0, many, 8, NARU_S);
+    ssize_t n = naru_channel_take_many(e.in, 0, many, 8, PATIENCE);
     if (!(shape->can & FRAMED)) { /* the last is in the kernel still */
         expect_code(2, n);
-        expect_ok(naru_channel_take(e.in, 0, NARU_S, &many[n++]));
+        expect_ok(naru_channel_take(e.in, 0, PATIENCE, &many[n++]));
     }
     expect_code(3, n);
     expect(*(char *)many[0].data == first && many[0].info.flags & NARU_REDELIVERED);
@@ -866,24 +866,24 @@ static void reservations(void)
     void *p, *q;
     char buf[100];
     begin(0, 0, 0);
-    expect_ok(naru_channel_reserve(e.out, 50, NARU_S, &p));
+    expect_ok(naru_channel_reserve(e.out, 50, PATIENCE, &p));
     expect((uintptr_t)p % 16 == 0);
-    expect_code(-EBUSY, naru_channel_reserve(e.out, 50, NARU_S, &q));
+    expect_code(-EBUSY, naru_channel_reserve(e.out, 50, PATIENCE, &q));
     /* it may lie where the next message would go */
     struct naru_message one = {.data = "x", .size = 1, .info.type = 1};
-    expect_code(-EBUSY, naru_channel_send(e.out, 1, "x", 1, NARU_S));
-    expect_code(-EBUSY, naru_channel_send_many(e.out, &one, 1, NARU_S));
+    expect_code(-EBUSY, naru_channel_send(e.out, 1, "x", 1, PATIENCE));
+    expect_code(-EBUSY, naru_channel_send_many(e.out, &one, 1, PATIENCE));
     expect_code(-EINVAL, naru_channel_commit(e.out, buf, 5, 1));
     expect_code(-EINVAL, naru_channel_commit(e.out, p, 51, 1));
     memcpy(p, "in place", 8);
     expect_ok(naru_channel_commit(e.out, p, 8, type_of(3)));
     expect_code(
-        8, naru_channel_recv(e.in, shape->can & SELECT ? 3 : 0, buf, sizeof buf, NULL, NARU_S));
-    expect_ok(naru_channel_reserve(e.out, shape->can & FRAMED ? 1 << 20 : 8000, NARU_S, &p));
+        8, naru_channel_recv(e.in, shape->can & SELECT ? 3 : 0, buf, sizeof buf, NULL, PATIENCE));
+    expect_ok(naru_channel_reserve(e.out, shape->can & FRAMED ? 1 << 20 : 8000, PATIENCE, &p));
     expect_ok(naru_channel_abandon(e.out, p));
     expect_code(-EINVAL, naru_channel_abandon(e.out, p));
     expect_code(-EAGAIN, naru_channel_recv(e.in, 0, buf, sizeof buf, NULL, NARU_NOWAIT));
-    expect_ok(naru_channel_reserve(e.out, 10, NARU_S, &p)); /* close frees it */
+    expect_ok(naru_channel_reserve(e.out, 10, PATIENCE, &p)); /* close frees it */
     finish();
 }
 
@@ -901,9 +901,9 @@ static void batches(void)
         m[i] = (struct naru_message){
             .data = data[i], .size = i % 3 ? i : 500 + i, .info.type = type_of(100 - i)};
     }
-    expect_code(count, naru_channel_send_many(e.out, m, count, NARU_S));
+    expect_code(count, naru_channel_send_many(e.out, m, count, PATIENCE));
     for (unsigned i = 0; i < count;) {
-        ssize_t n = naru_channel_take_many(e.in, 0, got, 64, NARU_S);
+        ssize_t n = naru_channel_take_many(e.in, 0, got, 64, PATIENCE);
         expect(n > 0);
         for (ssize_t k = 0; k < n; k++, i++) {
             expect(got[k].size == m[i].size && got[k].info.type == type_of(100 - i) &&
@@ -912,15 +912,15 @@ static void batches(void)
         }
         expect_ok(naru_channel_release(e.in, got, (size_t)n));
     }
-    expect_ok(naru_channel_send_vector(e.out, type_of(2), pieces, 3, NARU_S));
-    expect_code(7, naru_channel_recv(e.in, 0, buf, sizeof buf, NULL, NARU_S));
+    expect_ok(naru_channel_send_vector(e.out, type_of(2), pieces, 3, PATIENCE));
+    expect_code(7, naru_channel_recv(e.in, 0, buf, sizeof buf, NULL, PATIENCE));
     expect(memcmp(buf, "one two", 7) == 0);
     static struct iovec many[1000];
     for (int i = 0; i < 1000; i++)
         many[i] = (struct iovec){data[i % 64], 8};
     static char whole[8000];
-    expect_ok(naru_channel_send_vector(e.out, type_of(2), many, 1000, NARU_S));
-    expect_code(8000, naru_channel_recv(e.in, 0, whole, sizeof whole, NULL, NARU_S));
+    expect_ok(naru_channel_send_vector(e.out, type_of(2), many, 1000, PATIENCE));
+    expect_code(8000, naru_channel_recv(e.in, 0, whole, sizeof whole, NULL, PATIENCE));
     for (int i = 0; i < 1000; i++)
         expect(memcmp(whole + 8 * i, data[i % 64], 8) == 0);
     finish();
@@ -941,8 +941,8 @@ static void batch_on_full(void)
     while (naru_channel_recv(e.in, 0, data, sizeof data, NULL, NARU_NOWAIT) == 600)
         got++;
     expect(got == sent); /* those cut off were given up */
-    expect_ok(naru_channel_send(e.out, type_of(7), "after", 5, NARU_S));
-    expect_code(5, naru_channel_recv(e.in, 0, data, sizeof data, NULL, NARU_S));
+    expect_ok(naru_channel_send(e.out, type_of(7), "after", 5, PATIENCE));
+    expect_code(5, naru_channel_recv(e.in, 0, data, sizeof data, NULL, PATIENCE));
     finish();
 }
 
@@ -961,7 +961,7 @@ static void abandoned_long(void)
         expect_code(-ETIMEDOUT, r);
         expect(n >= 2);
         while (n-- > 0) {
-            expect_code((long)size, get(got, sizeof got, NARU_S));
+            expect_code((long)size, get(got, sizeof got, PATIENCE));
             expect(memcmp(got, block, size) == 0);
         }
         expect_code(-EAGAIN, get(got, sizeof got, NARU_NOWAIT));
@@ -971,8 +971,8 @@ static void abandoned_long(void)
     for (int i = 0; i < 5; i++) {
         expect_code(-ETIMEDOUT, put(block, size, 5 * NARU_MS));
         expect_code(-EAGAIN, get(got, sizeof got, NARU_NOWAIT));
-        expect_ok(put("short", 5, NARU_S));
-        expect_code(5, get(got, sizeof got, NARU_S));
+        expect_ok(put("short", 5, PATIENCE));
+        expect_code(5, get(got, sizeof got, PATIENCE));
     }
     expect_ok(naru_stats(out_handle(), &stats));
     expect(stats.dropped == 5 && stats.sent == 5 && stats.bytes_sent == 25);
@@ -983,26 +983,26 @@ static void too_large(void)
 {
     static char block[2000];
     begin(1000, 0, 0);
-    expect_code(-EMSGSIZE, put(block, 1001, NARU_S));
+    expect_code(-EMSGSIZE, put(block, 1001, PATIENCE));
     expect(strstr(naru_why(), "max_message") != NULL);
-    expect_ok(put(block, 1000, NARU_S));
-    expect_code(1000, get(block, sizeof block, NARU_S));
-    expect_code(-EMSGSIZE, naru_channel_send(e.out, 1, block, (UINT64_C(1) << 30) + 1, NARU_S));
+    expect_ok(put(block, 1000, PATIENCE));
+    expect_code(1000, get(block, sizeof block, PATIENCE));
+    expect_code(-EMSGSIZE, naru_channel_send(e.out, 1, block, (UINT64_C(1) << 30) + 1, PATIENCE));
     finish();
     begin(50, 0, 0); /* also behind one that is not, in a batch of small ones */
     struct naru_message batch[] = {{.data = block, .size = 50, .info.type = 1},
                                    {.data = block, .size = 51, .info.type = 1}};
-    ssize_t went = naru_channel_send_many(e.out, batch, 2, NARU_S);
+    ssize_t went = naru_channel_send_many(e.out, batch, 2, PATIENCE);
     expect(went == 1 || went == -EMSGSIZE); /* by who knows of the limit */
-    expect_code(-EMSGSIZE, naru_channel_send_many(e.out, batch + 1, 1, NARU_S));
+    expect_code(-EMSGSIZE, naru_channel_send_many(e.out, batch + 1, 1, PATIENCE));
     if (went == 1)
-        expect_code(50, get(block, sizeof block, NARU_S));
-    expect_ok(put(block, 50, NARU_S));
-    expect_code(50, get(block, sizeof block, NARU_S));
+        expect_code(50, get(block, sizeof block, PATIENCE));
+    expect_ok(put(block, 50, PATIENCE));
+    expect_code(50, get(block, sizeof block, PATIENCE));
     if (!(shape->can & FRAMED)) { /* the medium's own limit has a name */
         finish();
         begin(0, 0, 0);
-        expect_code(-EMSGSIZE, put(block, 16 << 20, NARU_S));
+        expect_code(-EMSGSIZE, put(block, 16 << 20, PATIENCE));
         expect_says(shape->can & PRIORITY ? "mq_msgsize"
                     : shape->can & LOSES  ? "UDP datagram"
                     : shape->can & RAW    ? "net.core.wmem_max"
@@ -1030,14 +1030,14 @@ static void typed_structs(void)
     struct place other;
     struct wide wide;
     begin(0, 0, 0);
-    expect_ok(point_send(e.out, &p, NARU_S));
+    expect_ok(point_send(e.out, &p, PATIENCE));
     if (shape->can & FRAMED) { /* else bytes as they are: no signature goes with them */
-        expect_code(-EPROTO, place_recv(e.in, &other, NULL, NARU_S));
+        expect_code(-EPROTO, place_recv(e.in, &other, NULL, PATIENCE));
         expect(strstr(naru_why(), "signature") != NULL);
     }
-    expect_code(-EPROTO, wide_recv(e.in, &wide, NULL, NARU_S));
+    expect_code(-EPROTO, wide_recv(e.in, &wide, NULL, PATIENCE));
     expect(strstr(naru_why(), "12 bytes") && strstr(naru_why(), "8 bytes"));
-    expect_ok(point_recv(e.in, &got, NULL, NARU_S)); /* it stayed */
+    expect_ok(point_recv(e.in, &got, NULL, PATIENCE)); /* it stayed */
     expect(got.x == 1 && got.y == 2);
     finish();
 }
@@ -1046,19 +1046,19 @@ static void flush_and_peers(void)
 {
     char byte;
     begin(0, 0, 0);
-    expect_code(shape->can & FRAMED ? 0 : -EOPNOTSUPP, naru_channel_wait_peers(e.out, 1, NARU_S));
+    expect_code(shape->can & FRAMED ? 0 : -EOPNOTSUPP, naru_channel_wait_peers(e.out, 1, PATIENCE));
     expect_code(shape->can & LANES ? -ETIMEDOUT : -EOPNOTSUPP,
                 naru_channel_wait_peers(e.out, 2, 20 * NARU_MS));
-    expect_ok(put("x", 1, NARU_S));
+    expect_ok(put("x", 1, PATIENCE));
     if (!(shape->can & LOSES))
         expect_code(-ETIMEDOUT, naru_channel_flush(e.out, 20 * NARU_MS));
-    expect_code(1, get(&byte, 1, NARU_S));
+    expect_code(1, get(&byte, 1, PATIENCE));
     flush();
     int r = naru_channel_shutdown(e.out);
     expect_code(shape->can & (NAMED | BOUND) ? -EOPNOTSUPP : 0, r);
     if (r == 0) {
-        expect_code(-EPIPE, get(&byte, 1, NARU_S));
-        expect_code(-EPIPE, put("x", 1, NARU_S));
+        expect_code(-EPIPE, get(&byte, 1, PATIENCE));
+        expect_code(-EPIPE, put("x", 1, PATIENCE));
     }
     finish();
 }
@@ -1123,7 +1123,7 @@ int main(int argc, char **argv)
                 matrix[i][k] = '-';
                 continue;
             }
-            bool ok = run_case(name, cases[i].run, 60, why, sizeof why);
+            bool ok = run_case(name, cases[i].run, case_seconds(60), why, sizeof why);
             tap_result(ok, name, why);
             matrix[i][k] = ok ? '+' : '!';
         }

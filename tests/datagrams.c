@@ -22,8 +22,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PATIENCE (20 * NARU_S)
-
 /* ---- helpers ---- */
 
 static naru_channel *queue(const char *url, int role)
@@ -111,15 +109,15 @@ static void empty_and_end(void)
     naru_channel *a, *b;
     char byte;
     packet_pair(&a, &b, 0);
-    expect_ok(naru_channel_send(a, 1, NULL, 0, NARU_S));
+    expect_ok(naru_channel_send(a, 1, NULL, 0, PATIENCE));
     say(a, "one");
-    expect_ok(naru_channel_send(a, 1, NULL, 0, NARU_S));
+    expect_ok(naru_channel_send(a, 1, NULL, 0, PATIENCE));
     expect_ok(naru_channel_shutdown(a));
-    expect_code(0, naru_channel_recv(b, 0, &byte, 1, NULL, NARU_S));
+    expect_code(0, naru_channel_recv(b, 0, &byte, 1, NULL, PATIENCE));
     hear(b, "one");
-    expect_code(0, naru_channel_recv(b, 0, &byte, 1, NULL, NARU_S));
+    expect_code(0, naru_channel_recv(b, 0, &byte, 1, NULL, PATIENCE));
     for (int i = 0; i < 3; i++) {
-        expect_code(-EPIPE, naru_channel_recv(b, 0, &byte, 1, NULL, NARU_S));
+        expect_code(-EPIPE, naru_channel_recv(b, 0, &byte, 1, NULL, PATIENCE));
         expect_says("finished");
     }
     say(b, "the other half goes on");
@@ -140,9 +138,9 @@ static void reset_comes_last(void)
     naru_channel_close(a);
     hear(b, "first");
     hear(b, "second");
-    expect_code(-ECONNRESET, naru_channel_recv(b, 0, &byte, 1, NULL, NARU_S));
+    expect_code(-ECONNRESET, naru_channel_recv(b, 0, &byte, 1, NULL, PATIENCE));
     expect_says("unread");
-    expect_code(-EPIPE, naru_channel_send(b, 1, "x", 1, NARU_S));
+    expect_code(-EPIPE, naru_channel_send(b, 1, "x", 1, PATIENCE));
     naru_channel_close(b);
 }
 
@@ -156,10 +154,10 @@ static void packet_sizes(void)
     packet_pair(&a, &b, 0);
     while (naru_channel_send(a, 1, block, limit, NARU_NOWAIT) == -EMSGSIZE)
         limit -= limit > 200000 ? 1000 : 1;
-    expect_code((long)limit, naru_channel_recv(b, 0, block, sizeof block, NULL, NARU_S));
-    expect_code(-EMSGSIZE, naru_channel_send(a, 1, block, limit + 1000, NARU_S));
+    expect_code((long)limit, naru_channel_recv(b, 0, block, sizeof block, NULL, PATIENCE));
+    expect_code(-EMSGSIZE, naru_channel_send(a, 1, block, limit + 1000, PATIENCE));
     expect_says("net.core.wmem_max");
-    expect_ok(naru_channel_send(a, 1, "on", 2, NARU_S));
+    expect_ok(naru_channel_send(a, 1, "on", 2, PATIENCE));
     hear(b, "on");
     expect_ok(naru_stats(a, &stats));
     expect(stats.capacity > 0);
@@ -168,9 +166,9 @@ static void packet_sizes(void)
     struct naru_channel_options o = {.size = sizeof o, .max_message = 400000};
     int r = naru_channel_pair("unix+seqpacket:", &o, &a, &b);
     if (r == 0) { /* net.core.wmem_max has been raised here, or is half as large */
-        expect_ok(naru_channel_send(a, 1, block, 400000, NARU_S));
-        expect_code(400000, naru_channel_recv(b, 0, block, sizeof block, NULL, NARU_S));
-        expect_code(-EMSGSIZE, naru_channel_send(a, 1, block, 400001, NARU_S));
+        expect_ok(naru_channel_send(a, 1, block, 400000, PATIENCE));
+        expect_code(400000, naru_channel_recv(b, 0, block, sizeof block, NULL, PATIENCE));
+        expect_code(-EMSGSIZE, naru_channel_send(a, 1, block, 400001, PATIENCE));
         expect_says(".max_message");
         naru_channel_close(a);
         naru_channel_close(b);
@@ -249,7 +247,7 @@ static void packet_foreign(void)
                             path_of(url));
     int r;
     for (int64_t end = test_now() + PATIENCE;
-         (r = naru_channel_connect(url, NULL, NARU_S, &c)) < 0 && test_now() < end;)
+         (r = naru_channel_connect(url, NULL, PATIENCE, &c)) < 0 && test_now() < end;)
         usleep(10000);
     expect_ok(r);
     say(c, "abc");
@@ -310,7 +308,7 @@ static void receivers_come_and_go(void)
     expect_says(who);
     naru_channel_close(in);
     expect(stat(path_of(url), &st) < 0);
-    expect_code(-ECONNREFUSED, naru_channel_send(out, 1, "x", 1, NARU_S)); /* told, once */
+    expect_code(-ECONNREFUSED, naru_channel_send(out, 1, "x", 1, PATIENCE)); /* told, once */
     expect_says("gone");
     expect_code(-EAGAIN, naru_channel_send(out, 1, "x", 1, NARU_NOWAIT));
     in = queue(url, NARU_RECV);
@@ -698,16 +696,16 @@ static void packets_as_nobody(void *url)
     naru_channel *c;
     char byte;
     become_nobody();
-    expect_code(-EACCES, naru_channel_connect(shut, NULL, NARU_S, &c));
+    expect_code(-EACCES, naru_channel_connect(shut, NULL, PATIENCE, &c));
     expect_says("uid 0, gid 0, mode 0600");
     expect_code(-EACCES, naru_remove(shut));
     expect_says("belongs to uid 0");
     expect_code(-EACCES, naru_channel_listen(test_url("unix+seqpacket:%s/mine"), NULL, &l));
     expect_code(-EBUSY, naru_channel_listen(url, NULL, &l));
-    expect_ok(naru_channel_connect(test_url("unix+seqpacket:%s/open"), NULL, NARU_S, &c));
+    expect_ok(naru_channel_connect(test_url("unix+seqpacket:%s/open"), NULL, PATIENCE, &c));
     say(c, "by the mode");
     naru_channel_close(c);
-    expect_ok(naru_channel_connect(url, NULL, NARU_S, &c)); /* and is not let in */
+    expect_ok(naru_channel_connect(url, NULL, PATIENCE, &c)); /* and is not let in */
     expect_code(-EPIPE, naru_channel_recv(c, 0, &byte, 1, NULL, PATIENCE));
     naru_channel_close(c);
 }
@@ -820,10 +818,10 @@ static void udp_sizes(void)
     naru_channel *in = queue("udp://127.0.0.1:0", NARU_RECV), *out = queue(naru_url(in), NARU_SEND);
     for (size_t i = 0; i < sizeof block; i++)
         block[i] = (char)(i * 7 >> 3);
-    expect_ok(naru_channel_send(out, 1, block, 65507, NARU_S));
-    expect_code(65507, naru_channel_recv(in, 0, got, sizeof got, NULL, NARU_S));
+    expect_ok(naru_channel_send(out, 1, block, 65507, PATIENCE));
+    expect_code(65507, naru_channel_recv(in, 0, got, sizeof got, NULL, PATIENCE));
     expect(memcmp(block, got, 65507) == 0);
-    expect_code(-EMSGSIZE, naru_channel_send(out, 1, block, 65508, NARU_S));
+    expect_code(-EMSGSIZE, naru_channel_send(out, 1, block, 65508, PATIENCE));
     expect_says("UDP datagram");
     naru_channel_close(in);
     naru_channel_close(out);
@@ -842,14 +840,14 @@ static void udp_loss(void)
     expect_ok(naru_queue_open("udp://127.0.0.1:0", NARU_RECV, &o, &in));
     out = queue(naru_url(in), NARU_SEND);
     for (int i = 0; i < SENT; i++)
-        expect_ok(naru_channel_send(out, 1, &i, sizeof i, NARU_S));
+        expect_ok(naru_channel_send(out, 1, &i, sizeof i, PATIENCE));
     for (; naru_channel_recv(in, 0, &number, sizeof number, &info, NARU_NOWAIT) == sizeof number;
          received++, missed += (unsigned)info.missed, last = number)
         expect(number == last + 1 + (int)info.missed);
     expect(received > 0 && received < SENT);
     number = SENT;
-    expect_ok(naru_channel_send(out, 1, &number, sizeof number, NARU_S));
-    expect_code(sizeof number, naru_channel_recv(in, 0, &number, sizeof number, &info, NARU_S));
+    expect_ok(naru_channel_send(out, 1, &number, sizeof number, PATIENCE));
+    expect_code(sizeof number, naru_channel_recv(in, 0, &number, sizeof number, &info, PATIENCE));
     missed += (unsigned)info.missed;
     expect(number == SENT && received + missed == SENT);
     expect_ok(naru_stats(in, &stats));
@@ -859,7 +857,7 @@ static void udp_loss(void)
     expect_ok(naru_queue_open("udp://127.0.0.1:0", NARU_RECV, &o, &in));
     expect_ok(naru_stats(in, &stats));
     expect(stats.capacity < o.capacity && strstr(stats.note, "net.core.rmem_max is "));
-    expect_code(-EOPNOTSUPP, naru_channel_flush(out, NARU_S));
+    expect_code(-EOPNOTSUPP, naru_channel_flush(out, PATIENCE));
     naru_channel_close(in);
     naru_channel_close(out);
 }
@@ -875,11 +873,11 @@ static void udp_receiver_gone(void)
     say(out, "into the void");
     int r = 0;
     for (int64_t end = test_now() + PATIENCE; r == 0 && test_now() < end;)
-        r = naru_channel_send(out, 1, "x", 1, NARU_S);
+        r = naru_channel_send(out, 1, "x", 1, PATIENCE);
     expect_code(-ECONNREFUSED, r);
     expect_says("an earlier message was refused");
     in = queue(url, NARU_RECV);
-    while (naru_channel_send(out, 1, "back", 4, NARU_S) <
+    while (naru_channel_send(out, 1, "back", 4, PATIENCE) <
            0) /* an older refusal may be on its way */
         ;
     hear(in, "back");
@@ -914,7 +912,7 @@ static void udp_foreign(void)
         int status;
         for (int64_t end = test_now() + PATIENCE;
              waitpid(pid, &status, WNOHANG) == 0 && test_now() < end; usleep(20000))
-            (void)naru_channel_send(out, 1, "hello", 5, NARU_S); /* until it is there */
+            (void)naru_channel_send(out, 1, "hello", 5, PATIENCE); /* until it is there */
         if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
             test_failed(__FILE__, __LINE__, "receiver %d ended with %d", i, status);
         naru_channel_close(out);

@@ -26,7 +26,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MOST = 64, ROUNDS = 2, PASSED_OVER_MS = 40, HANG_S = 20 };
+enum { MOST = 64, ROUNDS = 2, PASSED_OVER_MS = 40 };
 
 static const char *const kinds[] = {"semaphore", "mutex", "rwlock"};
 static int kind, contenders;
@@ -102,7 +102,7 @@ static void contend(void *context)
     while (atomic_load(&all->begun) <= c->i)
         usleep(100);
     for (int round = 0; round < ROUNDS; round++) {
-        if (take(l, HANG_S * NARU_S) < 0) {
+        if (take(l, PATIENCE) < 0) {
             atomic_fetch_add(&all->errors, 1);
             break;
         }
@@ -135,7 +135,7 @@ static void barge(void *context)
 
 static void await_sleepers(const struct naru_lock *l, int n)
 {
-    int64_t end = test_now() + HANG_S * NARU_S;
+    int64_t end = test_now() + PATIENCE;
     for (int asleep = 0; asleep < n; usleep(100)) {
         asleep = 0;
         for (uint32_t m = 0; m < naru__object_members(&l->object); m++)
@@ -146,7 +146,7 @@ static void await_sleepers(const struct naru_lock *l, int n)
 
 static void await(_Atomic int *word, int value)
 {
-    int64_t end = test_now() + HANG_S * NARU_S;
+    int64_t end = test_now() + PATIENCE;
     while (atomic_load(word) < value) {
         expect(test_now() < end);
         usleep(200);
@@ -220,7 +220,7 @@ static void wait_stopped(void *context)
     (void)context;
     void *l = open_it(all->url);
     atomic_store(&all->ready, 1);
-    expect_ok(take(l, HANG_S * NARU_S));
+    expect_ok(take(l, PATIENCE));
     expect_ok(give(l));
     close_it(l);
 }
@@ -250,7 +250,7 @@ static void closed(void)
     expect_ok(take(l, NARU_NOWAIT));
     pid_t child = start_child(wait_stopped, NULL);
     await(&all->ready, 1);
-    int64_t end = test_now() + HANG_S * NARU_S;
+    int64_t end = test_now() + PATIENCE;
     while (!is_asleep(child, l)) {
         expect(test_now() < end);
         usleep(200);
@@ -280,7 +280,7 @@ static void measured(void *context)
     while (!atomic_load(&all->stop)) {
         atomic_store(&all->passed[me], 0);
         int64_t begin = test_now();
-        expect_ok(take(handle, HANG_S * NARU_S));
+        expect_ok(take(handle, PATIENCE));
         int64_t took = test_now() - begin;
         uint64_t passed = atomic_load(&all->passed[me]);
         for (uint32_t m = 0; m < naru__object_members(&l->object); m++)
@@ -362,7 +362,7 @@ int main(int argc, char **argv)
                          kinds[kind], contenders);
                 if (argc == 2 && !strstr(name, argv[1]))
                     continue;
-                bool ok = run_case(name, measures ? measure : order, 120, why, sizeof why);
+                bool ok = run_case(name, measures ? measure : order, case_seconds(120), why, sizeof why);
                 tap_result(ok, name, why);
             }
     for (kind = 0; kind < 3 && !measures; kind++) {
@@ -370,7 +370,7 @@ int main(int argc, char **argv)
         snprintf(name, sizeof name, "fair %s, the first one stopped", kinds[kind]);
         if (argc == 2 && !strstr(name, argv[1]))
             continue;
-        bool ok = run_case(name, closed, 120, why, sizeof why);
+        bool ok = run_case(name, closed, case_seconds(120), why, sizeof why);
         tap_result(ok, name, why);
     }
     return tap_end();

@@ -13,8 +13,6 @@
 
 enum { DATA, HEADERS, PRIORITY, RST, SETTINGS, PUSH, PING, GOAWAY, WINDOW, CONTINUATION };
 enum { END_STREAM = 1, ACK = 1, END_HEADERS = 4 };
-#define PATIENCE (10 * NARU_S)
-
 static const naru_route unary = {"test.T/One", 0, NULL};
 static const naru_route stream = {"test.T/Many", NARU_CLIENT_STREAMS | NARU_SERVER_STREAMS, NULL};
 

@@ -223,15 +223,19 @@ int tap_end(void)
     return failures ? 1 : 0;
 }
 
+int case_seconds(int usual)
+{
+    const char *wish = getenv("CASE_SECONDS");
+    return wish ? atoi(wish) : usual;
+}
+
 int run_cases(const struct test_case *cases, size_t n, int argc, char **argv)
 {
-    const char *wish = getenv("CASE_SECONDS"); /* the long suites' */
-    int seconds = wish ? atoi(wish) : 60;
     for (size_t i = 0; i < n; i++) {
         char why[900] = "";
         if (argc > 1 && !strstr(cases[i].name, argv[1]))
             continue;
-        bool ok = run_case(cases[i].name, cases[i].run, seconds, why, sizeof why);
+        bool ok = run_case(cases[i].name, cases[i].run, case_seconds(60), why, sizeof why);
         tap_result(ok, cases[i].name, why);
     }
     return tap_end();

@@ -7,6 +7,8 @@
 #ifndef NARU_TESTS_HARNESS_H
 #define NARU_TESTS_HARNESS_H
 
+#include "patience.h"
+
 #include <errno.h>
 #include <naru/naru.h>
 #include <stdbool.h>
@@ -24,6 +26,7 @@ int run_cases(const struct test_case *, size_t n, int argc, char **argv);
 
 /* One case, for suites that make their own list. why: what went wrong. */
 bool run_case(const char *name, void (*run)(void), int seconds, char *why, size_t size);
+int case_seconds(int usual); /* or CASE_SECONDS, which the long suites and planted faults set */
 void tap_result(bool ok, const char *name, const char *why);
 void tap_skip(const char *name, const char *reason);
 int tap_end(void); /* prints the plan; the exit status */

@@ -277,9 +277,9 @@ static void lanes(bool topic)
         .size = sizeof t, .history = 4, .capacity = 16384, .max_message = sizeof zeros};
     expect_ok(topic ? naru_topic_open(url, NARU_SEND | NARU_RECV, &t, &both)
                     : naru_queue_open(url, NARU_SEND | NARU_RECV, &q, &both));
-    expect_ok(naru_channel_send(both, 1, zeros, 20, NARU_S));
-    expect_ok(naru_channel_send(both, 2, zeros, 3000, NARU_S));
-    expect_ok(naru_channel_send(both, 3, zeros, sizeof zeros, NARU_S));
+    expect_ok(naru_channel_send(both, 1, zeros, 20, PATIENCE));
+    expect_ok(naru_channel_send(both, 2, zeros, 3000, PATIENCE));
+    expect_ok(naru_channel_send(both, 3, zeros, sizeof zeros, PATIENCE));
     damage(url, ranges);
     _exit(0); /* what it has mapped is not to be believed any more */
 }

@@ -275,15 +275,13 @@ static const struct test_case cases[] = {
 
 int main(int argc, char **argv)
 {
-    enum { SECONDS = 60 };
-    int seconds = getenv("CASE_SECONDS") ? atoi(getenv("CASE_SECONDS")) : SECONDS;
     for (carrier = over; carrier->name; carrier++)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
             char name[128], why[900] = "";
             snprintf(name, sizeof name, "%s: %s", carrier->name, cases[i].name);
             if (argc > 1 && !strstr(name, argv[1]))
                 continue;
-            bool ok = run_case(name, cases[i].run, seconds, why, sizeof why);
+            bool ok = run_case(name, cases[i].run, case_seconds(60), why, sizeof why);
             tap_result(ok, name, why);
         }
     return tap_end();

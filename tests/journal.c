@@ -23,7 +23,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SOON (1500 * NARU_MS)
 enum { SEGMENT = 64 << 10 };
 
 static char elsewhere[64]; /* memory, where syncing takes no time; "": the case's own directory */
@@ -60,7 +59,7 @@ static void send_n(naru_channel *c, uint64_t from, uint64_t n, size_t size)
     memset(buf, 'x', sizeof buf);
     for (uint64_t i = from; i < from + n; i++) {
         memcpy(buf, &i, sizeof i);
-        expect_ok(naru_channel_send(c, (uint32_t)(1 + i % 5), buf, size, SOON));
+        expect_ok(naru_channel_send(c, (uint32_t)(1 + i % 5), buf, size, PATIENCE));
     }
 }
 
@@ -68,7 +67,7 @@ static uint64_t recv_1(naru_channel *c, struct naru_info *info)
 {
     char buf[4096];
     uint64_t got;
-    expect_ok(naru_channel_recv(c, 0, buf, sizeof buf, info, SOON));
+    expect_ok(naru_channel_recv(c, 0, buf, sizeof buf, info, PATIENCE));
     memcpy(&got, buf, sizeof got);
     return got;
 }
@@ -160,7 +159,7 @@ static void die_holding(void *unused)
     (void)unused;
     naru_channel *c = queue(NARU_RECV, "group", 0);
     struct naru_message m[3];
-    expect_code(3, naru_channel_take_many(c, 0, m, 3, SOON));
+    expect_code(3, naru_channel_take_many(c, 0, m, 3, PATIENCE));
     expect_ok(naru_channel_release(c, &m[1], 1));
     kill(getpid(), SIGKILL);
 }
@@ -181,7 +180,7 @@ static void redelivery(void)
     expect(recv_1(c, &info) == 2 && info.flags == NARU_REDELIVERED);
     expect(recv_1(c, &info) == 3 && info.flags == 0);
     struct naru_message m;
-    expect_ok(naru_channel_take(c, 0, SOON, &m));
+    expect_ok(naru_channel_take(c, 0, PATIENCE, &m));
     expect_ok(naru_channel_return(c, &m, 1));
     expect(recv_1(c, &info) == 4 && info.flags == NARU_REDELIVERED);
     naru_channel_close(c);
@@ -194,13 +193,13 @@ static void selecting(void)
     char buf[8];
     naru_channel *c = queue(NARU_SEND | NARU_RECV, NULL, 0);
     send_n(c, 0, 20, 8); /* types 1 2 3 4 5 1 2 ... */
-    expect_code(8, naru_channel_recv(c, 3, buf, 8, &info, SOON));
+    expect_code(8, naru_channel_recv(c, 3, buf, 8, &info, PATIENCE));
     expect(info.sequence == 3);
-    expect_code(8, naru_channel_recv(c, -2, buf, 8, &info, SOON));
+    expect_code(8, naru_channel_recv(c, -2, buf, 8, &info, PATIENCE));
     expect(info.sequence == 1);
-    expect_code(8, naru_channel_recv(c, NARU_EXCEPT(2), buf, 8, &info, SOON));
+    expect_code(8, naru_channel_recv(c, NARU_EXCEPT(2), buf, 8, &info, PATIENCE));
     expect(info.sequence == 4);
-    expect_code(8, naru_channel_recv(c, 0, buf, 8, &info, SOON));
+    expect_code(8, naru_channel_recv(c, 0, buf, 8, &info, PATIENCE));
     expect(info.sequence == 2 && info.flags == 0);
     expect_code(-ETIMEDOUT, naru_channel_recv(c, 9, buf, 8, &info, 20 * NARU_MS));
     naru_channel_close(c);
@@ -312,7 +311,7 @@ static void used_again(void)
     send_n(c, 0, 1, 100);
     f.inode[1] = file_of(1);
     naru_channel *held = topic(&from);
-    expect_ok(naru_channel_take(held, 0, SOON, &m));
+    expect_ok(naru_channel_take(held, 0, PATIENCE, &m));
     expect(recv_1(r, NULL) == 0);
     for (int i = 0; i < 12; i++)
         again += roll_on(c, r, &next, &f);
@@ -322,7 +321,7 @@ static void used_again(void)
     expect(m.size == 100 && memcmp(m.data, &zero, 8) == 0 && ((char *)m.data)[99] == 'x');
     naru_channel_close(held);
     expect(verify(0).torn == 0);
-    expect_ok(naru_journal_sync(c, SOON));
+    expect_ok(naru_journal_sync(c, PATIENCE));
     again = 0;
     for (int i = 0; i < 12; i++)
         again += roll_on(c, r, &next, &f);
@@ -425,7 +424,7 @@ static void interval(void)
     expect_ok(fd);
     struct pollfd p = {fd, POLLIN, 0};
     expect_code(1, poll(&p, 1, 2000));
-    expect_ok(naru_journal_sync(c, SOON));
+    expect_ok(naru_journal_sync(c, PATIENCE));
     expect(atomic_load(&s->durable) == 2);
     naru_channel_close(c);
     c = queue(NARU_SEND, NULL, NARU_SYNC_EACH);
@@ -642,7 +641,7 @@ static void sender(uint64_t me)
         if (next > EACH)
             break;
         uint64_t m[2] = {me, next};
-        if (naru_channel_send(c, 1, m, sizeof m, 5 * NARU_S) < 0)
+        if (naru_channel_send(c, 1, m, sizeof m, PATIENCE) < 0)
             abort();
         atomic_store(&shared->sent[me], next);
     }
@@ -757,7 +756,7 @@ static void sizes(void)
         for (size_t i = 0; i < N; i++) {
             size_t cut = at[i] / 3;
             struct iovec piece[] = {{data[k], cut}, {NULL, 0}, {data[k] + cut, at[i] - cut}};
-            expect_ok(naru_channel_send_vector(c, 1, piece, 3, SOON));
+            expect_ok(naru_channel_send_vector(c, 1, piece, 3, PATIENCE));
         }
     struct naru_message m[BATCH];
     memset(m, 0, sizeof m);
@@ -766,14 +765,14 @@ static void sizes(void)
         m[i].size = i * 997;
         m[i].info.type = 1;
     }
-    expect_code(BATCH, (int)naru_channel_send_many(c, m, BATCH, SOON));
+    expect_code(BATCH, (int)naru_channel_send_many(c, m, BATCH, PATIENCE));
     for (unsigned k = 0; k < ROUNDS; k++)
         for (size_t i = 0; i < N; i++) {
-            expect((size_t)naru_channel_recv(c, 0, got, sizeof got, NULL, SOON) == at[i]);
+            expect((size_t)naru_channel_recv(c, 0, got, sizeof got, NULL, PATIENCE) == at[i]);
             expect(is_pattern(got, at[i], k));
         }
     for (unsigned i = 0; i < BATCH; i++) {
-        expect((size_t)naru_channel_recv(c, 0, got, sizeof got, NULL, SOON) == i * 997);
+        expect((size_t)naru_channel_recv(c, 0, got, sizeof got, NULL, PATIENCE) == i * 997);
         expect(is_pattern(got, i * 997, i % ROUNDS));
     }
     naru_channel_close(c);
@@ -790,21 +789,21 @@ static void half_written(void)
     naru_channel *c, *second;
     expect_ok(naru_queue_open(here(), NARU_SEND, &o, &c));
     memset(data, 0xee, sizeof data);
-    expect_ok(naru_channel_send(c, 1, data, sizeof data, SOON));
+    expect_ok(naru_channel_send(c, 1, data, sizeof data, PATIENCE));
     getrlimit(RLIMIT_FSIZE, &usual);
     little.rlim_max = usual.rlim_max;
     signal(SIGXFSZ, SIG_IGN);
     setrlimit(RLIMIT_FSIZE, &little);
-    expect(naru_channel_send(c, 1, data, sizeof data, SOON) < 0); /* the limit is in its middle */
+    expect(naru_channel_send(c, 1, data, sizeof data, PATIENCE) < 0); /* the limit is in its middle */
     expect_says("writing");
-    expect_ok(naru_channel_send(c, 2, data, 8, SOON));
+    expect_ok(naru_channel_send(c, 2, data, 8, PATIENCE));
     signal(SIGXFSZ, SIG_DFL); /* who opens it under such a limit writes by the mapping alone */
     expect_ok(naru_queue_open(here(), NARU_SEND | NARU_RECV, NULL, &second));
-    expect_ok(naru_channel_send(second, 3, data, 20000, SOON));
+    expect_ok(naru_channel_send(second, 3, data, 20000, PATIENCE));
     setrlimit(RLIMIT_FSIZE, &usual);
-    expect(naru_channel_recv(second, 1, data, sizeof data, NULL, SOON) == sizeof data);
-    expect(naru_channel_recv(second, 2, data, sizeof data, NULL, SOON) == 8);
-    expect(naru_channel_recv(second, 3, data, sizeof data, NULL, SOON) == 20000);
+    expect(naru_channel_recv(second, 1, data, sizeof data, NULL, PATIENCE) == sizeof data);
+    expect(naru_channel_recv(second, 2, data, sizeof data, NULL, PATIENCE) == 8);
+    expect(naru_channel_recv(second, 3, data, sizeof data, NULL, PATIENCE) == 20000);
     naru_channel_close(second);
     naru_channel_close(c);
     struct naru_journal_report r = verify(0);
@@ -981,7 +980,7 @@ static void replaced_first(void)
     uint32_t other = journal_of(flusher)->object.member + 1;
     send_n(c, 0, 3000, 100);
     expect(oldest_of(c) > 1); /* nothing is promised yet */
-    expect_ok(naru_journal_sync(c, SOON));
+    expect_ok(naru_journal_sync(c, PATIENCE));
     uint64_t synced_at = atomic_load(&s->durable_at), oldest = oldest_of(c);
     atomic_store(&s->flush, other); /* it takes long */
     send_n(c, 3000, 9000, 100);
@@ -1085,7 +1084,7 @@ static void wrong_tail(void)
     uint64_t tail = atomic_load(&s->tail);
     for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
         atomic_store(&s->tail, naru__place(1, at[i]));
-        expect_code(-EPROTO, naru_channel_send(c, 1, "12345678", 8, SOON));
+        expect_code(-EPROTO, naru_channel_send(c, 1, "12345678", 8, PATIENCE));
         expect_says("its meta is damaged");
         expect(memcmp(memory, before, n) == 0);
     }
@@ -1156,7 +1155,7 @@ static void far_cursor(void)
     expect(atomic_load(&cursor->base) == far);
     atomic_store(&cursor->base, 1);
     atomic_store(&cursor->next, 1);
-    expect_ok(naru_channel_take(c, 0, SOON, &m)); /* so `base` stays where it is */
+    expect_ok(naru_channel_take(c, 0, PATIENCE, &m)); /* so `base` stays where it is */
     expect_an_end();
     atomic_store(&cursor->next, far);
     atomic_store(&cursor->open, 1);
@@ -1180,7 +1179,7 @@ static void far_flush(void)
     expect_an_end();
     atomic_store(&s->durable_at, 0);
     atomic_store(&s->tail, naru__place((1 << 24) - 1, NARU_SEGMENT_RECORDS_AT));
-    expect_ok(naru_journal_sync(c, SOON));
+    expect_ok(naru_journal_sync(c, PATIENCE));
     atomic_store(&s->tail, tail);
     expect_an_end();
     atomic_store(&s->committed, far);
@@ -1276,7 +1275,7 @@ static void led_astray(void)
     }
     expect_ok(naru_queue_open(here(), NARU_SEND, &o, &c));
     send_n(c, 0, 1, 100);
-    expect_ok(naru_channel_send(c, 1, claim, sizeof claim, SOON));
+    expect_ok(naru_channel_send(c, 1, claim, sizeof claim, PATIENCE));
     send_n(c, 2, 3, 1000);
     naru_channel_close(c);
     damage(1, NARU_SEGMENT_RECORDS_AT + (size_t)naru__record_room(100) + 8);
@@ -1340,7 +1339,7 @@ static void open_count(void)
     send_n(c, 0, 3, 8);
     for (uint64_t i = 0; i < 2; i++)
         expect(recv_1(c, &info) == i);
-    expect_ok(naru_channel_take(c, 0, SOON, &m));
+    expect_ok(naru_channel_take(c, 0, PATIENCE, &m));
     atomic_fetch_add(&journal_of(c)->cursor->open, 2);
     expect_ok(naru_want(c, NARU_IN));
     expect_code(0, poll(&p, 1, 50));

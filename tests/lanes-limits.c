@@ -21,7 +21,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SOON (2 * NARU_S)
 enum { MIB = 1 << 20, SEGMENT = 300 << 10 };
 
 static char url[200], directory[190], bytes[8 * MIB];
@@ -90,21 +89,21 @@ static void many_senders(bool topic)
     expect_code(before + 2 * n, open_descriptors());
     printf("# %d senders\n", n);
     for (int i = 0; i < n; i++) {
-        expect_ok(naru_channel_send(c[i], 1, "x", 1, SOON));
-        expect_code(1, naru_channel_recv(in, 0, text, sizeof text, NULL, SOON));
+        expect_ok(naru_channel_send(c[i], 1, "x", 1, PATIENCE));
+        expect_code(1, naru_channel_recv(in, 0, text, sizeof text, NULL, PATIENCE));
     }
     /* and a message that needs a segment: what is sent next is the next */
     struct naru_info info;
     fill_disk();
-    expect_code(-ENOSPC, naru_channel_send(c[0], 1, bytes, SEGMENT, SOON));
+    expect_code(-ENOSPC, naru_channel_send(c[0], 1, bytes, SEGMENT, PATIENCE));
     expect_says("512 KiB are asked for");
     expect_says("holds 1 MiB");
     expect_code(there, entries(directory));
     void *room = NULL;
-    expect_code(-ENOSPC, naru_channel_reserve(c[0], SEGMENT, SOON, &room));
+    expect_code(-ENOSPC, naru_channel_reserve(c[0], SEGMENT, PATIENCE, &room));
     expect(room == NULL);
-    expect_ok(naru_channel_send(c[0], 1, "y", 1, SOON));
-    expect_code(1, naru_channel_recv(in, 0, text, sizeof text, &info, SOON));
+    expect_ok(naru_channel_send(c[0], 1, "y", 1, PATIENCE));
+    expect_code(1, naru_channel_recv(in, 0, text, sizeof text, &info, PATIENCE));
     expect(text[0] == 'y' && info.sequence == 2);
     expect_code(-ENOSPC, open_it(topic, NARU_SEND, &more));
     c[n - 1] = naru_channel_close(c[n - 1]);
@@ -117,8 +116,8 @@ static void many_senders(bool topic)
     /* room was made */
     expect_ok(open_it(topic, NARU_RECV, &in));
     expect_ok(open_it(topic, NARU_SEND, &c[0]));
-    expect_ok(naru_channel_send(c[0], 1, bytes, SEGMENT, SOON));
-    expect_code(SEGMENT, naru_channel_recv(in, 0, bytes, sizeof bytes, NULL, SOON));
+    expect_ok(naru_channel_send(c[0], 1, bytes, SEGMENT, PATIENCE));
+    expect_code(SEGMENT, naru_channel_recv(in, 0, bytes, sizeof bytes, NULL, PATIENCE));
     naru_channel_close(c[0]);
     naru_channel_close(in);
     expect_ok(naru_remove(url));
@@ -163,7 +162,7 @@ static void read_only(void)
     own_shm("");
     snprintf(url, sizeof url, "shm:door");
     expect_ok(open_it(false, NARU_RECV | NARU_SEND, &c));
-    expect_ok(naru_channel_send(c, 1, "x", 1, SOON));
+    expect_ok(naru_channel_send(c, 1, "x", 1, PATIENCE));
     naru_channel_close(c);
     c = NULL;
     expect_ok(mount(NULL, "/dev/shm", NULL, MS_REMOUNT | MS_RDONLY, NULL));
@@ -177,7 +176,7 @@ static void read_only(void)
     expect_ok(mount(NULL, "/dev/shm", NULL, MS_REMOUNT, NULL));
     snprintf(url, sizeof url, "shm:door");
     expect_ok(open_it(false, NARU_RECV, &in));
-    expect_code(1, naru_channel_recv(in, 0, bytes, 8, NULL, SOON));
+    expect_code(1, naru_channel_recv(in, 0, bytes, 8, NULL, PATIENCE));
     naru_channel_close(in);
     expect_ok(naru_remove(url));
 }
@@ -210,24 +209,24 @@ static void few_files(bool topic)
     printf("# refused %d times\n", refused);
     expect(refused >= 2);
     expect_ok(open_it(topic, NARU_SEND, &out));
-    expect_ok(naru_channel_send(out, 1, bytes, 1, SOON)); /* so that its lane is mapped */
-    expect_code(1, naru_channel_recv(c, 0, bytes, sizeof bytes, NULL, SOON));
-    expect_ok(naru_channel_send(out, 1, bytes, SEGMENT, SOON));
+    expect_ok(naru_channel_send(out, 1, bytes, 1, PATIENCE)); /* so that its lane is mapped */
+    expect_code(1, naru_channel_recv(c, 0, bytes, sizeof bytes, NULL, PATIENCE));
+    expect_ok(naru_channel_send(out, 1, bytes, SEGMENT, PATIENCE));
     few.rlim_cur = (rlim_t)dup(0); /* the lowest that is free */
     close((int)few.rlim_cur);
     setrlimit(RLIMIT_NOFILE, &few);
-    r = (int)naru_channel_recv(c, 0, bytes, sizeof bytes, NULL, SOON);
+    r = (int)naru_channel_recv(c, 0, bytes, sizeof bytes, NULL, PATIENCE);
     char why[400];
     snprintf(why, sizeof why, "%s", naru_why());
-    int s = naru_channel_send(out, 1, bytes, SEGMENT + 1, SOON);
+    int s = naru_channel_send(out, 1, bytes, SEGMENT + 1, PATIENCE);
     setrlimit(RLIMIT_NOFILE, &usual);
     expect_code(-EMFILE, s);
     expect_says("RLIMIT_NOFILE");
     expect_code(-EMFILE, r);
     expect(strstr(why, "RLIMIT_NOFILE"));
-    expect_code(SEGMENT, naru_channel_recv(c, 0, bytes, sizeof bytes, NULL, SOON));
-    expect_ok(naru_channel_send(out, 1, bytes, SEGMENT + 1, SOON));
-    expect_code(SEGMENT + 1, naru_channel_recv(c, 0, bytes, sizeof bytes, NULL, SOON));
+    expect_code(SEGMENT, naru_channel_recv(c, 0, bytes, sizeof bytes, NULL, PATIENCE));
+    expect_ok(naru_channel_send(out, 1, bytes, SEGMENT + 1, PATIENCE));
+    expect_code(SEGMENT + 1, naru_channel_recv(c, 0, bytes, sizeof bytes, NULL, PATIENCE));
     naru_channel_close(c);
     naru_channel_close(out);
     expect_ok(naru_remove(url));
@@ -268,13 +267,13 @@ static void little(int resource, const char *name, int code, rlim_t most)
         expect_ok(open_it(topic, NARU_SEND, &c));
         int there = entries(directory);
         setrlimit(resource, &limit);
-        r = naru_channel_send(c, 1, bytes, 8 * MIB, SOON);
+        r = naru_channel_send(c, 1, bytes, 8 * MIB, PATIENCE);
         setrlimit(resource, &usual);
         expect_code(code, r);
         expect_says(name);
         expect_code(there, entries(directory));
-        expect_ok(naru_channel_send(c, 1, bytes, MIB, SOON));
-        expect_code(MIB, naru_channel_recv(in, 0, bytes, sizeof bytes, NULL, SOON));
+        expect_ok(naru_channel_send(c, 1, bytes, MIB, PATIENCE));
+        expect_code(MIB, naru_channel_recv(in, 0, bytes, sizeof bytes, NULL, PATIENCE));
         naru_channel_close(c);
         naru_channel_close(in);
         c = NULL;
@@ -359,9 +358,9 @@ static _Noreturn void takes_and_dies(bool topic)
     naru_channel *c;
     struct naru_message m;
     if (open_it(topic, NARU_SEND | NARU_RECV, &c) < 0 ||
-        naru_channel_send(c, 2, "from me", 7, SOON) < 0 ||
-        naru_channel_send(c, 3, bytes, SEGMENT, SOON) < 0 ||
-        naru_channel_take(c, 1, SOON, &m) < 0) {
+        naru_channel_send(c, 2, "from me", 7, PATIENCE) < 0 ||
+        naru_channel_send(c, 3, bytes, SEGMENT, PATIENCE) < 0 ||
+        naru_channel_take(c, 1, PATIENCE, &m) < 0) {
         fprintf(stderr, "# %s\n", naru_why());
         _exit(1);
     }
@@ -383,22 +382,22 @@ static void outlives(void (*start)(bool topic))
             .size = sizeof t, .mode = shared_queue.mode, .history = 4};
         expect_ok(topic ? naru_topic_open(url, NARU_SEND | NARU_RECV, &t, &c)
                         : naru_queue_open(url, NARU_SEND | NARU_RECV, &shared_queue, &c));
-        expect_ok(naru_channel_send(c, 1, "taken", 5, SOON));
+        expect_ok(naru_channel_send(c, 1, "taken", 5, PATIENCE));
         if (topic) /* it would get it as well */
-            expect_code(5, naru_channel_recv(c, 1, bytes, 8, NULL, SOON));
+            expect_code(5, naru_channel_recv(c, 1, bytes, 8, NULL, PATIENCE));
         start(topic);
-        expect_code(7, naru_channel_recv(c, 2, bytes, 8, NULL, SOON));
+        expect_code(7, naru_channel_recv(c, 2, bytes, 8, NULL, PATIENCE));
         if (!topic) {
-            expect_code(5, naru_channel_recv(c, 1, bytes, 8, &info, SOON));
+            expect_code(5, naru_channel_recv(c, 1, bytes, 8, &info, PATIENCE));
             expect(info.flags & NARU_REDELIVERED);
         }
-        expect_code(SEGMENT, naru_channel_recv(c, 3, bytes, sizeof bytes, NULL, SOON));
+        expect_code(SEGMENT, naru_channel_recv(c, 3, bytes, sizeof bytes, NULL, PATIENCE));
         expect_ok(open_it(topic, NARU_SEND, &next));
-        expect_code(0, naru_channel_wait_peers(next, 1, SOON));
+        expect_code(0, naru_channel_wait_peers(next, 1, PATIENCE));
         expect_code(-ETIMEDOUT, naru_channel_wait_peers(next, 2, 20 * NARU_MS)); /* it is dead */
         for (int i = 0; i < 2000; i++) { /* and holds nobody back */
-            expect_ok(naru_channel_send(next, 4, "more", 4, SOON));
-            expect_code(4, naru_channel_recv(c, 4, bytes, 8, NULL, SOON));
+            expect_ok(naru_channel_send(next, 4, "more", 4, PATIENCE));
+            expect_code(4, naru_channel_recv(c, 4, bytes, 8, NULL, PATIENCE));
         }
         naru_channel_close(next);
         naru_channel_close(c);
@@ -491,7 +490,7 @@ static void dies_holding(void *unused)
     naru_channel *c;
     struct naru_message m;
     (void)unused;
-    if (open_it(false, NARU_RECV, &c) < 0 || naru_channel_take(c, 0, SOON, &m) < 0)
+    if (open_it(false, NARU_RECV, &c) < 0 || naru_channel_take(c, 0, PATIENCE, &m) < 0)
         _exit(1);
     for (;;)
         pause();
@@ -508,11 +507,11 @@ static void without_inotify_inside(void)
         n++;
     expect(n < MOST);
     expect_ok(open_it(false, NARU_SEND | NARU_RECV, &c));
-    expect_ok(naru_channel_send(c, 1, "x", 1, SOON));
+    expect_ok(naru_channel_send(c, 1, "x", 1, PATIENCE));
     pid_t pid = start_child(dies_holding, NULL);
     while (naru_channel_flush(c, NARU_NOWAIT) == 0) /* not: the child has it, which is not done */
         ;
-    for (int64_t end = test_now() + SOON; naru_channel_wait_peers(c, 1, NARU_NOWAIT) < 0;)
+    for (int64_t end = test_now() + PATIENCE; naru_channel_wait_peers(c, 1, NARU_NOWAIT) < 0;)
         expect(test_now() < end);
     usleep(50000);
     expect(!told(c, 20) || naru_channel_recv(c, 0, bytes, 8, NULL, NARU_NOWAIT) == -EAGAIN);
@@ -547,10 +546,10 @@ static void without_proc(void)
     for (int topic = 0; topic < 2; topic++) {
         expect_ok(open_it(topic, NARU_RECV, &in));
         expect_ok(open_it(topic, NARU_SEND, &c));
-        expect_ok(naru_channel_send(c, 1, "x", 1, SOON));
-        expect_ok(naru_channel_send(c, 1, bytes, SEGMENT, SOON));
-        expect_code(1, naru_channel_recv(in, 0, bytes, 8, NULL, SOON));
-        expect_code(SEGMENT, naru_channel_recv(in, 0, bytes, sizeof bytes, NULL, SOON));
+        expect_ok(naru_channel_send(c, 1, "x", 1, PATIENCE));
+        expect_ok(naru_channel_send(c, 1, bytes, SEGMENT, PATIENCE));
+        expect_code(1, naru_channel_recv(in, 0, bytes, 8, NULL, PATIENCE));
+        expect_code(SEGMENT, naru_channel_recv(in, 0, bytes, sizeof bytes, NULL, PATIENCE));
         int fd = naru_fd(in);
         expect(fd < 0);
         expect_says("/proc");

@@ -14,8 +14,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SOON (1500 * NARU_MS)
-
 static const char *here(void)
 {
     return test_url("shm:%s/x");
@@ -39,7 +37,7 @@ static naru_channel *topic(int role)
 
 static void send_one(naru_channel *c, uint32_t type, uint64_t value)
 {
-    expect_ok(naru_channel_send(c, type, &value, sizeof value, SOON));
+    expect_ok(naru_channel_send(c, type, &value, sizeof value, PATIENCE));
 }
 
 static void recv_one(naru_channel *c, uint64_t value, int64_t timeout)
@@ -237,7 +235,7 @@ static void takes_and_dies(void *arg)
     struct naru_message m;
     (void)arg;
     naru_channel *c = queue(NARU_RECV);
-    expect_ok(naru_channel_take(c, 0, SOON, &m));
+    expect_ok(naru_channel_take(c, 0, PATIENCE, &m));
 }
 
 /* One that only polls, and one that comes new, are given what a dead one had. */
@@ -292,7 +290,7 @@ static void recv_alone(void *arg)
     int64_t begin = test_now();
     naru_channel *c = queue(NARU_RECV);
     (void)arg;
-    recv_one(c, 5, 10 * NARU_S);
+    recv_one(c, 5, PATIENCE);
     expect(test_now() - begin < 3 * NARU_S);
     naru_channel_close(c);
 }
@@ -323,7 +321,7 @@ static void recv_removed(void *arg)
     int64_t begin = test_now();
     naru_channel *c = queue(NARU_RECV);
     (void)arg;
-    expect_code(-EIDRM, naru_channel_recv(c, 0, &got, sizeof got, NULL, 10 * NARU_S));
+    expect_code(-EIDRM, naru_channel_recv(c, 0, &got, sizeof got, NULL, PATIENCE));
     expect(test_now() - begin < 3 * NARU_S);
     naru_channel_close(c);
 }
@@ -352,8 +350,8 @@ static void large(naru_channel *from, naru_channel *to, char what)
 {
     static char data[20000], got[20000];
     memset(data, what, sizeof data);
-    expect_ok(naru_channel_send(from, 1, data, sizeof data, SOON));
-    expect_code(sizeof got, naru_channel_recv(to, 0, got, sizeof got, NULL, SOON));
+    expect_ok(naru_channel_send(from, 1, data, sizeof data, PATIENCE));
+    expect_code(sizeof got, naru_channel_recv(to, 0, got, sizeof got, NULL, PATIENCE));
     expect(memcmp(data, got, sizeof got) == 0);
 }
 
@@ -381,7 +379,7 @@ static void half_a_subscriber(void)
     close(fd);
     naru_channel *to = topic(NARU_RECV);
     send_one(from, 1, 3);
-    recv_one(to, 3, SOON);
+    recv_one(to, 3, PATIENCE);
     naru_channel_close(from);
     naru_channel_close(to);
     expect_ok(naru_remove(here()));

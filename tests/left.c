@@ -52,14 +52,14 @@ static naru_channel *topic(const char *url, int role, unsigned history, int loss
 
 static void send_number(naru_channel *c, int n)
 {
-    expect_ok(naru_channel_send(c, 1, &n, sizeof n, NARU_S));
+    expect_ok(naru_channel_send(c, 1, &n, sizeof n, PATIENCE));
 }
 
 static void comes(naru_channel *c, int n)
 {
     struct naru_info info;
     int got = -1;
-    expect_code(sizeof got, naru_channel_recv(c, 0, &got, sizeof got, &info, 5 * NARU_S));
+    expect_code(sizeof got, naru_channel_recv(c, 0, &got, sizeof got, &info, PATIENCE));
     expect_code(n, got);
     expect_code(0, info.missed);
 }
@@ -109,7 +109,7 @@ static void what_somebody_has_taken(void)
     naru_channel *in = queue(url, NARU_RECV), *out = queue(url, NARU_SEND);
     send_number(out, 1);
     naru_channel_close(out);
-    expect_ok(naru_channel_take(in, 0, NARU_S, &m));
+    expect_ok(naru_channel_take(in, 0, PATIENCE, &m));
     goes(url, 0, 0);
     expect_ok(naru_channel_return(in, &m, 1));
     goes(url, 0, 0);
@@ -125,8 +125,8 @@ static void reserve_and_die(void *url)
     void *memory;
     naru_channel *out = queue(url, NARU_SEND);
     for (int i = 0; i < 2; i++)
-        expect_ok(naru_channel_send(out, 1, data, sizeof data, NARU_S));
-    expect_ok(naru_channel_reserve(out, LARGE, NARU_S, &memory));
+        expect_ok(naru_channel_send(out, 1, data, sizeof data, PATIENCE));
+    expect_ok(naru_channel_reserve(out, LARGE, PATIENCE, &memory));
     raise(SIGKILL);
 }
 
@@ -139,7 +139,7 @@ static void segments_that_nobody_needs(void)
     int status;
     naru_channel *in = queue(url, NARU_RECV);
     waitpid(start_child(reserve_and_die, (void *)(uintptr_t)url), &status, 0);
-    expect_code(LARGE, naru_channel_recv(in, 0, data, sizeof data, NULL, NARU_S));
+    expect_code(LARGE, naru_channel_recv(in, 0, data, sizeof data, NULL, PATIENCE));
     expect(is_there(url, "segment-1-1") && is_there(url, "segment-1-2") &&
            is_there(url, "segment-1-3"));
     expect_ok(naru_collect(url, NARU_DRY_RUN, &c));
@@ -148,7 +148,7 @@ static void segments_that_nobody_needs(void)
     expect(c.participants == 1 && c.lanes == 0 && c.files == 2);
     expect(!is_there(url, "segment-1-1") && is_there(url, "segment-1-2") &&
            !is_there(url, "segment-1-3"));
-    expect_code(LARGE, naru_channel_recv(in, 0, data, sizeof data, NULL, NARU_S));
+    expect_code(LARGE, naru_channel_recv(in, 0, data, sizeof data, NULL, PATIENCE));
     nothing_comes(in);
     naru_channel_close(in);
     expect_ok(naru_remove(url));
@@ -163,10 +163,10 @@ static void the_same_segment_again(void)
     for (int i = 0; i < 4; i++) {
         naru_channel *out = queue(url, NARU_SEND);
         memset(data, 'a' + i, sizeof data);
-        expect_ok(naru_channel_send(out, 1, data, sizeof data, NARU_S));
+        expect_ok(naru_channel_send(out, 1, data, sizeof data, PATIENCE));
         memset(data, 0, sizeof data);
         naru_channel_close(out);
-        expect_code(LARGE, naru_channel_recv(in, 0, data, sizeof data, NULL, NARU_S));
+        expect_code(LARGE, naru_channel_recv(in, 0, data, sizeof data, NULL, PATIENCE));
         expect(data[0] == 'a' + i && data[LARGE - 1] == 'a' + i);
         goes(url, 1, 0);
     }
@@ -265,7 +265,7 @@ static void missed_before_the_first_look(void)
         for (int i = 0; i < n; i++)
             send_number(out, i);
         naru_channel_close(out);
-        expect_code(sizeof got, naru_channel_recv(lossy, 0, &got, sizeof got, &info, NARU_S));
+        expect_code(sizeof got, naru_channel_recv(lossy, 0, &got, sizeof got, &info, PATIENCE));
         expect(got > 0);
         expect_code(got, info.missed);
         while (got < n - 1)
@@ -396,7 +396,7 @@ static void a_lane_is_looked_at_while_it_is_made(void)
             c = in ? 0 : 1;
             if (write(answer[1], &c, 1) != 1 || !in)
                 _exit(1);
-            _exit(naru_channel_recv(in, 0, &status, sizeof status, NULL, 5 * NARU_S) < 0);
+            _exit(naru_channel_recv(in, 0, &status, sizeof status, NULL, PATIENCE) < 0);
         }
         calls_left = n;
         naru__fault = wait_at_a_call;

@@ -87,10 +87,10 @@ static void no_descriptors(void)
     expect_out_of_files();
     expect_code(-EMFILE, naru_fd(ends[0]));
     expect_out_of_files();
-    expect_code(-EMFILE, naru_stream_read(ends[0], &byte, 1, NARU_S)); /* before it sleeps */
+    expect_code(-EMFILE, naru_stream_read(ends[0], &byte, 1, PATIENCE)); /* before it sleeps */
     expect_out_of_files();
-    expect_ok(naru_stream_write(ends[1], "x", 1, NARU_S)); /* what needs none goes on */
-    expect_code(1, naru_stream_read(ends[0], &byte, 1, NARU_S));
+    expect_ok(naru_stream_write(ends[1], "x", 1, PATIENCE)); /* what needs none goes on */
+    expect_code(1, naru_stream_read(ends[0], &byte, 1, PATIENCE));
     r = naru_spawn((char *[]){"true", NULL}, NULL, &child);
     if (r < 0) {
         expect_code(-EMFILE, r);
@@ -99,7 +99,7 @@ static void no_descriptors(void)
     for (int i = 0; i < n; i++)
         naru_stream_close(ends[i]);
     if (r == 0) { /* waiting takes an eventfd */
-        expect_ok(naru_child_wait(child, 10 * NARU_S, NULL));
+        expect_ok(naru_child_wait(child, PATIENCE, NULL));
         naru_child_close(child);
     }
     while (spares > 0)
@@ -172,7 +172,7 @@ static void no_inotify(void)
     expect_ok(naru_stream_open(test_url("fifo:%s/f"), NARU_WRITE, NULL, NARU_NOWAIT, &s));
     while ((fds[n] = inotify_init1(IN_CLOEXEC)) >= 0)
         n++;
-    expect_code(-EMFILE, naru_stream_write(s, "x", 1, NARU_S));
+    expect_code(-EMFILE, naru_stream_write(s, "x", 1, PATIENCE));
     snprintf(value, sizeof value, "fs.inotify.max_user_instances is %ld", most);
     expect_says(value);
     expect_says("sysctl -w fs.inotify.max_user_instances=");

@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { SOON_MS = 20, HANG_S = 2 };
+enum { SOON_MS = 20 };
 
 /* Memory that the processes of a case share. */
 static inline void *shared(size_t size)
@@ -22,7 +22,7 @@ static inline void *shared(size_t size)
 
 static inline void await(_Atomic int *word, int value)
 {
-    int64_t end = test_now() + 10 * NARU_S;
+    int64_t end = test_now() + PATIENCE;
     while (atomic_load(word) < value) {
         expect(test_now() < end);
         usleep(200);

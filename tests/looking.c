@@ -55,7 +55,7 @@ static unsigned peeked(const char *url, int64_t select, char *types)
 static void send_types(naru_channel *c, const char *types)
 {
     for (; *types; types++)
-        expect_ok(naru_channel_send(c, (uint32_t)(*types - '0'), types, 1, NARU_S));
+        expect_ok(naru_channel_send(c, (uint32_t)(*types - '0'), types, 1, PATIENCE));
 }
 
 static void a_queue(void)
@@ -68,7 +68,7 @@ static void a_queue(void)
     send_types(out, "123212");
     expect_ok(naru_queue_open(url, NARU_RECV, NULL, &in));
     for (int i = 0; i < 3; i++)
-        expect_ok(naru_channel_take(in, i == 2 ? 2 : 0, NARU_S, &m[i])); /* 1, 2, and a later 2 */
+        expect_ok(naru_channel_take(in, i == 2 ? 2 : 0, PATIENCE, &m[i])); /* 1, 2, and a later 2 */
     expect_ok(naru_channel_release(in, &m[0], 1));
     expect(seen(url, -1, "waiting") == 3);
     expect(seen(url, -1, "taken") == 2);
@@ -102,13 +102,13 @@ static void held_while_the_sender_goes_round(void)
     expect_ok(naru_queue_open(url, NARU_SEND, &o, &out));
     expect_ok(naru_queue_open(url, NARU_RECV, NULL, &in));
     send_types(out, "1");
-    expect_ok(naru_channel_take(in, 0, NARU_S, &m));
+    expect_ok(naru_channel_take(in, 0, PATIENCE, &m));
     for (int i = 0; i < 100; i++) {
         send_types(out, "2");
         expect(seen(url, -1, "waiting") == 1);
         expect(seen(url, -1, "taken") == 1);
         expect(peeked(url, 0, types) == 1);
-        expect_code(1, naru_channel_recv(in, 0, &byte, 1, NULL, NARU_S));
+        expect_code(1, naru_channel_recv(in, 0, &byte, 1, NULL, PATIENCE));
     }
     expect(peeked(url, 0, types) == 0);
     expect_ok(naru_channel_return(in, &m, 1));
@@ -128,7 +128,7 @@ static void a_topic(void)
     expect_ok(naru_topic_open(url, NARU_SEND, &o, &out));
     expect_ok(naru_topic_open(url, NARU_RECV, NULL, &in));
     send_types(out, "12345");
-    expect_code(1, naru_channel_recv(in, 0, &byte, 1, NULL, NARU_S));
+    expect_code(1, naru_channel_recv(in, 0, &byte, 1, NULL, PATIENCE));
     expect(seen(url, 1, "behind") == 4);
     expect(seen(url, 1, "received") == 1);
     expect(seen(url, -1, "history") == 4);
@@ -155,7 +155,7 @@ static void a_journal(void)
     expect(peeked(url, 0, types) == 6); /* nobody has received yet: all wait */
     expect_ok(naru_queue_open(url, NARU_RECV, NULL, &in));
     for (int i = 0; i < 3; i++)
-        expect_ok(naru_channel_take(in, i == 2 ? 2 : 0, NARU_S, &m[i])); /* 1, 2, and a later 2 */
+        expect_ok(naru_channel_take(in, i == 2 ? 2 : 0, PATIENCE, &m[i])); /* 1, 2, and a later 2 */
     expect_ok(naru_channel_release(in, &m[0], 1));
     expect(seen(url, -1, "kept") == 6);
     expect(seen(url, -1, "first") == 1);
@@ -179,7 +179,7 @@ static void a_journal(void)
     expect(strcmp(types, "23212") == 0);
     expect(seen(url, 0, "returned") == 2);
     for (int i = 0; i < 5; i++)
-        expect_ok(naru_channel_send(out, 4, data, sizeof data, NARU_S));
+        expect_ok(naru_channel_send(out, 4, data, sizeof data, PATIENCE));
     expect(seen(url, -1, "segments") == 3);
     expect(seen(url, -1, "fill") > 40);
     expect(peeked(url, 0, types) == 10);
@@ -217,7 +217,7 @@ static void files(void)
     naru_channel *c;
     const struct naru_semaphore_options two = {.size = sizeof two, .value = 2};
     expect_ok(naru_semaphore_open(file, &two, &lock));
-    expect_ok(naru_semaphore_acquire(lock, 1, NARU_S));
+    expect_ok(naru_semaphore_acquire(lock, 1, PATIENCE));
     expect(seen(file, -1, "owned") == 1);
     expect(seen(file, 0, "owns") == 1);
     expect(seen(file, -1, "participants") == 1);
@@ -246,7 +246,7 @@ static void take_and_die(void *url)
     struct naru_message m;
     expect_ok(naru_queue_open(url, NARU_RECV, NULL, &in));
     for (int i = 0; i < 2; i++)
-        expect_ok(naru_channel_take(in, 0, 10 * NARU_S, &m));
+        expect_ok(naru_channel_take(in, 0, PATIENCE, &m));
     raise(SIGKILL);
 }
 
@@ -317,7 +317,7 @@ static void want_more(void *context)
     naru_semaphore *a = open_lock(w->url, 0, NARU_OWNED);
     naru_semaphore *b = w->second ? open_lock(w->second, 0, NARU_OWNED) : a;
     if (w->second)
-        expect_ok(naru_semaphore_acquire(a, 1, NARU_S));
+        expect_ok(naru_semaphore_acquire(a, 1, PATIENCE));
     w->has++;
     while (w->second && !w->go)
         usleep(1000);
@@ -510,7 +510,7 @@ static void mutexes(void)
         until(url, "waiters", 0);
         kill(child, SIGKILL);
         waitpid(child, NULL, 0);
-        expect_code(-EOWNERDEAD, naru_mutex_lock(m, NARU_S));
+        expect_code(-EOWNERDEAD, naru_mutex_lock(m, PATIENCE));
         word_is(url, "recovery", "its owner has died: needed");
         expect(seen(url, -1, "last_dead_owner") == (uint64_t)child);
         expect_ok(naru_mutex_recover(m));
@@ -632,7 +632,7 @@ static void barriers(void)
     p = part_of(s, second);
     expect(p->needs == 1 && !p->others && p->n_waits == 1);
     naru_snapshot_free(s);
-    expect_ok(naru_barrier_wait(b, NARU_S));
+    expect_ok(naru_barrier_wait(b, PATIENCE));
     end_child(first);
     end_child(second);
     until(e.url, "waiters", 0);
@@ -641,7 +641,7 @@ static void barriers(void)
     until(e.url, "waiters", 1);
     kill(first, SIGKILL);
     waitpid(first, NULL, 0);
-    expect_code(-EOWNERDEAD, naru_barrier_wait(b, NARU_S));
+    expect_code(-EOWNERDEAD, naru_barrier_wait(b, PATIENCE));
     word_is(e.url, "broken", "yes, by a death");
     expect(seen(e.url, -1, "dead_party") == (uint64_t)first);
     naru_barrier_close(b);
@@ -878,7 +878,7 @@ static void have_and_want(void *context)
 {
     struct spot *p = context;
     naru_semaphore *own = semaphore_of(p), *other = semaphore_of(p->next);
-    expect_ok(naru_semaphore_acquire(own, 1, NARU_S));
+    expect_ok(naru_semaphore_acquire(own, 1, PATIENCE));
     p->has = 1;
     while (!*p->go)
         usleep(1000);
@@ -1002,8 +1002,8 @@ static void damaged(const char *form, bool topic, const char *const *files)
                     : naru_queue_open(url, NARU_SEND | NARU_RECV, NULL, &both));
     send_types(both, "123");
     static const char zeros[200000];
-    expect_ok(naru_channel_send(both, 4, zeros, 9000, NARU_S));
-    expect_ok(naru_channel_send(both, 5, zeros, sizeof zeros, NARU_S));
+    expect_ok(naru_channel_send(both, 4, zeros, 9000, PATIENCE));
+    expect_ok(naru_channel_send(both, 5, zeros, sizeof zeros, PATIENCE));
     for (; *files; files++) {
         snprintf(path, sizeof path, "%s/%s", strchr(url, ':') + 1, *files);
         int fd = open(path, O_RDWR | O_CLOEXEC);

@@ -13,8 +13,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SOON (5 * NARU_S)
-
 static const char *here(void)
 {
     return test_url("shm:%s/x");
@@ -37,13 +35,13 @@ static naru_channel *topic(int role, unsigned history, int lossy)
 
 static void send_number(naru_channel *c, uint32_t n)
 {
-    expect_ok(naru_channel_send(c, 1 + n % 3, &n, sizeof n, SOON));
+    expect_ok(naru_channel_send(c, 1 + n % 3, &n, sizeof n, PATIENCE));
 }
 
 static uint32_t recv_number(naru_channel *c, struct naru_info *ret_info)
 {
     uint32_t n = UINT32_MAX;
-    expect_code(sizeof n, naru_channel_recv(c, 0, &n, sizeof n, ret_info, SOON));
+    expect_code(sizeof n, naru_channel_recv(c, 0, &n, sizeof n, ret_info, PATIENCE));
     return n;
 }
 
@@ -156,7 +154,7 @@ static void send_both(void *of_topic)
     static char large[100000];
     naru_channel *s = of_topic ? topic(NARU_SEND, 0, 0) : queue(NARU_SEND);
     send_number(s, 1);
-    expect_ok(naru_channel_send(s, 1, large, sizeof large, SOON));
+    expect_ok(naru_channel_send(s, 1, large, sizeof large, PATIENCE));
     naru_channel_close(s);
 }
 
@@ -167,7 +165,7 @@ static void reads_only(void *of_topic)
     int status = 0;
     end_child(start_child(send_both, of_topic));
     for (int i = 0; i < 2; i++) { /* in the lane, in a segment */
-        expect_ok(naru_channel_take(c, 0, SOON, &m));
+        expect_ok(naru_channel_take(c, 0, PATIENCE, &m));
         expect_code(0, may_write("lane-"));
         expect_code(i ? 0 : -1, may_write("segment-"));
         waitpid(start_child(write_there, m.data), &status, 0);
@@ -221,14 +219,14 @@ static void held_is_passed_over(void)
     struct naru_info info;
     naru_channel *s = queue(NARU_SEND), *slow = queue(NARU_RECV), *fast = queue(NARU_RECV);
     send_number(s, 1000000);
-    expect_ok(naru_channel_take(slow, 0, SOON, &held));
+    expect_ok(naru_channel_take(slow, 0, PATIENCE, &held));
     for (uint32_t i = 0; i < 3000; i++) {
         send_number(s, i);
         expect(recv_number(fast, &info) == i);
         expect(info.sequence == i + 2); /* passing over costs no number */
     }
     send_number(s, 7);
-    expect_ok(naru_channel_take(fast, 0, SOON, &more));
+    expect_ok(naru_channel_take(fast, 0, PATIENCE, &more));
     send_number(s, 8);
     expect(*(uint32_t *)held.data == 1000000);
     expect_ok(naru_channel_return(slow, &held, 1));
@@ -251,12 +249,12 @@ static void held_payloads(void)
     naru_channel *s = queue(NARU_SEND), *slow = queue(NARU_RECV), *fast = queue(NARU_RECV);
     for (int i = 0; i < N; i++) {
         memset(block, 100 + i, SIZE);
-        expect_ok(naru_channel_send(s, 1, block, SIZE, SOON));
-        expect_ok(naru_channel_take(slow, 0, SOON, &held[i]));
+        expect_ok(naru_channel_send(s, 1, block, SIZE, PATIENCE));
+        expect_ok(naru_channel_take(slow, 0, PATIENCE, &held[i]));
         for (int k = 0; k < 37; k++) {
             memset(block, k, SIZE);
-            expect_ok(naru_channel_send(s, 1, block, SIZE - (size_t)k, SOON));
-            expect_code(SIZE - k, naru_channel_recv(fast, 0, got, SIZE, NULL, SOON));
+            expect_ok(naru_channel_send(s, 1, block, SIZE - (size_t)k, PATIENCE));
+            expect_code(SIZE - k, naru_channel_recv(fast, 0, got, SIZE, NULL, PATIENCE));
             expect(memcmp(got, block, SIZE - (size_t)k) == 0);
         }
     }
@@ -268,7 +266,7 @@ static void held_payloads(void)
     naru_channel_close(slow); /* gives them back */
     for (int i = 0; i < N; i++) {
         struct naru_info info;
-        expect_code(SIZE, naru_channel_recv(fast, 0, got, SIZE, &info, SOON));
+        expect_code(SIZE, naru_channel_recv(fast, 0, got, SIZE, &info, PATIENCE));
         expect(got[0] == 100 + i && got[SIZE - 1] == 100 + i && info.flags == NARU_REDELIVERED);
     }
     naru_channel_close(s);
@@ -284,25 +282,25 @@ static void adopted_with_held(void)
     naru_channel *s = queue(NARU_SEND), *slow = queue(NARU_RECV), *fast = queue(NARU_RECV);
     for (int i = 0; i < 3; i++) {
         memset(block, 100 + i, sizeof block);
-        expect_ok(naru_channel_send(s, 1, block, sizeof block, SOON));
-        expect_ok(naru_channel_take(slow, 0, SOON, &held[i]));
+        expect_ok(naru_channel_send(s, 1, block, sizeof block, PATIENCE));
+        expect_ok(naru_channel_take(slow, 0, PATIENCE, &held[i]));
     }
     for (int k = 0; k < 400; k++) {
-        expect_ok(naru_channel_send(s, 1, block, (size_t)k, SOON));
+        expect_ok(naru_channel_send(s, 1, block, (size_t)k, PATIENCE));
         if (k < 390)
-            expect_code(k, naru_channel_recv(fast, 0, got, sizeof got, NULL, SOON));
+            expect_code(k, naru_channel_recv(fast, 0, got, sizeof got, NULL, PATIENCE));
     }
     naru_channel_close(s);
     expect_ok(naru_channel_return(slow, &held[1], 1));
     s = queue(NARU_SEND);
     expect_code(1, files_like("lane-"));
-    expect_code(sizeof got, naru_channel_recv(fast, 0, got, sizeof got, NULL, SOON));
+    expect_code(sizeof got, naru_channel_recv(fast, 0, got, sizeof got, NULL, PATIENCE));
     expect(got[0] == 101 && got[1499] == 101);
     for (int k = 0; k < 1000; k++) {
         memset(block, k, sizeof block);
-        expect_ok(naru_channel_send(s, 1, block, 1000, SOON));
+        expect_ok(naru_channel_send(s, 1, block, 1000, PATIENCE));
         expect_code(k < 10 ? 390 + k : 1000,
-                    naru_channel_recv(fast, 0, got, sizeof got, NULL, SOON));
+                    naru_channel_recv(fast, 0, got, sizeof got, NULL, PATIENCE));
     }
     for (int i = 0; i < 3; i += 2) {
         const unsigned char *p = held[i].data;
@@ -320,7 +318,7 @@ static void dies_with_messages(void *unused)
     naru_channel *r = queue(NARU_RECV);
     (void)unused;
     for (int i = 0; i < 3; i++)
-        expect_ok(naru_channel_take(r, 0, SOON, &m[i]));
+        expect_ok(naru_channel_take(r, 0, PATIENCE, &m[i]));
     kill(getpid(), SIGKILL);
 }
 
@@ -359,14 +357,14 @@ static void selects(void)
     naru_channel *s = queue(NARU_SEND), *r = queue(NARU_RECV);
     for (uint32_t i = 0; i < 9; i++) /* types 1 2 3 1 2 3 1 2 3 */
         send_number(s, i);
-    expect_ok(naru_channel_take(r, 2, SOON, &m));
+    expect_ok(naru_channel_take(r, 2, PATIENCE, &m));
     expect(*(uint32_t *)m.data == 1);
     expect_ok(naru_channel_return(r, &m, 1));
-    expect_code(4, naru_channel_recv(r, 3, &n, 4, NULL, SOON));
+    expect_code(4, naru_channel_recv(r, 3, &n, 4, NULL, PATIENCE));
     expect(n == 2);
-    expect_code(4, naru_channel_recv(r, -2, &n, 4, NULL, SOON));
+    expect_code(4, naru_channel_recv(r, -2, &n, 4, NULL, PATIENCE));
     expect(n == 0);
-    expect_code(4, naru_channel_recv(r, NARU_EXCEPT(1), &n, 4, NULL, SOON));
+    expect_code(4, naru_channel_recv(r, NARU_EXCEPT(1), &n, 4, NULL, PATIENCE));
     expect(n == 1);
     expect_code(-EAGAIN, naru_channel_recv(r, 7, &n, 4, NULL, NARU_NOWAIT));
     expect_code(-ETIMEDOUT, naru_channel_recv(r, 7, &n, 4, NULL, 20 * NARU_MS));
@@ -407,15 +405,15 @@ static void segments(void)
     naru_channel *s = queue(NARU_SEND), *r = queue(NARU_RECV);
     for (int i = 0; i < 200; i++) {
         memset(block, i, SIZE);
-        expect_ok(naru_channel_send(s, 1, block, SIZE, SOON));
-        expect_code(SIZE, naru_channel_recv(r, 0, got, SIZE, NULL, SOON));
+        expect_ok(naru_channel_send(s, 1, block, SIZE, PATIENCE));
+        expect_code(SIZE, naru_channel_recv(r, 0, got, SIZE, NULL, PATIENCE));
         expect(memcmp(got, block, SIZE) == 0);
     }
     expect(files_like("segment-") <= 2);
-    expect_ok(naru_channel_send(s, 1, block, SIZE, SOON));
+    expect_ok(naru_channel_send(s, 1, block, SIZE, PATIENCE));
     naru_channel_close(s);
     expect_code(1, files_like("segment-"));
-    expect_code(SIZE, naru_channel_recv(r, 0, got, SIZE, NULL, SOON));
+    expect_code(SIZE, naru_channel_recv(r, 0, got, SIZE, NULL, PATIENCE));
     expect(memcmp(got, block, SIZE) == 0);
     expect_code(0, files_like("segment-"));
     naru_channel_close(r);
@@ -439,10 +437,10 @@ static void removed_while_waiting(void)
     snprintf(url, sizeof url, "%s", here());
     pthread_create(&thread, NULL, remove_soon, url);
     int64_t begun = test_now();
-    expect_code(-EIDRM, naru_channel_recv(r, 0, url + 200, 8, NULL, SOON));
+    expect_code(-EIDRM, naru_channel_recv(r, 0, url + 200, 8, NULL, PATIENCE));
     expect(test_now() - begun < 2 * NARU_S);
     pthread_join(thread, NULL);
-    expect_code(-EIDRM, naru_channel_send(s, 1, "x", 1, SOON));
+    expect_code(-EIDRM, naru_channel_send(s, 1, "x", 1, PATIENCE));
     again = queue(NARU_RECV); /* another one */
     expect_code(-EAGAIN, naru_channel_recv(again, 0, url + 200, 8, NULL, NARU_NOWAIT));
     naru_channel_close(again);
@@ -533,7 +531,7 @@ static void reliable_and_lossy(void)
     expect_says("subscriber");
     expect(sent > 100);
     naru_channel_close(reliable); /* who has gone holds nobody back */
-    expect_ok(naru_channel_send(p, 1, &sent, sizeof sent, SOON));
+    expect_ok(naru_channel_send(p, 1, &sent, sizeof sent, PATIENCE));
     naru_channel_close(lossy);
     naru_channel_close(p);
     expect_ok(naru_remove(here()));
@@ -571,7 +569,7 @@ static void taken_in_any_order(void)
     for (uint32_t round = 0; round < 200; round++) {
         for (uint32_t i = 0; i < 8; i++)
             send_number(p, i);
-        expect_code(8, naru_channel_take_many(s, 0, m, 8, SOON));
+        expect_code(8, naru_channel_take_many(s, 0, m, 8, PATIENCE));
         for (uint32_t i = 0; i < 8; i++)
             expect(*(uint32_t *)m[i].data == i);
         for (uint32_t i = 0; i < 8; i++)

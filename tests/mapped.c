@@ -1023,7 +1023,7 @@ static unsigned value_in(naru_region *r)
     unsigned value;
     struct naru_semaphore_options any = {.size = sizeof any};
     expect_ok(naru_semaphore_at(r, SEMAPHORE_AT, &any, &s));
-    expect_ok(naru_semaphore_acquire(s, 1, NARU_S));
+    expect_ok(naru_semaphore_acquire(s, 1, PATIENCE));
     expect_ok(naru_semaphore_release(s, 1));
     expect_ok(naru_semaphore_value(s, &value));
     naru_semaphore_close(s);
@@ -1105,7 +1105,7 @@ static void owns_and_dies(void *arg)
     naru_semaphore *s;
     struct naru_semaphore_options o = {.size = sizeof o, .value = 2};
     expect_ok(naru_semaphore_open(arg, &o, &s));
-    expect_ok(naru_semaphore_acquire(s, 2, NARU_S));
+    expect_ok(naru_semaphore_acquire(s, 2, PATIENCE));
     raise(SIGKILL);
 }
 
@@ -1114,7 +1114,7 @@ static void waits_for_it(void *arg)
     naru_semaphore *s;
     struct naru_semaphore_options o = {.size = sizeof o, .flags = NARU_EXISTING};
     expect_ok(naru_semaphore_open(arg, &o, &s));
-    expect_code(-EIDRM, naru_semaphore_acquire(s, 1, 20 * NARU_S));
+    expect_code(-EIDRM, naru_semaphore_acquire(s, 1, PATIENCE));
     naru_semaphore_close(s);
 }
 
@@ -1134,12 +1134,12 @@ static void files_of_their_own(void)
     expect(stat(path_of(url), &st) == 0 && (st.st_mode & 0777) == 0640);
     pid_t pid = start_child(owns_and_dies, (void *)(uintptr_t)url);
     expect(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
-    expect_ok(naru_semaphore_acquire(s, 2, 2 * NARU_S)); /* they come back */
+    expect_ok(naru_semaphore_acquire(s, 2, PATIENCE)); /* they come back */
     expect_ok(naru_semaphore_open(url, &there, &other));
     expect_code(-EAGAIN, naru_semaphore_acquire(other, 1, NARU_NOWAIT));
     expect_ok(naru_semaphore_revoke(url, getpid(), &n));
     expect(n == 2);
-    expect_ok(naru_semaphore_acquire(other, 2, NARU_S));
+    expect_ok(naru_semaphore_acquire(other, 2, PATIENCE));
     naru_semaphore_close(other);
     expect_code(-EEXIST, naru_region_open(url, RW, NULL, &r));
     expect_says("is a semaphore, and a region was asked for");
@@ -1150,7 +1150,7 @@ static void files_of_their_own(void)
     there.flags = 0;
     there.value = 3;
     expect_code(-EEXIST, naru_semaphore_open(url, &there, &other));
-    expect_ok(naru_semaphore_acquire(s, 2, NARU_S));
+    expect_ok(naru_semaphore_acquire(s, 2, PATIENCE));
     pid = start_child(waits_for_it, (void *)(uintptr_t)url);
     usleep(50000);
     expect_ok(naru_remove(url)); /* whoever waits is told */
@@ -1164,7 +1164,7 @@ static void files_of_their_own(void)
     naru_region_close(r);
     expect_ok(naru_remove(url));
     expect_ok(naru_mutex_open(url, NULL, &m));
-    expect_ok(naru_mutex_lock(m, NARU_S));
+    expect_ok(naru_mutex_lock(m, PATIENCE));
     expect_ok(naru_mutex_unlock(m));
     naru_mutex_close(m);
     int fd = open(path_of(url), O_RDWR | O_CLOEXEC); /* another start of the machine */
@@ -1180,19 +1180,19 @@ static void files_of_their_own(void)
     expect_ok(naru_remove(url));
     naru_rwlock *w;
     expect_ok(naru_rwlock_open(url, NULL, &w));
-    expect_ok(naru_rwlock_read(w, NARU_S));
+    expect_ok(naru_rwlock_read(w, PATIENCE));
     naru_rwlock_close(w);
     expect_ok(naru_remove(url));
     naru_event *e;
     expect_ok(naru_event_open(url, NULL, &e));
     expect_ok(naru_event_set(e));
-    expect_ok(naru_event_wait(e, NARU_S));
+    expect_ok(naru_event_wait(e, PATIENCE));
     naru_event_close(e);
     expect_ok(naru_remove(url));
     naru_barrier *b;
     struct naru_barrier_options one = {.size = sizeof one, .parties = 1};
     expect_ok(naru_barrier_open(url, &one, &b));
-    expect(naru_barrier_wait(b, NARU_S) >= 0);
+    expect(naru_barrier_wait(b, PATIENCE) >= 0);
     naru_barrier_close(b);
     expect_ok(naru_remove(url));
 }
@@ -1203,7 +1203,7 @@ static void makes_and_uses(void *arg)
         naru_semaphore *s;
         struct naru_semaphore_options o = {.size = sizeof o, .value = 4, .participants = 16};
         expect_ok(naru_semaphore_open(race_url, &o, &s));
-        int code = naru_semaphore_acquire(s, 1, 20 * NARU_S);
+        int code = naru_semaphore_acquire(s, 1, PATIENCE);
         expect(code == 0 || code == -EIDRM);
         if (code == 0) {
             code = naru_semaphore_release(s, 1);

@@ -25,8 +25,6 @@
 
 #define POSIX "posix-mq:/%s-q"
 #define SYSV "sysv-mq:%s#1"
-#define PATIENCE (20 * NARU_S)
-
 enum { NOBODY = 65534 };
 
 /* ---- the foreign side ---- */
@@ -508,8 +506,8 @@ static void structs_for_foreign(void)
     for (int i = 0; i < 2; i++) {
         struct point p = {i, -i};
         struct color k = {(uint8_t)i, 20, 30};
-        expect_ok(point_send(c, &p, NARU_S));
-        expect_ok(color_send(c, &k, NARU_S));
+        expect_ok(point_send(c, &p, PATIENCE));
+        expect_ok(color_send(c, &k, PATIENCE));
     }
     /* type 2 first, though 1 was sent first */
     expect_foreign("structs %s 1 2 2 0 0", test_directory,
@@ -535,7 +533,7 @@ static void foreign_msgsnd(void)
     expect_code(-EAGAIN, naru_channel_recv(c, 9, &byte, 1, NULL, NARU_NOWAIT));
     expect_text(c, 0, 7, "7");
     foreign_send(1, &p, sizeof p);
-    expect_ok(point_recv(c, &got, NULL, NARU_S));
+    expect_ok(point_recv(c, &got, NULL, PATIENCE));
     expect(got.x == 8 && got.y == 9);
     if (sizeof(long) > 4) { /* a type that naru has no number for */
         foreign_send((long)(INT64_C(1) << 31), "x", 1);
@@ -894,7 +892,7 @@ int main(int argc, char **argv)
         if (cases[i].privileged && !privileged)
             tap_skip(cases[i].name, "needs root and namespaces of its own");
         else
-            tap_result(run_case(cases[i].name, cases[i].run, 60, why, sizeof why), cases[i].name,
+            tap_result(run_case(cases[i].name, cases[i].run, case_seconds(60), why, sizeof why), cases[i].name,
                        why);
     }
     return tap_end();

@@ -17,7 +17,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PATIENCE (20 * NARU_S)
 #define NEAR "192.0.2.1" /* of RFC 5737, which no real host has */
 #define FAR "192.0.2.2"
 enum { BOTH = NARU_READ | NARU_WRITE, MIB = 1 << 20 };

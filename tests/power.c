@@ -111,11 +111,11 @@ static _Noreturn void sender(uint64_t me)
         m.check = check_of(me, n);
         memset(m.more, (int)(n & 0xff), sizeof m.more);
         atomic_store(&said->begun[me], n);
-        int r = naru_channel_send(c, 1, &m, size, 10 * NARU_S);
+        int r = naru_channel_send(c, 1, &m, size, PATIENCE);
         if (r == 0 && me == 1 && syncs && n % 16 == 0)
-            r = naru_journal_sync(c, 10 * NARU_S);
+            r = naru_journal_sync(c, PATIENCE);
         if (r < 0) { /* the medium has gone: said once, and again */
-            if (r == -EIO && (me != 0 || naru_channel_send(c, 1, &m, size, NARU_S) == -EIO))
+            if (r == -EIO && (me != 0 || naru_channel_send(c, 1, &m, size, PATIENCE) == -EIO))
                 atomic_fetch_add(&said->refused, 1);
             if (r != -EIO && r != -EROFS && r != -ENOSPC) /* fast ones fill the small disk */
                 say(r);
@@ -312,7 +312,7 @@ static int send_one(naru_channel *c, uint64_t n)
 {
     char bytes[5000];
     memset(bytes, (int)n, sizeof bytes);
-    return naru_channel_send(c, n, bytes, sizeof bytes, NARU_S);
+    return naru_channel_send(c, n, bytes, sizeof bytes, PATIENCE);
 }
 
 static void expect_refused(naru_channel *c, uint64_t n)

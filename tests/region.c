@@ -317,9 +317,9 @@ static void over_a_socket(void)
     expect_ok(naru_stream_pair("unix:", NULL, &a, &b));
     expect_ok(naru_region_create("shm:", 3000, &o, &r));
     expect_ok(naru_region_share(r, RW, &fd));
-    expect_code(1, naru_stream_send_fds(a, "r", 1, &fd, 1, NARU_S));
+    expect_code(1, naru_stream_send_fds(a, "r", 1, &fd, 1, PATIENCE));
     close(fd);
-    expect_code(1, naru_stream_recv_fds(b, &byte, 1, &got, 1, &n, NARU_S));
+    expect_code(1, naru_stream_recv_fds(b, &byte, 1, &got, 1, &n, PATIENCE));
     o.signature = 78;
     expect_code(-EPROTO, naru_region_from_fd(got, RW, &o, &other));
     expect_says("0000004d");
@@ -363,7 +363,7 @@ static void to_a_program(void)
     struct naru_spawn_options spawn = {sizeof spawn, .ends = ends, .n_ends = 1};
     for (int i = 0; i < 2; i++) { /* the parent keeps it, and can hand it on again */
         expect_ok(naru_spawn((char *[]){(char *)(uintptr_t)self, "region", NULL}, &spawn, &child));
-        expect_ok(naru_child_wait(child, 10 * NARU_S, &how));
+        expect_ok(naru_child_wait(child, PATIENCE, &how));
         naru_child_close(child);
         expect_code(0, how.code);
         expect(strcmp((char *)naru_region_data(r) + 100, "from the program") == 0);

@@ -17,7 +17,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PATIENCE (20 * NARU_S)
 static const char *const places[] = {"unix:%s/s", "tcp://127.0.0.1:0"};
 enum { PLACES = 2 };
 

@@ -383,7 +383,7 @@ const naru_route r_wrong = {"test.T/Typed", 0, &wrong_layout};
 static void on_term(int signal)
 {
     (void)signal;
-    naru_server_shutdown(the_server, 10 * NARU_S);
+    naru_server_shutdown(the_server, PATIENCE);
 }
 
 static void on_usr1(int signal)

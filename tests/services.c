@@ -1981,16 +1981,14 @@ static bool is_asked(const char *name)
 
 int main(int argc, char **argv)
 {
-    enum { SECONDS = 60 };
     make_usual();
-    int seconds = getenv("CASE_SECONDS") ? atoi(getenv("CASE_SECONDS")) : SECONDS;
     for (carrier = carriers; carrier->name; carrier++)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
             char name[128], why[900] = "";
             snprintf(name, sizeof name, "%s: %s", carrier->name, cases[i].name);
             if (!is_asked(carrier->name) || (argc > 1 && !strstr(name, argv[1])))
                 continue;
-            bool ok = run_case(name, cases[i].run, seconds, why, sizeof why);
+            bool ok = run_case(name, cases[i].run, case_seconds(60), why, sizeof why);
             tap_result(ok, name, why);
         }
     return tap_end();

@@ -10,8 +10,6 @@
 #include <naru/service.h>
 #include <stdatomic.h>
 
-#define PATIENCE (20 * NARU_S)
-
 struct seen { /* by the server, since its start */
     _Atomic int ready, cancelled, running, ended, sent, taken, workers;
     _Atomic long peer;

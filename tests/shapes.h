@@ -12,8 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PATIENCE (20 * NARU_S)
-
 /* Two ends of a conversation. Streams or channels; `out` sends to `in`. */
 struct ends {
     naru_stream *s_out, *s_in;
@@ -158,8 +156,8 @@ static void open_socket_stream(struct ends *e, size_t a, size_t b, unsigned c)
     (void)a, (void)b, (void)c;
     expect_ok(naru_stream_listen(new_socket_url(), &lo, &e->s_listener));
     expect_ok(
-        naru_stream_open(naru_url(e->s_listener), NARU_READ | NARU_WRITE, &o, NARU_S, &e->s_out));
-    expect_ok(naru_stream_accept(e->s_listener, NARU_S, &e->s_in));
+        naru_stream_open(naru_url(e->s_listener), NARU_READ | NARU_WRITE, &o, PATIENCE, &e->s_out));
+    expect_ok(naru_stream_accept(e->s_listener, PATIENCE, &e->s_in));
     shake_hands(e);
 }
 
@@ -181,8 +179,8 @@ static void open_socket_connection(struct ends *e, size_t max_message, size_t st
     if (strncmp(shape->url, "tls", 3) == 0)
         o.flags = NARU_CONNECTING;
     expect_ok(naru_channel_listen(new_socket_url(), &lo, &e->listener));
-    expect_ok(naru_channel_connect(naru_url(e->listener), &o, NARU_S, &e->out));
-    expect_ok(naru_channel_accept(e->listener, NARU_S, &e->in));
+    expect_ok(naru_channel_connect(naru_url(e->listener), &o, PATIENCE, &e->out));
+    expect_ok(naru_channel_accept(e->listener, PATIENCE, &e->in));
     shake_hands(e);
 }
 

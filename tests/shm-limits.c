@@ -17,8 +17,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SOON (2 * NARU_S)
-
 static char url[200];
 
 static _Noreturn void sleep_for_ever(void)
@@ -52,14 +50,14 @@ static void few_files(void)
     expect(refused > 5);
     /* and meeting, which needs some for what the other end sends */
     char text[8];
-    expect_ok(naru_channel_send(a, 1, "x", 1, SOON));
+    expect_ok(naru_channel_send(a, 1, "x", 1, PATIENCE));
     few.rlim_cur =
         (rlim_t)open_descriptors() - 2; /* . and .. are counted, and the directory itself */
     setrlimit(RLIMIT_NOFILE, &few);
-    r = (int)naru_channel_recv(b, 0, text, sizeof text, NULL, SOON);
+    r = (int)naru_channel_recv(b, 0, text, sizeof text, NULL, PATIENCE);
     setrlimit(RLIMIT_NOFILE, &usual);
     expect_code(-EMFILE, r);
-    expect_code(-EMFILE, naru_channel_recv(b, 0, text, sizeof text, NULL, SOON)); /* for good */
+    expect_code(-EMFILE, naru_channel_recv(b, 0, text, sizeof text, NULL, PATIENCE)); /* for good */
     expect_says("close this end");
     naru_channel_close(a);
     naru_channel_close(b);
@@ -89,14 +87,14 @@ static void little_memory(void)
         url,
         &(struct naru_listen_options){sizeof(struct naru_listen_options), .capacity = 256 << 20},
         &l));
-    expect_ok(naru_channel_connect(url, NULL, SOON, &a));
-    expect_ok(naru_channel_accept(l, SOON, &b));
+    expect_ok(naru_channel_connect(url, NULL, PATIENCE, &a));
+    expect_ok(naru_channel_accept(l, PATIENCE, &b));
     setrlimit(RLIMIT_AS, &little);
-    r = (int)naru_channel_recv(a, 0, text, sizeof text, NULL, SOON);
+    r = (int)naru_channel_recv(a, 0, text, sizeof text, NULL, PATIENCE);
     setrlimit(RLIMIT_AS, &usual);
     expect_code(-ENOMEM, r);
     expect_says("RLIMIT_AS");
-    expect_code(-ENOMEM, naru_channel_send(a, 1, "x", 1, SOON));
+    expect_code(-ENOMEM, naru_channel_send(a, 1, "x", 1, PATIENCE));
     naru_channel_close(a);
     naru_channel_close(b);
     naru_channel_listener_close(l);
@@ -161,9 +159,9 @@ static void small_disk(void)
     close(fd);
     /* names take no room, and the data is nobody's file: a full one does not matter */
     expect_ok(naru_channel_listen("shm:door", NULL, &l));
-    expect_ok(naru_channel_connect("shm:door", NULL, SOON, &a));
-    expect_ok(naru_channel_accept(l, SOON, &b));
-    expect_ok(naru_channel_send(a, 1, "x", 1, SOON));
+    expect_ok(naru_channel_connect("shm:door", NULL, PATIENCE, &a));
+    expect_ok(naru_channel_accept(l, PATIENCE, &b));
+    expect_ok(naru_channel_send(a, 1, "x", 1, PATIENCE));
     naru_channel_close(a);
     naru_channel_close(b);
     naru_channel_listener_close(l);
@@ -184,7 +182,7 @@ static void read_only(void)
     expect_code(-EROFS, naru_channel_listen("shm:door", NULL, &l));
     expect_says("/dev/shm");
     expect(l == NULL);
-    expect_code(-EROFS, naru_channel_connect("shm:door", NULL, SOON, &a));
+    expect_code(-EROFS, naru_channel_connect("shm:door", NULL, PATIENCE, &a));
     expect_ok(naru_channel_pair("shm:", NULL, &a, &b)); /* needs no name */
     naru_channel_close(a);
     naru_channel_close(b);
@@ -206,7 +204,7 @@ static void refused_here(void)
 {
     naru_channel *c = NULL;
     naru_channel_listener *l = NULL;
-    expect_code(-EACCES, naru_channel_connect(url, NULL, SOON, &c));
+    expect_code(-EACCES, naru_channel_connect(url, NULL, PATIENCE, &c));
     expect(strstr(naru_why(), "uid 0") || strstr(naru_why(), "root"));
     expect(c == NULL);
     int r = naru_channel_listen(url, NULL, &l);
@@ -218,9 +216,9 @@ static void talks_here(void)
 {
     naru_channel *c = NULL;
     char text[8];
-    expect_ok(naru_channel_connect(url, NULL, SOON, &c));
-    expect_ok(naru_channel_send(c, 1, "other", 5, SOON));
-    expect_code(3, naru_channel_recv(c, 0, text, sizeof text, NULL, SOON));
+    expect_ok(naru_channel_connect(url, NULL, PATIENCE, &c));
+    expect_ok(naru_channel_send(c, 1, "other", 5, PATIENCE));
+    expect_code(3, naru_channel_recv(c, 0, text, sizeof text, NULL, PATIENCE));
     struct naru_peer peer = {.size = sizeof peer};
     expect_ok(naru_peer(c, &peer));
     if (fork() == 0) /* that keeps the socket */
@@ -233,12 +231,12 @@ static void serve_one(naru_channel_listener *l)
     char text[8];
     struct naru_peer peer = {.size = sizeof peer};
     naru_channel *mine;
-    expect_ok(naru_channel_accept(l, SOON, &mine));
-    expect_code(5, naru_channel_recv(mine, 0, text, sizeof text, NULL, SOON));
+    expect_ok(naru_channel_accept(l, PATIENCE, &mine));
+    expect_code(5, naru_channel_recv(mine, 0, text, sizeof text, NULL, PATIENCE));
     expect_ok(naru_peer(mine, &peer));
     printf("# the peer's uid is %lld\n", (long long)peer.uid);
-    expect_ok(naru_channel_send(mine, 1, "yes", 3, SOON));
-    expect_code(-ECONNRESET, naru_channel_recv(mine, 0, text, sizeof text, NULL, SOON));
+    expect_ok(naru_channel_send(mine, 1, "yes", 3, PATIENCE));
+    expect_code(-ECONNRESET, naru_channel_recv(mine, 0, text, sizeof text, NULL, PATIENCE));
     naru_channel_close(mine);
 }
 

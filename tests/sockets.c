@@ -19,7 +19,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PATIENCE (20 * NARU_S)
 enum { BOTH = NARU_READ | NARU_WRITE };
 
 /* ---- helpers ---- */
@@ -179,11 +178,11 @@ static void bad_names(void)
     }
     expect_code(-EINVAL, naru_stream_open("tcp://:80", BOTH, NULL, NARU_NOWAIT, &s));
     expect_code(-EADDRNOTAVAIL,
-                naru_stream_open("tcp://no.such.host.invalid:1", BOTH, NULL, NARU_S, &s));
-    expect_code(-ENOENT, naru_stream_open(test_url("unix:%s/no"), BOTH, NULL, NARU_S, &s));
+                naru_stream_open("tcp://no.such.host.invalid:1", BOTH, NULL, PATIENCE, &s));
+    expect_code(-ENOENT, naru_stream_open(test_url("unix:%s/no"), BOTH, NULL, PATIENCE, &s));
     expect_says("is not there");
-    expect_code(-ECONNREFUSED, naru_stream_open("unix:@naru-no", BOTH, NULL, NARU_S, &s));
-    expect_code(-ECONNREFUSED, naru_stream_open("tcp://127.0.0.1:1", BOTH, NULL, NARU_S, &s));
+    expect_code(-ECONNREFUSED, naru_stream_open("unix:@naru-no", BOTH, NULL, PATIENCE, &s));
+    expect_code(-ECONNREFUSED, naru_stream_open("tcp://127.0.0.1:1", BOTH, NULL, PATIENCE, &s));
     expect_says("nobody listens");
     naru_stream_listener *l;
     expect_code(-EADDRNOTAVAIL, naru_stream_listen("tcp://192.0.2.1:0", NULL, &l));
@@ -209,8 +208,8 @@ static void stale_and_live(void)
     expect(bind(old, (struct sockaddr *)&address, sizeof address) == 0);
     close(old); /* the file stays */
     naru_stream *s;
-    expect_code(-ECONNREFUSED, naru_stream_open(url, BOTH, NULL, NARU_S, &s));
-    expect_code(-EINVAL, naru_stream_open(test_url("unix:%s"), BOTH, NULL, NARU_S, &s));
+    expect_code(-ECONNREFUSED, naru_stream_open(url, BOTH, NULL, PATIENCE, &s));
+    expect_code(-EINVAL, naru_stream_open(test_url("unix:%s"), BOTH, NULL, PATIENCE, &s));
     expect_says("a directory stands there");
     l = listen_at(url);
     struct stat st;
@@ -297,7 +296,7 @@ static naru_stream *open_soon(const char *url)
     naru_stream *s;
     int64_t end = test_now() + PATIENCE;
     int r;
-    while ((r = naru_stream_open(url, BOTH, NULL, NARU_S, &s)) < 0 && test_now() < end)
+    while ((r = naru_stream_open(url, BOTH, NULL, PATIENCE, &s)) < 0 && test_now() < end)
         usleep(10000);
     expect_ok(r);
     return s;
@@ -450,7 +449,7 @@ static void as_nobody(void *url)
 {
     naru_stream *s;
     become_nobody();
-    expect_code(-EACCES, naru_stream_open(test_url("unix:%s/s"), BOTH, NULL, NARU_S, &s));
+    expect_code(-EACCES, naru_stream_open(test_url("unix:%s/s"), BOTH, NULL, PATIENCE, &s));
     expect_says("mode 0600");
     s = open_at(test_url("unix:%s/open"));
     hear(s, "welcome");
@@ -482,7 +481,7 @@ static void imposter(void *url)
     become_nobody();
     naru_stream_listener *l = listen_at(url);
     naru_stream *s = NULL;
-    (void)naru_stream_accept(l, NARU_S, &s); /* who connects leaves at once */
+    (void)naru_stream_accept(l, PATIENCE, &s); /* who connects leaves at once */
     naru_stream_close(s);
     naru_stream_listener_close(l);
 }
@@ -522,7 +521,7 @@ static void second_user(void)
     child = start_child(imposter, url);
     int r;
     for (int64_t end = test_now() + PATIENCE;
-         (r = naru_stream_open(url, BOTH, NULL, NARU_S, &s)) == -ECONNREFUSED && test_now() < end;)
+         (r = naru_stream_open(url, BOTH, NULL, PATIENCE, &s)) == -ECONNREFUSED && test_now() < end;)
         usleep(5000);
     expect_code(-EPERM, r);
     expect_says("of uid 65534");
@@ -539,28 +538,28 @@ static void descriptors(void)
     char buf[64];
     expect_ok(naru_stream_pair("unix:", NULL, &a, &b));
     expect(pipe(p) == 0);
-    expect_code(-EINVAL, naru_stream_send_fds(a, "x", 1, p, 0, NARU_S));
-    expect_code(-EINVAL, naru_stream_send_fds(a, "x", 1, (int[]){p[0], 9999}, 2, NARU_S));
+    expect_code(-EINVAL, naru_stream_send_fds(a, "x", 1, p, 0, PATIENCE));
+    expect_code(-EINVAL, naru_stream_send_fds(a, "x", 1, (int[]){p[0], 9999}, 2, PATIENCE));
     expect_says("9999");
-    expect_code(3, naru_stream_send_fds(a, "two", 3, p, 2, NARU_S));
+    expect_code(3, naru_stream_send_fds(a, "two", 3, p, 2, PATIENCE));
     say(a, "more");
-    expect_code(-EMSGSIZE, naru_stream_recv_fds(b, buf, sizeof buf, got, 1, &n, NARU_S));
+    expect_code(-EMSGSIZE, naru_stream_recv_fds(b, buf, sizeof buf, got, 1, &n, PATIENCE));
     expect(n == 2); /* and they stay */
-    expect_code(3, naru_stream_recv_fds(b, buf, sizeof buf, got, 2, &n, NARU_S));
+    expect_code(3, naru_stream_recv_fds(b, buf, sizeof buf, got, 2, &n, PATIENCE));
     expect(n == 2 && memcmp(buf, "two", 3) == 0 && fcntl(got[0], F_GETFD) == FD_CLOEXEC);
     expect(write(got[1], "through", 7) == 7 && read(p[0], buf, 7) == 7);
     close(got[0]);
     close(got[1]);
-    expect_code(4, naru_stream_recv_fds(b, buf, sizeof buf, got, 2, &n, NARU_S));
+    expect_code(4, naru_stream_recv_fds(b, buf, sizeof buf, got, 2, &n, PATIENCE));
     expect(n == 0);
     expect_code(-EAGAIN, naru_stream_recv_fds(b, buf, sizeof buf, got, 2, &n, NARU_NOWAIT));
     /* bytes that were written before keep their place */
     say(a, "before");
-    expect_code(5, naru_stream_send_fds(a, "after", 5, p, 1, NARU_S));
-    ssize_t r = naru_stream_recv_fds(b, buf, sizeof buf, got, 2, &n, NARU_S);
+    expect_code(5, naru_stream_send_fds(a, "after", 5, p, 1, PATIENCE));
+    ssize_t r = naru_stream_recv_fds(b, buf, sizeof buf, got, 2, &n, PATIENCE);
     expect(r == 6 || r == 11);
     if (r == 6)
-        expect_code(5, naru_stream_recv_fds(b, buf, sizeof buf, got, 2, &n, NARU_S));
+        expect_code(5, naru_stream_recv_fds(b, buf, sizeof buf, got, 2, &n, PATIENCE));
     expect(n == 1);
     close(got[0]);
     /* as many as the kernel takes; a plain read closes them */
@@ -568,36 +567,36 @@ static void descriptors(void)
     for (int i = 0; i < 253; i++)
         many[i] = p[i & 1];
     int before = open_descriptors();
-    expect_code(1, naru_stream_send_fds(a, "m", 1, many, 253, NARU_S));
-    expect_code(1, naru_stream_recv_fds(b, buf, 1, got, 300, &n, NARU_S));
+    expect_code(1, naru_stream_send_fds(a, "m", 1, many, 253, PATIENCE));
+    expect_code(1, naru_stream_recv_fds(b, buf, 1, got, 300, &n, PATIENCE));
     expect(n == 253 && open_descriptors() == before + 253);
     for (int i = 0; i < 253; i++)
         close(got[i]);
-    expect_code(1, naru_stream_send_fds(a, "m", 1, many, 253, NARU_S));
+    expect_code(1, naru_stream_send_fds(a, "m", 1, many, 253, PATIENCE));
     hear(b, "m");
     expect(open_descriptors() == before);
     /* no room for all of them: none, and they stay */
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);
     const struct rlimit few = {(rlim_t)before + 12, limit.rlim_max};
-    expect_code(1, naru_stream_send_fds(a, "m", 1, many, 20, NARU_S));
+    expect_code(1, naru_stream_send_fds(a, "m", 1, many, 20, PATIENCE));
     setrlimit(RLIMIT_NOFILE, &few);
-    expect_code(-EMFILE, naru_stream_recv_fds(b, buf, 1, got, 300, &n, NARU_S));
+    expect_code(-EMFILE, naru_stream_recv_fds(b, buf, 1, got, 300, &n, PATIENCE));
     expect_says("RLIMIT_NOFILE");
     setrlimit(RLIMIT_NOFILE, &limit);
     expect(open_descriptors() == before);
-    expect_code(1, naru_stream_recv_fds(b, buf, 1, got, 300, &n, NARU_S));
+    expect_code(1, naru_stream_recv_fds(b, buf, 1, got, 300, &n, PATIENCE));
     expect(n == 20);
     for (int i = 0; i < 20; i++)
         close(got[i]);
     naru_stream_close(a);
-    expect_code(0, naru_stream_recv_fds(b, buf, 1, got, 300, &n, NARU_S));
+    expect_code(0, naru_stream_recv_fds(b, buf, 1, got, 300, &n, PATIENCE));
     naru_stream_close(b);
     close(p[0]);
     close(p[1]);
     naru_stream_listener *l = listen_at("tcp://127.0.0.1:0");
     a = open_at(naru_url(l));
-    expect_code(-EOPNOTSUPP, naru_stream_send_fds(a, "x", 1, (int[]){0}, 1, NARU_S));
+    expect_code(-EOPNOTSUPP, naru_stream_send_fds(a, "x", 1, (int[]){0}, 1, PATIENCE));
     naru_stream_close(a);
     naru_stream_listener_close(l);
 }
@@ -655,7 +654,7 @@ static void ports_run_out(void)
     expect_ok(naru_stream_listen("tcp://127.0.0.1:50000", NULL, &l[0]));
     for (int i = 0; i < 2; i++)
         s[i] = open_at(naru_url(l[0]));
-    expect_code(-EADDRNOTAVAIL, naru_stream_open(naru_url(l[0]), BOTH, NULL, NARU_S, &s[2]));
+    expect_code(-EADDRNOTAVAIL, naru_stream_open(naru_url(l[0]), BOTH, NULL, PATIENCE, &s[2]));
     expect_says("net.ipv4.ip_local_port_range is 40000 40001");
     expect_ok(naru_queue_open("udp://127.0.0.1:50000", NARU_RECV, NULL, &in));
     for (int i = 0; i < 2; i++)
@@ -704,7 +703,7 @@ static void too_many_on_their_way(void)
     become_nobody();
     expect_ok(naru_stream_pair("unix:", NULL, &a, &b));
     expect(setrlimit(RLIMIT_NOFILE, &few) == 0);
-    while ((r = naru_stream_send_fds(a, "x", 1, many, 20, NARU_S)) == 1)
+    while ((r = naru_stream_send_fds(a, "x", 1, many, 20, PATIENCE)) == 1)
         expect((sent += 20) < 200);
     expect_code(-EMFILE, r);
     expect_says("on their way");
@@ -831,7 +830,7 @@ static void no_descriptor_left(void)
         close(lowest);
         const struct rlimit none = {(rlim_t)lowest, limit.rlim_max};
         setrlimit(RLIMIT_NOFILE, &none);
-        expect_code(-EMFILE, naru_stream_accept(l, NARU_S, &s));
+        expect_code(-EMFILE, naru_stream_accept(l, PATIENCE, &s));
         expect_says("refused");
         expect_says("RLIMIT_NOFILE");
         setrlimit(RLIMIT_NOFILE, &limit);
@@ -858,7 +857,7 @@ static void accept_some(void *context)
     int served = 0;
     expect_code(-ECHILD, naru_stream_accept(l, NARU_NOWAIT, &s));
     expect_ok(naru_adopt(l));
-    while (naru_stream_accept(l, NARU_S, &s) == 0) {
+    while (naru_stream_accept(l, PATIENCE, &s) == 0) {
         say(s, "served");
         naru_stream_close(s);
         served++;
@@ -1001,7 +1000,7 @@ static void options(void)
     naru_stream *s;
     int fd = dup(0); /* the socket gets the number after those of the listener */
     close(fd);
-    expect_ok(naru_stream_open(naru_url(l), BOTH, &o, NARU_S, &s));
+    expect_ok(naru_stream_open(naru_url(l), BOTH, &o, PATIENCE, &s));
 #define OPTION(level, name) (getsockopt(fd, level, name, &value, &n) == 0 ? value : -1)
     expect_code(1, OPTION(IPPROTO_TCP, 1 /* TCP_NODELAY */));
     expect_code(1, OPTION(SOL_SOCKET, SO_KEEPALIVE));

@@ -27,8 +27,8 @@ static int child_echo(void)
     ssize_t n;
     if (naru_channel_inherit("talk", &o, &c) < 0)
         return 1;
-    while ((n = naru_channel_recv(c, 0, buf, sizeof buf, NULL, 5 * NARU_S)) >= 0)
-        if (naru_channel_send(c, 1, buf, (size_t)n, NARU_S) < 0)
+    while ((n = naru_channel_recv(c, 0, buf, sizeof buf, NULL, PATIENCE)) >= 0)
+        if (naru_channel_send(c, 1, buf, (size_t)n, PATIENCE) < 0)
             return 2;
     naru_channel_close(c);
     return n == -EPIPE ? 0 : 3;
@@ -40,9 +40,9 @@ static int child_stream(void)
     char buf[4];
     if (naru_stream_inherit("s", &s) < 0 || naru_stream_inherit("s", &again) != -ENOENT)
         return 1;
-    if (naru_stream_read_all(s, buf, 4, 5 * NARU_S, NULL) < 0)
+    if (naru_stream_read_all(s, buf, 4, PATIENCE, NULL) < 0)
         return 2;
-    int r = naru_stream_write_all(s, buf, 4, 5 * NARU_S, NULL);
+    int r = naru_stream_write_all(s, buf, 4, PATIENCE, NULL);
     naru_stream_close(s);
     return r < 0 ? 3 : 0;
 }
@@ -59,12 +59,12 @@ static void both_ways(void)
     struct naru_spawn_end end = {"s", theirs, -1};
     struct naru_spawn_options o = {.size = sizeof o, .ends = &end, .n_ends = 1};
     expect_ok(naru_spawn((char *[]){(char *)self, "stream", NULL}, &o, &child));
-    expect_ok(naru_stream_write_all(mine, "ping", 4, NARU_S, NULL));
-    expect_ok(naru_stream_read_all(mine, buf, 4, 5 * NARU_S, NULL));
+    expect_ok(naru_stream_write_all(mine, "ping", 4, PATIENCE, NULL));
+    expect_ok(naru_stream_read_all(mine, buf, 4, PATIENCE, NULL));
     expect(memcmp(buf, "ping", 4) == 0);
-    expect_ok(naru_child_wait(child, 5 * NARU_S, &e));
+    expect_ok(naru_child_wait(child, PATIENCE, &e));
     expect(e.code == 0 && e.signal == 0);
-    expect_code(0, naru_stream_read(mine, buf, 4, NARU_S)); /* none of its ends stayed here */
+    expect_code(0, naru_stream_read(mine, buf, 4, PATIENCE)); /* none of its ends stayed here */
     naru_child_close(child);
     naru_stream_close(mine);
 }
@@ -82,12 +82,12 @@ static void limits_cross_over(const char *kind)
     struct naru_spawn_end end = {"talk", theirs, -1};
     struct naru_spawn_options o = {.size = sizeof o, .ends = &end, .n_ends = 1};
     expect_ok(naru_spawn((char *[]){(char *)self, "echo", NULL}, &o, &child));
-    expect_code(-EMSGSIZE, naru_channel_send(mine, 1, block, 1001, 5 * NARU_S));
+    expect_code(-EMSGSIZE, naru_channel_send(mine, 1, block, 1001, PATIENCE));
     expect_says("1000 B");
-    expect_ok(naru_channel_send(mine, 1, block, 1000, NARU_S));
-    expect_code(1000, naru_channel_recv(mine, 0, block, sizeof block, NULL, 5 * NARU_S));
+    expect_ok(naru_channel_send(mine, 1, block, 1000, PATIENCE));
+    expect_code(1000, naru_channel_recv(mine, 0, block, sizeof block, NULL, PATIENCE));
     expect_ok(naru_channel_shutdown(mine));
-    expect_ok(naru_child_wait(child, 5 * NARU_S, &e));
+    expect_ok(naru_child_wait(child, PATIENCE, &e));
     expect_code(0, e.code);
     naru_child_close(child);
     naru_channel_close(mine);
@@ -112,8 +112,8 @@ static void handshake_never_ends_over(const char *kind)
     expect(test_now() - before >= 100 * NARU_MS && test_now() - before < 2 * NARU_S);
     expect_says("greeted");
     expect_ok(naru_child_signal(child, SIGKILL));
-    expect_ok(naru_child_wait(child, 5 * NARU_S, NULL));
-    expect_code(-ECONNRESET, naru_channel_recv(mine, 0, NULL, 0, NULL, NARU_S));
+    expect_ok(naru_child_wait(child, PATIENCE, NULL));
+    expect_code(-ECONNRESET, naru_channel_recv(mine, 0, NULL, 0, NULL, PATIENCE));
     naru_child_close(child);
     naru_channel_close(mine);
 }
@@ -129,7 +129,7 @@ static void exits(void)
     naru_child *child;
     struct naru_exit e;
     expect_ok(naru_spawn((char *[]){"sh", "-c", "exit 7", NULL}, NULL, &child));
-    expect_ok(naru_child_wait(child, 5 * NARU_S, &e));
+    expect_ok(naru_child_wait(child, PATIENCE, &e));
     expect(e.code == 7 && e.signal == 0);
     expect_ok(naru_child_wait(child, NARU_NOWAIT, &e)); /* the answer stays */
     expect_code(-ESRCH, naru_child_signal(child, SIGTERM));
@@ -141,7 +141,7 @@ static void exits(void)
     expect_code(0, poll(&p, 1, 20));
     expect_ok(naru_child_signal(child, SIGTERM));
     expect_code(1, poll(&p, 1, 5000));
-    expect_ok(naru_child_wait(child, NARU_S, &e));
+    expect_ok(naru_child_wait(child, PATIENCE, &e));
     expect(e.code == -1 && e.signal == SIGTERM);
     naru_child_close(child);
 }
@@ -175,9 +175,9 @@ static void cannot_start(void)
     o.ends = &bad;
     expect_code(-EINVAL, naru_spawn((char *[]){"true", NULL}, &o, &child));
     expect(child == NULL);
-    expect_ok(naru_stream_write_all(b, "ok", 2, NARU_S, NULL)); /* the ends are as they were */
+    expect_ok(naru_stream_write_all(b, "ok", 2, PATIENCE, NULL)); /* the ends are as they were */
     char buf[2];
-    expect_ok(naru_stream_read_all(a, buf, 2, NARU_S, NULL));
+    expect_ok(naru_stream_read_all(a, buf, 2, PATIENCE, NULL));
     expect_code(-EAGAIN, naru_stream_read(a, buf, 2, NARU_NOWAIT)); /* also in their mode */
     naru_stream_close(a);
     naru_stream_close(b);
@@ -195,8 +195,8 @@ static int listed(unsigned flags)
     struct naru_spawn_end end = {"stdout", out, -1};
     struct naru_spawn_options o = {.size = sizeof o, .ends = &end, .n_ends = 1, .flags = flags};
     expect_ok(naru_spawn((char *[]){"ls", "/proc/self/fd", NULL}, &o, &child));
-    naru_stream_read_all(in, text, sizeof text - 1, 5 * NARU_S, &n);
-    expect_ok(naru_child_wait(child, 5 * NARU_S, NULL));
+    naru_stream_read_all(in, text, sizeof text - 1, PATIENCE, &n);
+    expect_ok(naru_child_wait(child, PATIENCE, NULL));
     naru_child_close(child);
     naru_stream_close(in);
     int lines = 0;
@@ -218,7 +218,7 @@ static void no_leak(void)
     setenv("NARU_FD_mine", "stream:pipe:0:-", 1); /* this process's own end is not the child's */
     expect_ok(naru_spawn((char *[]){"sh", "-c", "test -z \"$NARU_FD_mine\"", NULL}, NULL, &child));
     unsetenv("NARU_FD_mine");
-    expect_ok(naru_child_wait(child, 5 * NARU_S, &e));
+    expect_ok(naru_child_wait(child, PATIENCE, &e));
     expect(e.code == 0);
     naru_child_close(child);
 }
@@ -287,12 +287,12 @@ static void filter(void)
     expect_says("given twice");
     ends[1].name = "stdout";
     expect_ok(naru_spawn((char *[]){"tr", "a-z", "A-Z", NULL}, &o, &child));
-    expect_ok(naru_stream_write_all(mine, "there and back", 14, NARU_S, NULL));
+    expect_ok(naru_stream_write_all(mine, "there and back", 14, PATIENCE, NULL));
     expect_ok(naru_stream_shutdown(mine, NARU_WRITE));
-    expect_ok(naru_stream_read_all(mine, back, 14, 5 * NARU_S, &done));
+    expect_ok(naru_stream_read_all(mine, back, 14, PATIENCE, &done));
     expect(strcmp(back, "THERE AND BACK") == 0);
-    expect_code(0, naru_stream_read(mine, back, 1, 5 * NARU_S));
-    expect_ok(naru_child_wait(child, 5 * NARU_S, NULL));
+    expect_code(0, naru_stream_read(mine, back, 1, PATIENCE));
+    expect_ok(naru_child_wait(child, PATIENCE, NULL));
     naru_child_close(child);
     naru_stream_close(mine);
 }

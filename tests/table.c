@@ -104,16 +104,16 @@ static void stream_cells(void)
     naru_stream *a, *b;
     char byte = 0;
     expect_ok(naru_stream_pair("pipe:", NULL, &a, &b));
-    expect_ok(naru_stream_write_all(a, "p", 1, NARU_S, NULL));
-    expect_ok(naru_stream_read_all(b, &byte, 1, NARU_S, NULL));
+    expect_ok(naru_stream_write_all(a, "p", 1, PATIENCE, NULL));
+    expect_ok(naru_stream_read_all(b, &byte, 1, PATIENCE, NULL));
     expect(byte == 'p');
     naru_stream_close(a);
     naru_stream_close(b);
     const char *url = test_url("fifo:%s/f");
     expect_ok(naru_stream_open(url, NARU_READ, NULL, NARU_NOWAIT, &a));
     expect_ok(naru_stream_open(url, NARU_WRITE, NULL, NARU_NOWAIT, &b));
-    expect_ok(naru_stream_write_all(b, "f", 1, NARU_S, NULL));
-    expect_ok(naru_stream_read_all(a, &byte, 1, NARU_S, NULL));
+    expect_ok(naru_stream_write_all(b, "f", 1, PATIENCE, NULL));
+    expect_ok(naru_stream_read_all(a, &byte, 1, PATIENCE, NULL));
     expect(byte == 'f');
     naru_stream_close(a);
     naru_stream_close(b);
@@ -129,16 +129,16 @@ static void channel_cells(void)
     naru_channel *a, *b;
     char byte = 0;
     expect_ok(naru_channel_pair("pipe:", NULL, &a, &b));
-    expect_ok(naru_channel_send(a, 7, "c", 1, NARU_S));
-    expect_code(1, naru_channel_recv(b, 7, &byte, 1, NULL, NARU_S));
+    expect_ok(naru_channel_send(a, 7, "c", 1, PATIENCE));
+    expect_code(1, naru_channel_recv(b, 7, &byte, 1, NULL, PATIENCE));
     naru_channel_close(a);
     naru_channel_close(b);
     static const char *const forms[] = {"fifo:%s/q", "posix-mq:/%s-q", "sysv-mq:%s#1", "shm:%s/q"};
     for (int i = 0; i < 4; i++) {
         const char *url = test_url(forms[i]);
         expect_ok(naru_queue_open(url, NARU_SEND | NARU_RECV, NULL, &a)); /* both in one handle */
-        expect_ok(naru_channel_send(a, 7, "q", 1, NARU_S));
-        expect_code(1, naru_channel_recv(a, i == 1 ? 0 : 7, &byte, 1, NULL, NARU_S));
+        expect_ok(naru_channel_send(a, 7, "q", 1, PATIENCE));
+        expect_code(1, naru_channel_recv(a, i == 1 ? 0 : 7, &byte, 1, NULL, PATIENCE));
         expect(byte == 'q');
         naru_channel_close(a);
         expect_ok(naru_remove(url));
@@ -149,8 +149,8 @@ static void channel_cells(void)
     const char *url = test_url("shm:%s/t");
     expect_ok(naru_topic_open(url, NARU_RECV, NULL, &a));
     expect_ok(naru_topic_open(url, NARU_SEND, NULL, &b));
-    expect_ok(naru_channel_send(b, 7, "t", 1, NARU_S));
-    expect_code(1, naru_channel_recv(a, 7, &byte, 1, NULL, NARU_S));
+    expect_ok(naru_channel_send(b, 7, "t", 1, PATIENCE));
+    expect_code(1, naru_channel_recv(a, 7, &byte, 1, NULL, PATIENCE));
     naru_channel_close(a);
     naru_channel_close(b);
     expect_code(-EEXIST, naru_queue_open(url, NARU_SEND, NULL, &a)); /* a name holds one object */
@@ -277,7 +277,7 @@ static void without_the_module(void)
         expect_says(urls[i]);
     }
     naru_stream *s;
-    expect_code(-EOPNOTSUPP, naru_stream_open("tls://localhost:1", NARU_READ, NULL, NARU_S, &s));
+    expect_code(-EOPNOTSUPP, naru_stream_open("tls://localhost:1", NARU_READ, NULL, PATIENCE, &s));
     expect_says(where ? "libnaru-net.a" : "libnaru-net");
     naru_server_close(server);
 }

@@ -18,7 +18,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PATIENCE (20 * NARU_S)
 enum { BOTH = NARU_READ | NARU_WRITE };
 
 /* ---- files ---- */

@@ -21,8 +21,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PATIENCE (20 * NARU_S)
-
 typedef Grpc__Health__V1__HealthCheckRequest HealthRequest;
 typedef Grpc__Health__V1__HealthCheckResponse HealthResponse;
 typedef Grpc__Reflection__V1__ServerReflectionRequest Question;
@@ -94,7 +92,7 @@ static const naru_route control_route = {"raw.Control/Do", 0, NULL};
 static void on_term(int signal)
 {
     (void)signal;
-    naru_server_shutdown(the_server, 10 * NARU_S);
+    naru_server_shutdown(the_server, PATIENCE);
 }
 
 struct start {
@@ -684,15 +682,13 @@ static const struct test_case cases[] = {
 
 int main(int argc, char **argv)
 {
-    enum { SECONDS = 60 };
-    int seconds = getenv("CASE_SECONDS") ? atoi(getenv("CASE_SECONDS")) : SECONDS;
     for (carrier = carriers; carrier->name; carrier++)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
             char name[128], why[900] = "";
             snprintf(name, sizeof name, "%s: %s", carrier->name, cases[i].name);
             if (argc > 1 && !strstr(name, argv[1]))
                 continue;
-            bool ok = run_case(name, cases[i].run, seconds, why, sizeof why);
+            bool ok = run_case(name, cases[i].run, case_seconds(60), why, sizeof why);
             tap_result(ok, name, why);
         }
     return tap_end();
