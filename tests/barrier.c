@@ -20,7 +20,7 @@ static naru_barrier *open_barrier(const char *url, unsigned parties, unsigned fl
 
 static void await_arrived(naru_barrier *b, int n)
 {
-    int64_t end = test_now() + 20 * NARU_S;
+    int64_t end = test_now() + PATIENCE;
     while (naru_barrier_arrived(b) != n) {
         expect(test_now() < end);
         usleep(200);
@@ -158,7 +158,7 @@ struct waiter {
     naru_barrier *b;
     const char *url;
     int64_t timeout, took;
-    _Atomic int result, ended, go;
+    _Atomic int result, ended, opened, go;
 };
 
 static void *wait_in_thread(void *context)
@@ -205,8 +205,8 @@ static void given_up(void)
     /* and the round is none the worse for it */
     struct waiter v;
     pthread_t second;
-    start_waiter(&w, b, 20 * NARU_S, &thread);
-    start_waiter(&v, b, 20 * NARU_S, &second);
+    start_waiter(&w, b, PATIENCE, &thread);
+    start_waiter(&v, b, PATIENCE, &second);
     await_arrived(c, 2);
     expect_code(1, naru_barrier_wait(c, NARU_NOWAIT)); /* the last one needs not wait */
     pthread_join(thread, NULL);
@@ -291,17 +291,17 @@ static void descriptor_of(naru_barrier *b, naru_barrier *c, int settle_ms)
     expect(!readable(fd, settle_ms) || naru_barrier_wait(c, NARU_NOWAIT) == -EAGAIN);
     /* the last one would not wait */
     expect_code(0, naru_barrier_arrive(b));
-    expect(readable(fd, HANG_S * 1000));
+    expect(readable(fd, PATIENCE_MS));
     while (naru_barrier_wait(c, NARU_NOWAIT) == -EAGAIN)
-        expect(readable(fd, HANG_S * 1000));
+        expect(readable(fd, PATIENCE_MS));
     expect_ok(naru_barrier_wait(b, NARU_NOWAIT));
     /* who has arrived would not wait any more */
     expect_code(0, naru_barrier_arrive(c));
     expect(!readable(fd, settle_ms) || naru_barrier_wait(c, NARU_NOWAIT) == -EAGAIN);
     expect_code(1, naru_barrier_wait(b, NARU_NOWAIT));
-    expect(readable(fd, HANG_S * 1000));
+    expect(readable(fd, PATIENCE_MS));
     while (naru_barrier_wait(c, NARU_NOWAIT) == -EAGAIN)
-        expect(readable(fd, HANG_S * 1000));
+        expect(readable(fd, PATIENCE_MS));
 }
 
 static void die(void *context)
@@ -317,10 +317,10 @@ static void descriptor(void)
     naru_barrier *b = open_barrier(url, 2, 0), *c = open_barrier(url, 2, 0);
     descriptor_of(b, c, SOON_MS);
     waitpid(start_child(die, url), NULL, 0); /* and a death */
-    int64_t end = test_now() + HANG_S * NARU_S;
+    int64_t end = test_now() + PATIENCE;
     while (naru_barrier_wait(c, NARU_NOWAIT) != -EOWNERDEAD) {
         expect(test_now() < end);
-        expect(readable(naru_fd(c), HANG_S * 1000));
+        expect(readable(naru_fd(c), PATIENCE_MS));
     }
     expect(readable(naru_fd(c), 0));
     expect_ok(naru_barrier_reset(b));
@@ -337,6 +337,7 @@ static void wait_in_child(void *context)
 {
     struct waiter *w = context;
     naru_barrier *b = open_barrier(w->url, 0, NARU_SLEEP);
+    atomic_store(&w->opened, 1);
     await(&w->go, 1);
     int r = naru_barrier_wait(b, 30 * NARU_S);
     atomic_store(&w->result, r);
@@ -361,18 +362,18 @@ static void killed(bool arrived)
     pid_t other, victim;
     struct waiter *w = child_waits(url, 1, &other);
     await_arrived(b, 1);
-    child_waits(url, arrived, &victim);
+    struct waiter *v = child_waits(url, arrived, &victim);
     if (arrived)
         await_arrived(b, 2);
     else
-        usleep(50000); /* it has opened it */
+        await(&v->opened, 1);
     kill(victim, SIGKILL);
     waitpid(victim, NULL, 0);
     int64_t begin = test_now();
     await(&w->ended, 1);
     printf("# %.1f ms after the kernel's report\n", (double)(test_now() - begin) / 1e6);
     fflush(stdout);
-    expect(test_now() - begin < HANG_S * NARU_S);
+    expect(test_now() - begin < PATIENCE);
     expect(w->result == -EOWNERDEAD);
     end_child(other);
     /* until it is reset, whoever comes */
@@ -451,13 +452,13 @@ static void stopped(void)
     expect_code(-ETIMEDOUT, naru_barrier_wait(b, 200 * NARU_MS));
     expect(dead_of(b) == -1);
     expect_code(0, naru_barrier_arrive(c)); /* it has arrived, so the round goes on without it */
-    expect_code(1, naru_barrier_wait(b, NARU_S));
+    expect_code(1, naru_barrier_wait(b, PATIENCE));
     expect_ok(naru_barrier_wait(c, NARU_NOWAIT));
     /* broken and reset meanwhile: its round was completed all the same */
     char name[200];
     snprintf(name, sizeof name, "%s", url);
     waitpid(start_child(die, name), NULL, 0);
-    expect_code(-EOWNERDEAD, naru_barrier_wait(b, HANG_S * NARU_S));
+    expect_code(-EOWNERDEAD, naru_barrier_wait(b, PATIENCE));
     expect_ok(naru_barrier_reset(b));
     expect(w->ended == 0);
     kill(child, SIGCONT);
@@ -469,7 +470,7 @@ static void stopped(void)
     await_arrived(b, 1);
     kill(child, SIGSTOP);
     waitpid(start_child(die, name), NULL, 0);
-    expect_code(-EOWNERDEAD, naru_barrier_wait(b, HANG_S * NARU_S));
+    expect_code(-EOWNERDEAD, naru_barrier_wait(b, PATIENCE));
     expect_ok(naru_barrier_reset(b));
     for (int i = 0; i < 3; i++) { /* a round is completed besides */
         naru_barrier *d[] = {b, c, open_barrier(url, 0, 0)};
@@ -529,7 +530,7 @@ static void storm(void)
         kill(*c, SIGKILL);
         waitpid(*c, NULL, 0);
         *c = start_child(storm_child, t);
-        int64_t end = test_now() + 20 * NARU_S;
+        int64_t end = test_now() + PATIENCE;
         while (atomic_load(&t->rounds) < before + CHILDREN && test_now() < end)
             usleep(500);
         expect(test_now() < end); /* they go on */
@@ -574,8 +575,8 @@ static void in_region(void)
     int status;
     waitpid(child, &status, 0);
     expect(WIFSIGNALED(status));
-    expect_code(1, naru_barrier_wait(b, NARU_S)); /* it had arrived */
-    expect_code(-EOWNERDEAD, naru_barrier_wait(c, HANG_S * NARU_S));
+    expect_code(1, naru_barrier_wait(b, PATIENCE)); /* it had arrived */
+    expect_code(-EOWNERDEAD, naru_barrier_wait(c, PATIENCE));
     expect(dead_of(b) == child);
     expect_ok(naru_barrier_reset(b));
     naru_barrier_close(b);

@@ -5,6 +5,7 @@
 #include "locks.h"
 
 #include "base/fault.h"
+#include "lock/lock.h"
 #include "shm/lock.h"
 
 #include <pthread.h>
@@ -63,7 +64,7 @@ static int waiting_in(naru_region *r)
 
 static void await_waiting(naru_region *r, int n)
 {
-    int64_t end = test_now() + 20 * NARU_S;
+    int64_t end = test_now() + PATIENCE;
     while (waiting_in(r) != n) {
         if (test_now() > end)
             test_failed(__FILE__, __LINE__, "%d wait, not %d", waiting_in(r), n);
@@ -325,7 +326,7 @@ static void one_is_kept(void)
     enum { ROUNDS = 1500 };
     naru_region *region = make_region(8);
     naru_event *e = event_at(region, AUTOMATIC, 8, 0), *f = event_at(region, AUTOMATIC, 8, 0);
-    struct waiter w = {.r = (naru_region *)(void *)f, .timeout = 20 * NARU_S};
+    struct waiter w = {.r = (naru_region *)(void *)f, .timeout = PATIENCE};
     for (int i = 0; i < ROUNDS; i++) {
         pthread_t thread;
         pthread_create(&thread, NULL, wait_in_thread, &w);
@@ -350,7 +351,7 @@ static void threads_of_one_handle(int kind)
     enum { THREADS = 10 };
     naru_region *region = make_region(8);
     naru_event *e = event_at(region, kind, 8, NARU_SLEEP), *f = event_at(region, kind, 8, 0);
-    struct waiter w = {.r = (naru_region *)(void *)e, .timeout = 20 * NARU_S};
+    struct waiter w = {.r = (naru_region *)(void *)e, .timeout = PATIENCE};
     pthread_t thread[THREADS];
     for (int round = 0; round < 20; round++) {
         atomic_store(&w.passed, 0);
@@ -397,7 +398,7 @@ static void killed_when_released(void)
         kill(first, SIGSTOP);
         expect_ok(naru_event_set(e));
         kill(first, SIGKILL);
-        expect_ok(naru_event_wait(e, HANG_S * NARU_S));
+        expect_ok(naru_event_wait(e, PATIENCE));
         waitpid(first, NULL, 0);
         expect_code(-EAGAIN, naru_event_wait(e, NARU_NOWAIT));
         expect(w->passed == 0);
@@ -414,6 +415,15 @@ static int die_at_the_knock(const char *call)
     return 0;
 }
 
+static bool somebody_waits(const naru_event *e)
+{
+    const struct naru_lock *l = (const void *)e;
+    for (uint32_t m = 0; m < naru__object_members(&l->object); m++)
+        if (atomic_load(&l->permits.members[m].kind[NARU_LOCK_OWNED]) & NARU_EVENT_WAITS)
+            return true;
+    return false;
+}
+
 static void wait_and_die(void *context)
 {
     naru_event *e = open_event(context, AUTOMATIC, NARU_SLEEP);
@@ -428,7 +438,8 @@ static void killed_before_it_returns(void)
     snprintf(url, sizeof url, "%s", test_url("shm:%s/e"));
     naru_event *e = open_event(url, AUTOMATIC, 0), *f = open_event(url, AUTOMATIC, 0);
     pid_t child = start_child(wait_and_die, url);
-    usleep(5 * SOON_MS * 1000); /* it sleeps; if not yet, the case shows less */
+    for (int64_t end = test_now() + PATIENCE; !somebody_waits(e); usleep(200))
+        expect(test_now() < end);
     kill(child, SIGSTOP);
     expect_ok(naru_event_set(e));
     expect_ok(naru_event_set(e));
@@ -436,8 +447,8 @@ static void killed_before_it_returns(void)
     kill(child, SIGCONT);
     waitpid(child, &status, 0);
     expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-    expect_ok(naru_event_wait(e, HANG_S * NARU_S));
-    expect_ok(naru_event_wait(e, HANG_S * NARU_S));
+    expect_ok(naru_event_wait(e, PATIENCE));
+    expect_ok(naru_event_wait(e, PATIENCE));
     expect_code(-EAGAIN, naru_event_wait(e, NARU_NOWAIT));
     naru_event_close(e);
     naru_event_close(f);
@@ -641,7 +652,7 @@ static void descriptor_of(naru_event *e, naru_event *f, int kind)
     expect_ok(fd);
     expect(!readable(fd, SOON_MS));
     expect_ok(naru_event_set(e));
-    expect(readable(fd, HANG_S * 1000));
+    expect(readable(fd, PATIENCE_MS));
     expect(readable(fd, 0)); /* level-triggered */
     expect_ok(naru_event_wait(f, NARU_NOWAIT));
     if (kind == MANUAL) {
@@ -652,14 +663,14 @@ static void descriptor_of(naru_event *e, naru_event *f, int kind)
         /* set and reset at once: told all the same */
         expect_ok(naru_event_set(e));
         expect_ok(naru_event_reset(e));
-        expect(readable(fd, HANG_S * 1000));
+        expect(readable(fd, PATIENCE_MS));
         expect_ok(naru_event_wait(f, NARU_NOWAIT));
     }
     expect(!readable(fd, SOON_MS) || naru_event_wait(f, NARU_NOWAIT) == -EAGAIN);
     expect_code(-EAGAIN, naru_event_wait(f, NARU_NOWAIT));
     expect(!readable(fd, SOON_MS));
     expect_ok(naru_cancel(f));
-    expect(readable(fd, HANG_S * 1000));
+    expect(readable(fd, PATIENCE_MS));
     expect_code(-ECANCELED, naru_event_wait(f, NARU_NOWAIT));
     expect(!readable(fd, SOON_MS));
 }
@@ -671,7 +682,7 @@ static void descriptor(void)
         naru_event *e = open_event(url, kind, 0), *f = open_event(url, kind, 0);
         descriptor_of(e, f, kind);
         expect_ok(naru_remove(url));
-        expect(readable(naru_fd(f), HANG_S * 1000));
+        expect(readable(naru_fd(f), PATIENCE_MS));
         expect_code(-EIDRM, naru_event_wait(f, NARU_NOWAIT));
         naru_event_close(e);
         naru_event_close(f);
@@ -699,7 +710,7 @@ static void in_region(void)
         expect(!readable(fd, SOON_MS) || naru_event_wait(f, NARU_NOWAIT) == -EAGAIN);
         expect_ok(naru_event_set(e));
         while (naru_event_wait(f, NARU_NOWAIT) == -EAGAIN)
-            expect(readable(fd, HANG_S * 1000));
+            expect(readable(fd, PATIENCE_MS));
         naru_semaphore *s;
         expect_code(-EEXIST, naru_semaphore_at(q, 128, NULL, &s));
         expect_says("is an event");

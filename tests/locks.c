@@ -173,7 +173,7 @@ static void killed(void)
     expect_says("owns 10000");
     kill(child, SIGKILL);
     int64_t begin = test_now();
-    expect_ok(naru_semaphore_acquire(s, 10001, HANG_S * NARU_S));
+    expect_ok(naru_semaphore_acquire(s, 10001, PATIENCE));
     printf("# %.1f ms after the kill\n", (double)(test_now() - begin) / 1e6);
     fflush(stdout);
     waitpid(child, NULL, 0);
@@ -214,7 +214,7 @@ static void stopped(void)
     snprintf(pid, sizeof pid, "process %d", child);
     expect_says(pid);
     kill(child, SIGKILL);
-    expect_ok(naru_semaphore_acquire(s, 1, HANG_S * NARU_S));
+    expect_ok(naru_semaphore_acquire(s, 1, PATIENCE));
     waitpid(child, NULL, 0);
     naru_semaphore_close(s);
     expect_ok(naru_remove(h->url));
@@ -314,7 +314,7 @@ static void storm(void)
     }
     expect(t->wrong == 0);
     expect(t->rounds > 0);
-    expect_ok(naru_semaphore_acquire(s, 5, HANG_S * NARU_S));
+    expect_ok(naru_semaphore_acquire(s, 5, PATIENCE));
     expect(value_of(s) == 0);
     naru_semaphore_close(s);
     expect_ok(naru_remove(t->url));
@@ -368,12 +368,12 @@ static void large_requests(void)
 {
     const char *url = test_url("shm:%s/s");
     naru_semaphore *s = open_owned(url, 4, 0), *t = open_owned(url, 0, 0);
-    struct waiter w = {.s = t, .n = 4, .timeout = 10 * NARU_S};
+    struct waiter w = {.s = t, .n = 4, .timeout = 2 * PATIENCE};
     pthread_t thread;
     expect_ok(naru_semaphore_acquire(s, 1, NARU_NOWAIT));
     pthread_create(&thread, NULL, wait_in_thread, &w);
     await(&w.begun, 1);
-    int64_t end = test_now() + 5 * NARU_S;
+    int64_t end = test_now() + PATIENCE;
     while (!w.ended && test_now() < end) /* never all four free, if small ones come first */
         if (naru_semaphore_acquire(s, 1, NARU_MS) == 0)
             expect_ok(naru_semaphore_release(s, 1));
@@ -443,11 +443,11 @@ static void descriptor_of(const char *url, naru_semaphore *s, naru_semaphore *t)
     expect_code(-EAGAIN, naru_semaphore_acquire(t, 1, NARU_NOWAIT));
     expect(!readable(fd, SOON_MS) || naru_semaphore_acquire(t, 1, NARU_NOWAIT) == -EAGAIN);
     expect_ok(naru_semaphore_release(s, 1));
-    expect(readable(fd, HANG_S * 1000));
+    expect(readable(fd, PATIENCE_MS));
     while (naru_semaphore_acquire(t, 1, NARU_NOWAIT) == -EAGAIN)
-        expect(readable(fd, HANG_S * 1000));
+        expect(readable(fd, PATIENCE_MS));
     expect_ok(naru_cancel(t));
-    expect(readable(fd, HANG_S * 1000));
+    expect(readable(fd, PATIENCE_MS));
     expect_code(-ECANCELED, naru_semaphore_acquire(t, 1, NARU_NOWAIT));
     expect_ok(naru_semaphore_release(t, 1));
 }
@@ -464,10 +464,10 @@ static void descriptor(void)
     while (naru_semaphore_acquire(t, 1, NARU_NOWAIT) == 0)
         expect_ok(naru_semaphore_release(t, 1));
     kill(child, SIGKILL);
-    int64_t end = test_now() + HANG_S * NARU_S;
+    int64_t end = test_now() + PATIENCE;
     while (naru_semaphore_acquire(t, 1, NARU_NOWAIT) < 0) {
         expect(test_now() < end);
-        expect(readable(naru_fd(t), HANG_S * 1000));
+        expect(readable(naru_fd(t), PATIENCE_MS));
     }
     waitpid(child, NULL, 0);
     naru_semaphore_close(s);
@@ -634,9 +634,7 @@ static void race(int n, unsigned flags)
            (double)longest / 1e3, (double)longest * (double)rounds / (double)total,
            (long long)least, (long long)most);
     fflush(stdout);
-    expect(rounds > n);
-    if (flags) /* each has had its turns, but for start and end */
-        expect(most <= 2 * least + 20);
+    expect(rounds > n); /* who is fair is judged in fairness.c, without a clock */
     naru_semaphore_close(s);
     expect_ok(naru_remove(r->url));
     munmap(r, sizeof *r);
@@ -710,7 +708,7 @@ static void conditions(const struct form *f)
     expect_code(-ETIMEDOUT, naru_semaphore_wait(s, 1, 1));
     expect_code(-ETIMEDOUT, naru_semaphore_wait(s, 1, 10 * NARU_MS));
     expect(test_now() - begin >= 10 * NARU_MS);
-    expect(test_now() - begin < HANG_S * NARU_S);
+    expect(test_now() - begin < PATIENCE);
     expect_ok(naru_semaphore_post(s, 1));
     expect_ok(naru_semaphore_wait(s, 1, INT64_MAX));
     expect_ok(naru_semaphore_post(s, 1));
@@ -732,13 +730,13 @@ static void conditions(const struct form *f)
     expect_code(-EOPNOTSUPP, naru_semaphore_release(s, 1));
     /* two processes, one asleep */
     pid_t child = start_child(post_later, url);
-    expect_ok(naru_semaphore_wait(s, 1, 10 * NARU_S));
+    expect_ok(naru_semaphore_wait(s, 1, PATIENCE));
     end_child(child);
     /* a signal during the wait */
     signal(SIGUSR1, on_signal);
     atomic_store(&signalled, 0);
     child = start_child(interrupt_then_post, url);
-    expect_ok(naru_semaphore_wait(s, 1, 10 * NARU_S));
+    expect_ok(naru_semaphore_wait(s, 1, PATIENCE));
     end_child(child);
     expect(atomic_load(&signalled) > 0);
     signal(SIGUSR1, SIG_DFL);
@@ -818,7 +816,7 @@ static void conditions_sysv(void)
     expect_code(-EPERM, naru_semaphore_release(s, 1));
     expect_code(-EAGAIN, naru_semaphore_acquire(s, 1, NARU_NOWAIT));
     kill(child, SIGKILL);
-    expect_ok(naru_semaphore_acquire(s, 1, HANG_S * NARU_S));
+    expect_ok(naru_semaphore_acquire(s, 1, PATIENCE));
     waitpid(child, NULL, 0);
     expect_ok(naru_remove(h->url));
     expect_code(-EIDRM, naru_semaphore_release(s, 1));
@@ -860,7 +858,7 @@ static void in_region(void)
     int status;
     waitpid(child, &status, 0);
     expect(WIFSIGNALED(status));
-    expect_ok(naru_semaphore_acquire(t, 1, HANG_S * NARU_S));
+    expect_ok(naru_semaphore_acquire(t, 1, PATIENCE));
     expect(value_of(s) == 0);
     naru_semaphore_close(s);
     naru_semaphore_close(t);
