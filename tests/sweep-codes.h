@@ -4,6 +4,8 @@
 #ifndef NARU_TESTS_SWEEP_CODES_H
 #define NARU_TESTS_SWEEP_CODES_H
 
+#include "patience.h"
+
 #include "base/error.h"
 #include "base/fault.h"
 
