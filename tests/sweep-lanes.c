@@ -73,15 +73,15 @@ static void ends(void) /* each knows the other's files */
     need(open_it(NARU_RECV, &w.c[1]));
     need(open_it(NARU_SEND, &w.c[0]));
     for (int i = 0; i < 2; i++) { /* the second is not overtaken any more, so it is not copied */
-        need(naru_channel_send(w.c[0], 1, "x", 1, NARU_S));
-        need(naru_channel_recv(w.c[1], 0, buffer, 1, NULL, NARU_S));
+        need(naru_channel_send(w.c[0], 1, "x", 1, PATIENCE));
+        need(naru_channel_recv(w.c[1], 0, buffer, 1, NULL, PATIENCE));
     }
 }
 
 static void with(size_t size)
 {
     ends();
-    need(naru_channel_send(w.c[0], 1, large, size, NARU_S));
+    need(naru_channel_send(w.c[0], 1, large, size, PATIENCE));
 }
 
 static void with_small(void)
@@ -100,7 +100,7 @@ static void with_large(void)
 static void with_taken(void)
 {
     with(LARGE);
-    need(naru_channel_take(w.c[1], 0, NARU_S, &w.m[0]));
+    need(naru_channel_take(w.c[1], 0, PATIENCE, &w.m[0]));
     w.taken = 1;
 }
 
@@ -115,7 +115,7 @@ static void not_met(void) /* the receiver has to map the lane */
 {
     need(open_it(NARU_RECV, &w.c[1]));
     need(open_it(NARU_SEND, &w.c[0]));
-    need(naru_channel_send(w.c[0], 1, large, SMALL, NARU_S));
+    need(naru_channel_send(w.c[0], 1, large, SMALL, PATIENCE));
 }
 
 static void lane_left(void) /* with a message in a segment */
@@ -127,7 +127,7 @@ static void lane_left(void) /* with a message in a segment */
 static void empty_left(void) /* and a receiver has it mapped */
 {
     with(LARGE);
-    need(naru_channel_recv(w.c[1], 0, buffer, LARGE, NULL, NARU_S));
+    need(naru_channel_recv(w.c[1], 0, buffer, LARGE, NULL, PATIENCE));
     w.c[0] = naru_channel_close(w.c[0]);
 }
 
@@ -135,13 +135,13 @@ static void empty_left(void) /* and a receiver has it mapped */
 static void one_dead(void)
 {
     ends();
-    need(naru_channel_send(w.c[0], 1, large, SMALL, NARU_S));
+    need(naru_channel_send(w.c[0], 1, large, SMALL, PATIENCE));
     pid_t pid = fork();
     if (pid == 0) {
         naru_channel *c;
         struct naru_message m;
         if (open_it(NARU_SEND | NARU_RECV, &c) < 0 || naru_fd(c) < 0 ||
-            naru_channel_take(c, 0, NARU_S, &m) < 0)
+            naru_channel_take(c, 0, PATIENCE, &m) < 0)
             _exit(1);
         kill(getpid(), SIGKILL);
     }
@@ -183,10 +183,10 @@ static long sent(long r, long n, size_t size)
 {
     disarm();
     long got = 0;
-    wrong_if(naru_channel_send(w.c[0], 2, "next", 4, NARU_S) < 0, "the next is not sent");
+    wrong_if(naru_channel_send(w.c[0], 2, "next", 4, PATIENCE) < 0, "the next is not sent");
     for (;;) {
         struct naru_info info;
-        long bytes = naru_channel_recv(w.c[1], 0, buffer, LARGE, &info, NARU_S);
+        long bytes = naru_channel_recv(w.c[1], 0, buffer, LARGE, &info, PATIENCE);
         if (bytes < 0 || info.type == 2) {
             wrong_if(bytes < 0, "the next does not arrive");
             break;
@@ -253,8 +253,8 @@ static long send_full(void)
     long r = naru_channel_send(w.c[0], 1, large, SMALL, soon);
     wrong_if(r >= 0, "there was no room");
     disarm();
-    wrong_if(naru_channel_recv(w.c[1], 0, buffer, LARGE, NULL, NARU_S) != SMALL ||
-                 naru_channel_send(w.c[0], 1, large, SMALL, NARU_S) < 0,
+    wrong_if(naru_channel_recv(w.c[1], 0, buffer, LARGE, NULL, PATIENCE) != SMALL ||
+                 naru_channel_send(w.c[0], 1, large, SMALL, PATIENCE) < 0,
              "it does not go on");
     return r == -ETIMEDOUT ? 0 : r;
 }
@@ -270,7 +270,7 @@ static long received(int64_t select, size_t size)
     if (r < 0 && gone())
         return r;
     if (r < 0)
-        wrong_if(naru_channel_recv(w.c[1], select, buffer, LARGE, &info, NARU_S) != (long)size,
+        wrong_if(naru_channel_recv(w.c[1], select, buffer, LARGE, &info, PATIENCE) != (long)size,
                  "the message is lost");
     wrong_if(memcmp(buffer, large, size) != 0, "other bytes came");
     return r;
@@ -304,7 +304,7 @@ static long take(void)
     wrong_if(r < 0 && m.data != POISON, "an out-parameter was touched");
     disarm();
     if (r < 0) {
-        wrong_if(!gone() && naru_channel_recv(w.c[1], 0, buffer, LARGE, NULL, NARU_S) != LARGE,
+        wrong_if(!gone() && naru_channel_recv(w.c[1], 0, buffer, LARGE, NULL, PATIENCE) != LARGE,
                  "the message is lost");
         return r;
     }
@@ -399,9 +399,9 @@ static long collect_as(unsigned flags)
     if (w.c[0])
         return r;
     need(open_it(NARU_SEND, &w.c[0]));
-    need(naru_channel_send(w.c[0], 3, "next", 4, NARU_S));
+    need(naru_channel_send(w.c[0], 3, "next", 4, PATIENCE));
     struct naru_info info = {.type = 0};
-    while (info.type != 3 && naru_channel_recv(w.c[1], 0, buffer, LARGE, &info, NARU_S) >= 0)
+    while (info.type != 3 && naru_channel_recv(w.c[1], 0, buffer, LARGE, &info, PATIENCE) >= 0)
         ;
     wrong_if(info.type != 3, "the next does not arrive");
     return r;
@@ -498,8 +498,8 @@ static void serves(void)
         r = open_it(NARU_SEND, &c[0]);
     wrong_if(r < 0, "it cannot be opened afterwards");
     if (r == 0)
-        wrong_if(naru_channel_send(c[0], 99, "last", 4, NARU_S) < 0 ||
-                     naru_channel_recv(c[1], 99, buffer, LARGE, NULL, NARU_S) != 4,
+        wrong_if(naru_channel_send(c[0], 99, "last", 4, PATIENCE) < 0 ||
+                     naru_channel_recv(c[1], 99, buffer, LARGE, NULL, PATIENCE) != 4,
                  "it does not serve afterwards");
     naru_channel_close(c[0]);
     naru_channel_close(c[1]);

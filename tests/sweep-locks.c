@@ -251,12 +251,12 @@ static void is_whole(void)
         return;
     }
     if (w.kind == OWNED)
-        wrong_if(naru_semaphore_acquire(h, VALUE, NARU_S) < 0, "permits are lost");
+        wrong_if(naru_semaphore_acquire(h, VALUE, PATIENCE) < 0, "permits are lost");
     else if (w.kind == PLAIN)
-        wrong_if(naru_semaphore_post(h, VALUE) < 0 || naru_semaphore_wait(h, VALUE, NARU_S) < 0,
+        wrong_if(naru_semaphore_post(h, VALUE) < 0 || naru_semaphore_wait(h, VALUE, PATIENCE) < 0,
                  "it cannot be waited for");
     else if (w.kind < BARRIER)
-        wrong_if(naru_event_set(h) < 0 || naru_event_wait(h, NARU_S) < 0, "it releases nobody");
+        wrong_if(naru_event_set(h) < 0 || naru_event_wait(h, PATIENCE) < 0, "it releases nobody");
     else {
         void *other = NULL;
         wrong_if(naru_barrier_reset(h) < 0 || open_one(&other) < 0, "it cannot be reset");

@@ -146,7 +146,7 @@ static long unlock_it(void)
 
 static long after_death(void)
 {
-    long r = lock(w.l, hook->at < 0 ? NARU_S : 60 * NARU_MS); /* a tick, for most */
+    long r = lock(w.l, hook->at < 0 ? PATIENCE : 60 * NARU_MS); /* a tick, for most */
     wrong_if(r == 0, "the death was not told");
     if (r != -EOWNERDEAD)
         return r;
@@ -211,7 +211,7 @@ static void go_on(void)
     union lock l;
     close_all();
     need(open_it(&l));
-    int r = lock(l, 2 * NARU_S);
+    int r = lock(l, PATIENCE);
     wrong_if(r != 0 && r != -EOWNERDEAD, "nobody can have it any more");
     wrong_if((r == -EOWNERDEAD) != w.dead, "the next is told of a death wrongly");
     close_lock(l);

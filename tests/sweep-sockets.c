@@ -22,7 +22,8 @@
 
 #include <naru/naru.h>
 
-static int64_t soon; /* longer where nothing fails: a busy machine may take its time */
+static const int64_t in_vain = 2 * NARU_MS;
+static int64_t soon; /* all that is needed where nothing fails */
 enum { BOTH = NARU_READ | NARU_WRITE, LARGE = 100000 };
 static char large[LARGE], buffer[LARGE];
 
@@ -86,13 +87,13 @@ static void listening(void)
 static void dialled(void)
 {
     listening();
-    need(naru_stream_open(naru_url(w.sl), BOTH, NULL, NARU_S, &w.s[0]));
+    need(naru_stream_open(naru_url(w.sl), BOTH, NULL, PATIENCE, &w.s[0]));
 }
 
 static void streams(void)
 {
     dialled();
-    need(naru_stream_accept(w.sl, NARU_S, &w.s[1]));
+    need(naru_stream_accept(w.sl, PATIENCE, &w.s[1]));
 }
 
 static void stream_pair_made(void)
@@ -114,7 +115,7 @@ static void channel_listening(void)
 static void channel_dialled(void)
 {
     channel_listening();
-    need(naru_channel_connect(naru_url(w.cl), NULL, NARU_S, &w.c[0]));
+    need(naru_channel_connect(naru_url(w.cl), NULL, PATIENCE, &w.c[0]));
 }
 
 static void greeted(void) /* neither waits for the other's hello any more */
@@ -122,16 +123,16 @@ static void greeted(void) /* neither waits for the other's hello any more */
     if (w.form == PACKET)
         return;
     char got[8];
-    need(naru_channel_send(w.c[0], 1, "a", 1, NARU_S));
-    need(naru_channel_recv(w.c[1], 0, got, 8, NULL, NARU_S));
-    need(naru_channel_send(w.c[1], 1, "b", 1, NARU_S));
-    need(naru_channel_recv(w.c[0], 0, got, 8, NULL, NARU_S));
+    need(naru_channel_send(w.c[0], 1, "a", 1, PATIENCE));
+    need(naru_channel_recv(w.c[1], 0, got, 8, NULL, PATIENCE));
+    need(naru_channel_send(w.c[1], 1, "b", 1, PATIENCE));
+    need(naru_channel_recv(w.c[0], 0, got, 8, NULL, PATIENCE));
 }
 
 static void channels(void)
 {
     channel_dialled();
-    need(naru_channel_accept(w.cl, NARU_S, &w.c[1]));
+    need(naru_channel_accept(w.cl, PATIENCE, &w.c[1]));
     greeted();
 }
 
@@ -154,19 +155,19 @@ static void ends(void)
 static void ends_with_message(void)
 {
     ends();
-    need(naru_channel_send(w.c[0], 1, "message", 7, NARU_S));
+    need(naru_channel_send(w.c[0], 1, "message", 7, PATIENCE));
 }
 
 static void ends_with_descriptors(void)
 {
     ends();
-    need(naru_channel_send_fds(w.c[0], 1, "message", 7, (int[]){0, 1}, 2, NARU_S));
+    need(naru_channel_send_fds(w.c[0], 1, "message", 7, (int[]){0, 1}, 2, PATIENCE));
 }
 
 static void ends_with_large(void)
 {
     ends();
-    need(naru_channel_send(w.c[0], 1, large, LARGE, NARU_S));
+    need(naru_channel_send(w.c[0], 1, large, LARGE, PATIENCE));
 }
 
 static void receiver_gone(void)
@@ -199,7 +200,7 @@ static long listen_stream(void)
 static long open_stream(void)
 {
     naru_stream *s = POISON;
-    return KEPT(naru_stream_open(naru_url(w.sl), BOTH, NULL, 20 * NARU_MS, &s), s, w.s[0]);
+    return KEPT(naru_stream_open(naru_url(w.sl), BOTH, NULL, 10 * soon, &s), s, w.s[0]);
 }
 static long accept_stream(void)
 {
@@ -209,7 +210,7 @@ static long accept_stream(void)
 static long accept_nobody(void)
 {
     naru_stream *s = POISON;
-    long r = KEPT(naru_stream_accept(w.sl, soon, &s), s, w.s[1]);
+    long r = KEPT(naru_stream_accept(w.sl, in_vain, &s), s, w.s[1]);
     wrong_if(r >= 0, "somebody was accepted");
     return r == -ETIMEDOUT ? 0 : r;
 }
@@ -244,7 +245,7 @@ static long write_stream(void)
     long r = naru_stream_write_all(w.s[0], "message", 7, soon, &done);
     disarm();
     size_t got = 0;
-    (void)naru_stream_read_all(w.s[1], buffer, 7, r < 0 ? NARU_NOWAIT : NARU_S, &got);
+    (void)naru_stream_read_all(w.s[1], buffer, 7, r < 0 ? NARU_NOWAIT : PATIENCE, &got);
     wrong_if(r >= 0 && got != 7, "what was written is not there");
     wrong_if(got != done, "more or less was written than was said");
     return r;
@@ -256,12 +257,12 @@ static long read_stream(void)
     disarm();
     wrong_if(r >= 0 && (r != 7 || memcmp(got, "message", 7) != 0), "other bytes came");
     if (r < 0)
-        wrong_if(naru_stream_read(w.s[1], got, 7, soon) != 7, "bytes are lost");
+        wrong_if(naru_stream_read(w.s[1], got, 7, PATIENCE) != 7, "bytes are lost");
     return r;
 }
 static long flush_stream(void)
 {
-    return naru_stream_flush(w.s[0], NARU_S);
+    return naru_stream_flush(w.s[0], PATIENCE);
 }
 static long shutdown_stream(void)
 {
@@ -293,13 +294,13 @@ static long send_descriptors(void)
     long r = naru_channel_send_fds(w.c[0], 1, "message", 7, (int[]){0, 1}, 2, soon);
     disarm();
     long m =
-        naru_channel_recv_fds(w.c[1], 0, buffer, 8, NULL, got, 2, &n, r < 0 ? NARU_NOWAIT : NARU_S);
+        naru_channel_recv_fds(w.c[1], 0, buffer, 8, NULL, got, 2, &n, r < 0 ? NARU_NOWAIT : PATIENCE);
     expect_both(m, n, got);
     wrong_if(r < 0 && m >= 0, "what failed to be passed arrived");
     wrong_if(r >= 0 && m < 0, "what was passed is not there");
     /* what failed leaves nothing to the next one */
-    long next = naru_channel_send(w.c[0], 1, "next", 4, NARU_S);
-    m = naru_channel_recv_fds(w.c[1], 0, buffer, 8, NULL, got, 2, &n, NARU_S);
+    long next = naru_channel_send(w.c[0], 1, "next", 4, PATIENCE);
+    m = naru_channel_recv_fds(w.c[1], 0, buffer, 8, NULL, got, 2, &n, PATIENCE);
     wrong_if(next >= 0 && (m != 4 || n != 0), "the next message has the descriptors");
     return r;
 }
@@ -344,7 +345,7 @@ static long listen_channel(void)
 static long connect_channel(void)
 {
     naru_channel *c = POISON;
-    return KEPT(naru_channel_connect(naru_url(w.cl), NULL, 20 * NARU_MS, &c), c, w.c[0]);
+    return KEPT(naru_channel_connect(naru_url(w.cl), NULL, 10 * soon, &c), c, w.c[0]);
 }
 static long accept_channel(void)
 {
@@ -379,7 +380,7 @@ static long open_topic(void)
 static long sent(long r, const char *data, long size)
 {
     disarm();
-    long n = naru_channel_recv(w.c[1], 0, buffer, LARGE, NULL, r < 0 ? NARU_NOWAIT : NARU_S);
+    long n = naru_channel_recv(w.c[1], 0, buffer, LARGE, NULL, r < 0 ? NARU_NOWAIT : PATIENCE);
     wrong_if(r < 0 && n >= 0, "what failed to be sent arrived");
     wrong_if(r >= 0 && (n != size || memcmp(buffer, data, (size_t)n) != 0),
              "what was sent is not there");
@@ -405,7 +406,7 @@ static long received(long r, const char *got, const char *data, long size)
 {
     disarm();
     wrong_if(r >= 0 && (r != size || memcmp(got, data, (size_t)size) != 0), "another message came");
-    int64_t timeout = w.form & (TCP | UDP) ? NARU_S : NARU_NOWAIT; /* else it is there by now */
+    int64_t timeout = w.form & (TCP | UDP) ? PATIENCE : NARU_NOWAIT; /* else it is there by now */
     if (r < 0 && r != -EMSGSIZE)
         wrong_if(naru_channel_recv(w.c[1], 0, buffer, LARGE, NULL, timeout) != size ||
                      memcmp(buffer, data, (size_t)size) != 0,
@@ -420,12 +421,12 @@ static long recv_small(void)
 static long recv_large(void)
 {
     static char got[LARGE];
-    return received(naru_channel_recv(w.c[1], 0, got, LARGE, NULL, NARU_S), got, large, LARGE);
+    return received(naru_channel_recv(w.c[1], 0, got, LARGE, NULL, PATIENCE), got, large, LARGE);
 }
 static long recv_nothing(void)
 {
     char byte;
-    long r = naru_channel_recv(w.c[1], 0, &byte, 1, NULL, soon);
+    long r = naru_channel_recv(w.c[1], 0, &byte, 1, NULL, in_vain);
     wrong_if(r >= 0, "something came");
     return r == -ETIMEDOUT ? 0 : r;
 }
@@ -545,7 +546,7 @@ static bool point(const struct operation *o, int form, int at, int code, bool fo
     wrong = NULL;
     name_it(form);
     o->prepare();
-    soon = at < 0 ? 100 * NARU_MS : 2 * NARU_MS;
+    soon = at < 0 ? PATIENCE : 2 * NARU_MS;
     *hook = (struct hook){.at = at, .code = code, .for_ever = for_ever};
     alarm(20);
     arm();

@@ -148,7 +148,7 @@ static void go_on(void)
 {
     if (!listens() || !there(&w.end[CLIENT]))
         return;
-    pump(now() + 2 * NARU_S);
+    pump(now() + PATIENCE);
     for (int i = 0; i < 2; i++)
         wrong_if(!done(&w.end[i]), "an end has neither all that was sent nor an error");
 }
@@ -174,7 +174,7 @@ static bool point(int at, int code, bool for_ever, long *ret_points)
     wrong = NULL;
     memset(&w, 0, sizeof w);
     *hook = (struct hook){.at = at, .code = code, .for_ever = for_ever};
-    alarm(20);
+    alarm(4 * PATIENCE / NARU_S);
     arm();
     exchange();
     disarm();

@@ -663,7 +663,7 @@ static long spawn(void)
 static long child_wait(void)
 {
     struct naru_exit e = {77, 77};
-    long r = naru_child_wait(w.child, NARU_S, &e);
+    long r = naru_child_wait(w.child, PATIENCE, &e);
     wrong_if(r < 0 ? e.code != 77 : e.code != 0, "ret_exit");
     return r;
 }
@@ -800,7 +800,7 @@ static void clean_up(void)
         int pid = naru_child_pid(w.child);
         if (w.sleeps) /* naru may have been told that it is gone */
             kill(pid, SIGKILL);
-        naru_child_wait(w.child, NARU_S, NULL);
+        naru_child_wait(w.child, PATIENCE, NULL);
         naru_child_close(w.child);
         while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) /* if naru was told it is gone */
             ;

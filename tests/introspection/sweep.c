@@ -235,9 +235,9 @@ static void exchange(void)
         (void)fine(naru_health_set(w.health, "set", NARU_HEALTH_SERVING));
     for (int i = 0; i < CALLS; i++)
         begin(i);
-    pump(now() + NARU_S, 4);
+    pump(now() + PATIENCE, 4);
     if (w.health && fine(naru_health_set(w.health, "set", NARU_HEALTH_NOT_SERVING)))
-        pump(now() + NARU_S, 4);
+        pump(now() + PATIENCE, 4);
     if (w.health)
         (void)fine(naru_health_shutdown(w.health));
 }
@@ -314,7 +314,7 @@ static void check_next(void)
     assert_true(meet(&w.client));
     for (int i = 0; i < CALLS; i++)
         begin(i);
-    pump(now() + 2 * NARU_S, 1000000);
+    pump(now() + PATIENCE, 1000000);
     for (int i = 0; i < CALLS; i++) {
         bool served = i <= FIRST_FORM ? w.reflection != NULL : w.health != NULL;
         if (served && i != WATCH)
@@ -341,14 +341,14 @@ static bool point(int at, int code, bool for_ever, long *ret_points)
     need(naru_server_add(w.server, &told, NULL));
     assert_true(meet(&w.client));
     *hook = (struct hook){.at = at, .code = code, .for_ever = for_ever};
-    alarm(20);
+    alarm(4 * PATIENCE / NARU_S);
     arm();
     exchange();
     disarm();
     snprintf(why, sizeof why, "%s", naru_why());
     if (w.health && w.code[WATCH] == -1) /* if it could not be told so */
         need(naru_health_shutdown(w.health));
-    pump(now() + 2 * NARU_S, 1000000);
+    pump(now() + PATIENCE, 1000000);
     if (at < 0) {
         memcpy(right, answered, sizeof right);
         memcpy(n_right, w.n, sizeof n_right);
