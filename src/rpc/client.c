@@ -674,11 +674,22 @@ static void on_writable(struct naru_call *call)
 
 /* ---- leading ---- */
 
+/* Its time is over, whoever noticed. */
+static void expire(naru_client *c, struct naru_call *call)
+{
+    char text[320] = "the time given passed";
+    size_t n = strlen(text);
+    if (!call->flow.opened && !c->ready)
+        snprintf(text + n, sizeof text - n, " and no server was there%s%s", c->why[0] ? ": " : "",
+                 c->why);
+    end_with(c, call, NARU_STATUS_DEADLINE_EXCEEDED, text);
+}
+
 static void run_timers(naru_client *c)
 {
     struct naru_call *first = naru__timers_first(&c->timers);
     for (; first && first->deadline <= naru__now(); first = naru__timers_first(&c->timers))
-        end_with(c, first, NARU_STATUS_DEADLINE_EXCEEDED, "the time given passed");
+        expire(c, first);
 }
 
 /* Handles what has come by one connection: 1, 0, or it is lost. */
@@ -886,7 +897,7 @@ static int client_await(struct naru_call *call, int thread, bool (*done)(const s
         c->wanted = true;
     int r = await(c, call_done, &w, &call->waiter[thread], until);
     if (r == -ETIMEDOUT && until == call->deadline) {
-        end_with(c, call, NARU_STATUS_DEADLINE_EXCEEDED, "the time given passed");
+        expire(c, call);
         r = 0; /* which ends every wait */
     }
     return r;
@@ -935,14 +946,10 @@ static int reach(naru_client *c, struct naru_call *call, int64_t deadline)
         return 0;
     if (r == 0)
         return unavailable(c, call);
-    if (r == -ETIMEDOUT && until == call->deadline) {
-        char text[320];
-        snprintf(text, sizeof text, "the time given passed and no server was there%s%s",
-                 c->why[0] ? ": " : "", c->why);
-        end_with(c, call, NARU_STATUS_DEADLINE_EXCEEDED, text);
-        return client_side.over(call);
-    }
-    return r;
+    if (r != -ETIMEDOUT || until != call->deadline)
+        return r;
+    expire(c, call);
+    return client_side.over(call);
 }
 
 /* Of the caller's own, and not of the connection's. */
