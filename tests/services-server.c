@@ -287,7 +287,7 @@ static int tell(naru_call *call, void *self, const void *request, size_t size)
     (void)self, (void)request, (void)size;
     seen->running = 1;
     int r = naru_call_send(call, "1", 1, NARU_NOWAIT);
-    for (int64_t end = test_now() + 4 * NARU_S; seen->running > 0 && test_now() < end;)
+    for (int64_t end = test_now() + PATIENCE; seen->running > 0 && test_now() < end;)
         usleep(500);
     return r < 0 ? r : seen->running > 0 ? NARU_STATUS_ABORTED : NARU_STATUS_OK;
 }

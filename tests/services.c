@@ -467,6 +467,26 @@ static void who_calls(void)
 
 /* ---- time and cancellation ---- */
 
+/* False: this machine was too busy for the first answer to come in time. */
+static bool stream_expires(naru_client *client, int64_t timeout)
+{
+    const struct naru_call_options o = {.size = sizeof o, .timeout = timeout};
+    struct naru_payload p;
+    naru_call *call;
+    expect_ok(naru_call_begin(client, &r_chat, &o, &call));
+    bool answered = naru_call_send(call, "x", 1, PATIENCE) == 0 &&
+                    naru_call_take(call, PATIENCE, &p) == 1;
+    if (answered)
+        expect_ok(naru_call_release(call, &p));
+    expect_code(-ETIMEDOUT, naru_call_take(call, PATIENCE, &p));
+    expect_code(NARU_STATUS_DEADLINE_EXCEEDED, last_status());
+    expect_code(-ETIMEDOUT, naru_call_send(call, "x", 1, PATIENCE));
+    naru_call_close(call);
+    for (int64_t end = test_now() + PATIENCE; answered && seen->ended == 0; usleep(500))
+        expect(test_now() < end);
+    return answered;
+}
+
 static void deadlines(void)
 {
     struct world w = begin_world(&(struct setup){.options.workers = 2}, NULL);
@@ -480,32 +500,23 @@ static void deadlines(void)
         took = test_now() - before;
         expect(took >= 50 * NARU_MS);
         expect_code(NARU_STATUS_DEADLINE_EXCEEDED, last_status());
-        for (int i = 0; i < 1000 && seen->workers == 0; i++)
+        for (int i = 0; i < 5000 && seen->workers == 0; i++)
             usleep(1000);
     } while (seen->workers == 0);
     await_count(&seen->cancelled, 1); /* it has learnt of it */
     printf("# %s: a deadline of 50 ms: %.1f ms\n", carrier->name, (double)took / 1e6);
-    o.timeout = 5 * NARU_S;
+    o.timeout = PATIENCE;
     expect_ok(naru_client_invoke(w.client, &r_left, NULL, 0, &o, &p));
     int64_t left;
     memcpy(&left, p.data, sizeof left);
-    expect(left > 0 && left <= 5 * NARU_S);
+    expect(left > 0 && left <= PATIENCE);
     naru_client_release(w.client, &p);
     expect_ok(naru_client_invoke(w.client, &r_left, NULL, 0, NULL, &p));
     memcpy(&left, p.data, sizeof left);
     expect(left == NARU_FOREVER);
     naru_client_release(w.client, &p);
-    naru_call *call; /* streams have one, too, on both sides; their first answer comes before */
-    o.timeout = 2 * NARU_S;
-    expect_ok(naru_call_begin(w.client, &r_chat, &o, &call));
-    expect_ok(naru_call_send(call, "x", 1, PATIENCE));
-    expect_code(1, naru_call_take(call, PATIENCE, &p));
-    expect_ok(naru_call_release(call, &p));
-    expect_code(-ETIMEDOUT, naru_call_take(call, PATIENCE, &p));
-    expect_code(NARU_STATUS_DEADLINE_EXCEEDED, last_status());
-    expect_code(-ETIMEDOUT, naru_call_send(call, "x", 1, PATIENCE));
-    naru_call_close(call);
-    await_count(&seen->ended, 1);
+    /* streams have one, too, on both sides; their first answer comes before */
+    expect(stream_expires(w.client, 2 * NARU_S) || stream_expires(w.client, 10 * NARU_S));
     o.timeout = 1; /* over before it begins */
     expect_code(-ETIMEDOUT, naru_client_invoke(w.client, &r_add, &n, sizeof n, &o, &p));
     expect_code(-EINVAL, naru_client_invoke(
@@ -554,7 +565,7 @@ static void deadlines_in_the_loop(void)
     while (n_ended < 20)
         expect_ok(naru_client_process(w.client, PATIENCE));
     expect(ends[NARU_STATUS_DEADLINE_EXCEEDED] == 20);
-    expect(test_now() - before < 2 * NARU_S);
+    expect(test_now() - before < PATIENCE);
     await_count(&seen->running, 0); /* those that it heard of in time */
     n.a = 1;
     expect_ok(naru_client_invoke(w.client, &r_hold, &n, sizeof n, NULL, NULL));
@@ -618,15 +629,20 @@ static void told_of_once(void)
     expect(naru_client_invoke(w.client, &r_none, "", 0, NULL, NULL) < 0);
     await_told(&mine, 3, NARU_STATUS_UNIMPLEMENTED, "test.T/None");
     n = (struct numbers){60 * NARU_S, 0};
-    expect_code(-ETIMEDOUT, naru_client_invoke(w.client, &r_sleep, &n, sizeof n, &o, NULL));
-    await_told(&mine, 4, NARU_STATUS_DEADLINE_EXCEEDED, "test.T/Sleep");
+    int calls = 3;
+    do { /* on a busy machine the time may be over before the server has heard of it */
+        expect_code(-ETIMEDOUT, naru_client_invoke(w.client, &r_sleep, &n, sizeof n, &o, NULL));
+        await_told(&mine, ++calls, NARU_STATUS_DEADLINE_EXCEEDED, "test.T/Sleep");
+        expect(mine.took >= o.timeout && mine.message[0]);
+        for (int i = 0; i < 5000 && server->n == 2; i++)
+            usleep(1000);
+    } while (server->n == 2);
     await_told(server, 3, -1, "test.T/Sleep"); /* whose clock was first */
-    expect(mine.took >= o.timeout && mine.message[0]);
     call = begin(w.client, &r_hold);
     naru_call_close(call);
-    await_told(&mine, 5, NARU_STATUS_CANCELLED, "test.T/Hold");
+    await_told(&mine, calls + 1, NARU_STATUS_CANCELLED, "test.T/Hold");
     end_world(&w);
-    expect(mine.n == 5 && server->n == 3);
+    expect(mine.n == calls + 1 && server->n == 3);
 }
 
 static void trace_in_nested_calls(void)
@@ -641,7 +657,7 @@ static void trace_in_nested_calls(void)
     expect_adds(w.client);
     const struct naru_metadata sent[] = {{"traceparent", TRACE, strlen(TRACE)}, {"other", "x", 1}};
     const struct naru_call_options o = {
-        .size = sizeof o, .metadata = sent, .n_metadata = 2, .timeout = 2 * NARU_S};
+        .size = sizeof o, .metadata = sent, .n_metadata = 2, .timeout = PATIENCE};
     naru_call *call;
     expect_ok(naru_call_begin(w.client, &r_nested, &o, &call));
     expect_ok(naru_call_send(call, inner_url, strlen(inner_url), PATIENCE));
@@ -655,25 +671,50 @@ static void trace_in_nested_calls(void)
     end_server(inner);
 }
 
+/* False: this machine was too busy for both calls to begin in time. */
+static bool nested_call_expires(naru_client *client, const char *inner_url, int64_t timeout)
+{
+    const struct naru_call_options o = {.size = sizeof o, .timeout = timeout};
+    naru_call *call;
+    expect_ok(naru_call_begin(client, &r_nested, &o, &call));
+    if (naru_call_send(call, inner_url, strlen(inner_url), PATIENCE) < 0)
+        expect_code(NARU_STATUS_DEADLINE_EXCEEDED, last_status());
+    int64_t end = test_now() + timeout;
+    while (seen->running == 0 && test_now() < end)
+        usleep(500);
+    bool began = seen->running > 0;
+    int64_t left = seen->left;
+    expect_code(-ETIMEDOUT, naru_call_wait(call, PATIENCE));
+    naru_call_close(call);
+    if (began) {
+        expect(left > 0 && left <= timeout); /* the inner call has it from the outer */
+        await_count(&seen->cancelled, 1); /* the innermost handler */
+        await_count(&seen->ended, 1);
+    }
+    return began;
+}
+
 static void nested_calls(void)
 {
     char inner_url[160];
     snprintf(inner_url, sizeof inner_url, "unix:%s/inner", test_directory);
     naru_channel *none;
-    pid_t inner = start_server(&(struct setup){.url = inner_url, .options.workers = 4}, &none);
-    struct world w = begin_world(&(struct setup){.options.workers = 2}, NULL);
-    const struct naru_call_options o = {.size = sizeof o, .timeout = 2 * NARU_S};
-    naru_call *call;
-    expect_adds(w.client); /* there is a connection: the time is for both calls to begin */
-    expect_ok(naru_call_begin(w.client, &r_nested, &o, &call));
-    expect_ok(naru_call_send(call, inner_url, strlen(inner_url), PATIENCE));
-    await_count(&seen->running, 1);
-    expect(seen->left > 0 && seen->left <= o.timeout); /* the inner call has it from the outer */
-    expect_code(-ETIMEDOUT, naru_call_wait(call, PATIENCE));
-    naru_call_close(call);
-    await_count(&seen->cancelled, 1); /* the innermost handler */
-    await_count(&seen->ended, 1);
-    call = begin(w.client, &r_nested); /* and cancelled from outside */
+    struct world w;
+    pid_t inner;
+    bool expired = false;
+    for (int64_t timeout = 2 * NARU_S; !expired; timeout *= 5) {
+        expect(timeout < PATIENCE);
+        inner = start_server(&(struct setup){.url = inner_url, .options.workers = 4}, &none);
+        w = begin_world(&(struct setup){.options.workers = 2}, NULL);
+        expect_adds(w.client); /* there is a connection: the time is for both calls to begin */
+        expired = nested_call_expires(w.client, inner_url, timeout);
+        if (!expired) {
+            end_world(&w);
+            end_server(inner);
+            seen->running = seen->cancelled = seen->ended = 0;
+        }
+    }
+    naru_call *call = begin(w.client, &r_nested); /* and cancelled from outside */
     expect_ok(naru_call_send(call, inner_url, strlen(inner_url), PATIENCE));
     await_count(&seen->running, 1);
     expect_ok(naru_call_cancel(call));
@@ -1163,7 +1204,7 @@ static void events_in_a_foreign_loop(void)
     int ended = 0;
     for (int64_t end = test_now() + PATIENCE; ended < 5 && test_now() < end;) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
-        expect(poll(&p, 1, 5000) == 1);
+        expect(poll(&p, 1, PATIENCE_MS) == 1);
         int r;
         while ((r = naru_client_process(w.client, NARU_NOWAIT)) > 0)
             ;
@@ -1176,9 +1217,10 @@ static void events_in_a_foreign_loop(void)
         expect(tallies[i].messages == 1000);
     /* nothing to do: nothing to be told */
     struct pollfd p = {.fd = fd, .events = POLLIN};
-    for (int i = 0; i < 5 && poll(&p, 1, 50) == 1; i++)
+    int told = 0;
+    for (; told < 20 && poll(&p, 1, 50) == 1; told++)
         naru_client_process(w.client, NARU_NOWAIT);
-    expect(poll(&p, 1, 50) == 0);
+    expect(told < 20);
     expect_adds(w.client);
     end_world(&w);
 }
@@ -1209,7 +1251,7 @@ static void events_beside_a_waiting_thread(void)
         for (int64_t end = test_now() + PATIENCE; n_ended < i && test_now() < end;) {
             naru_client_process(w.client, NARU_NOWAIT);
             if (n_ended < i)
-                expect(poll(&p, 1, 5000) == 1);
+                expect(poll(&p, 1, PATIENCE_MS) == 1);
         }
         expect(n_ended == i && ends[0] == i);
     }
@@ -1248,7 +1290,7 @@ static void server_killed(void)
         expect((intptr_t)status == NARU_STATUS_UNAVAILABLE);
     }
     int64_t took = test_now() - before;
-    expect(took < 2 * NARU_S);
+    expect(took < PATIENCE);
     printf("# %s: calls ended %.1f ms after the server's death\n", carrier->name,
            (double)took / 1e6);
     naru_call_close(call);
@@ -1297,7 +1339,6 @@ static void client_killed(void)
     await_count(&seen->cancelled, 6);
     printf("# %s: handlers learnt of the client's death after %.1f ms\n", carrier->name,
            (double)(test_now() - before) / 1e6);
-    expect(test_now() - before < 2 * NARU_S);
     if (!carrier->pair) { /* and the server serves on */
         naru_client *c;
         expect_ok(naru_client_open(seen->url, usual_options(), &c));
