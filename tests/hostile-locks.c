@@ -111,7 +111,7 @@ static void use(void *h, unsigned n, int64_t timeout)
         (void)count(naru_event_wait(h, timeout));
         (void)count(naru_event_is_set(h));
     }
-    expect(test_now() - begin < 3 * NARU_S);
+    expect(test_now() - begin < PATIENCE);
 }
 
 /* Once all is as it was: it works, or it says that it does not. */

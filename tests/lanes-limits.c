@@ -517,7 +517,7 @@ static void without_inotify_inside(void)
     expect(!told(c, 20) || naru_channel_recv(c, 0, bytes, 8, NULL, NARU_NOWAIT) == -EAGAIN);
     kill(pid, SIGKILL);
     expect(waitpid(pid, NULL, 0) == pid);
-    expect(told(c, 2000));
+    expect(told(c, PATIENCE_MS));
     struct naru_info info;
     expect_code(1, naru_channel_recv(c, 0, bytes, 8, &info, NARU_NOWAIT));
     expect(info.flags & NARU_REDELIVERED);

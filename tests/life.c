@@ -48,7 +48,7 @@ static bool held(void)
 
 static void falls(void)
 {
-    int64_t end = test_now() + 2 * NARU_S;
+    int64_t end = test_now() + PATIENCE;
     while (held()) {
         expect(test_now() < end);
         usleep(100);
@@ -412,7 +412,7 @@ static void frozen(void)
     snprintf(number, sizeof number, "%d", (int)holder);
     write_word("cgroup.procs", number);
     write_word("freezer.state", "FROZEN");
-    for (int64_t end = test_now() + 2 * NARU_S; strncmp(state, "FROZEN", 6) != 0;) {
+    for (int64_t end = test_now() + PATIENCE; strncmp(state, "FROZEN", 6) != 0;) {
         char path[300];
         snprintf(path, sizeof path, "%s/freezer.state", cgroup);
         int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -426,7 +426,7 @@ static void frozen(void)
     expect(before && after);
     falls();
     waitpid(holder, NULL, 0);
-    for (int i = 0; i < 1000 && rmdir(cgroup) < 0; i++)
+    for (int i = 0; i < PATIENCE_MS && rmdir(cgroup) < 0; i++)
         usleep(1000);
     expect(access(cgroup, F_OK) < 0);
     close_file();

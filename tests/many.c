@@ -342,7 +342,7 @@ static void redelivery(void)
     expect(first == 0 && info.flags == NARU_REDELIVERED);
     for (uint32_t i = 1; i < 3; i++)
         expect(recv_number(r, &info) == i && info.flags == NARU_REDELIVERED);
-    expect(test_now() - begun < 2 * NARU_S);
+    expect(test_now() - begun < PATIENCE);
     waitpid(pid, NULL, 0);
     naru_channel_close(s);
     naru_channel_close(r);
@@ -438,7 +438,7 @@ static void removed_while_waiting(void)
     pthread_create(&thread, NULL, remove_soon, url);
     int64_t begun = test_now();
     expect_code(-EIDRM, naru_channel_recv(r, 0, url + 200, 8, NULL, PATIENCE));
-    expect(test_now() - begun < 2 * NARU_S);
+    expect(test_now() - begun < PATIENCE);
     pthread_join(thread, NULL);
     expect_code(-EIDRM, naru_channel_send(s, 1, "x", 1, PATIENCE));
     again = queue(NARU_RECV); /* another one */
@@ -552,7 +552,7 @@ static void dead_subscriber(void)
         subscribes_and_dies(NULL);
     waitpid(pid, NULL, 0);
     for (uint32_t n = 0; n < 1000; n++)
-        send_number(p, n); /* waits for the dead one 2 s at the most */
+        send_number(p, n); /* waits for the dead one, and not for ever */
     naru_channel_close(p);
     expect_ok(naru_remove(here()));
 }

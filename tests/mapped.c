@@ -339,7 +339,7 @@ static void stopped_while_cutting(void)
     const char *url = test_url(form);
     char usual[16] = "";
     int status;
-    for (int i = 0; i < 100 && atoi(usual) <= 1; i++) { /* another run of this test lowers it */
+    for (int i = 0; i < PATIENCE_MS / 50 && atoi(usual) <= 1; i++) { /* another run of this test lowers it */
         FILE *f = fopen(break_time, "r");
         expect(f && fgets(usual, sizeof usual, f));
         fclose(f);
@@ -1109,11 +1109,14 @@ static void owns_and_dies(void *arg)
     raise(SIGKILL);
 }
 
+static int opened[2]; /* a pipe */
+
 static void waits_for_it(void *arg)
 {
     naru_semaphore *s;
     struct naru_semaphore_options o = {.size = sizeof o, .flags = NARU_EXISTING};
     expect_ok(naru_semaphore_open(arg, &o, &s));
+    expect(write(opened[1], "o", 1) == 1);
     expect_code(-EIDRM, naru_semaphore_acquire(s, 1, PATIENCE));
     naru_semaphore_close(s);
 }
@@ -1151,7 +1154,12 @@ static void files_of_their_own(void)
     there.value = 3;
     expect_code(-EEXIST, naru_semaphore_open(url, &there, &other));
     expect_ok(naru_semaphore_acquire(s, 2, PATIENCE));
+    char byte;
+    expect(pipe(opened) == 0);
     pid = start_child(waits_for_it, (void *)(uintptr_t)url);
+    close(opened[1]);
+    expect(read(opened[0], &byte, 1) == 1);
+    close(opened[0]);
     usleep(50000);
     expect_ok(naru_remove(url)); /* whoever waits is told */
     end_child(pid);

@@ -224,7 +224,7 @@ static void killed_with_a_child(void)
     }
     waitpid(pid, NULL, 0);
     expect_code(0, open_it(here(), &region, &o));
-    int64_t end = test_now() + 2000000000;
+    int64_t end = test_now() + PATIENCE;
     while (!naru__object_died(&o, 0))
         expect(test_now() < end);
     cleaned = 0;
