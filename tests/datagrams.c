@@ -416,9 +416,9 @@ static void apart_in_a_loop(void)
     }
     expect(woken >= 1 && woken <= 12); /* a busy machine lets it look less often, never more */
     in = queue(url, NARU_RECV);
-    expect_code(1, poll(&p, 1, 1000));
+    expect_code(1, poll(&p, 1, PATIENCE_MS));
     expect_ok(naru_channel_send(out, 1, "x", 1, NARU_NOWAIT));
-    expect_code(1, poll(&p, 1, 1000)); /* there is room */
+    expect_code(1, poll(&p, 1, PATIENCE_MS)); /* there is room */
     hear(in, "x");
     naru_channel_close(in);
     naru_channel_close(out);
@@ -671,7 +671,7 @@ static void flooded(void)
     }
     int64_t before = test_now();
     expect_code(-ETIMEDOUT, naru_channel_recv(in, 0, &byte, 1, NULL, 100 * NARU_MS));
-    expect(test_now() - before < 2 * NARU_S);
+    expect(test_now() - before < PATIENCE);
     for (before = test_now(); test_now() < before + NARU_S;) { /* no call takes all of them */
         expect_ok(naru_stats(in, &stats));
         uint64_t dropped = stats.dropped;
@@ -730,8 +730,10 @@ static void packets_second_user(void)
     expect(peer.uid == 65534 && peer.pid == child);
     hear(c, "by the mode");
     naru_channel_close(c);
-    expect_code(-ETIMEDOUT, naru_channel_accept(abstract, NARU_S, &c));
-    expect_ok(naru_stats(abstract, &stats));
+    for (int64_t end = test_now() + PATIENCE; stats.dropped == 0 && test_now() < end;) {
+        expect_code(-ETIMEDOUT, naru_channel_accept(abstract, 100 * NARU_MS, &c));
+        expect_ok(naru_stats(abstract, &stats));
+    }
     expect(stats.dropped == 1 && strstr(stats.note, "uid 65534"));
     end_child(child);
     naru_channel_listener_close(shut);
@@ -923,23 +925,14 @@ static void udp_foreign(void)
 
 static void subscribe(void *url)
 {
-    naru_channel *in;
+    naru_channel *in, *ready = queue(test_url("fifo:%s/ready"), NARU_SEND);
     expect_ok(naru_topic_open(url, NARU_RECV, NULL, &in));
+    say(ready, "there");
+    naru_channel_close(ready);
     for (int i = 0; i < 100; i++) {
         char text[32];
         snprintf(text, sizeof text, "news %d", i);
-        char got[32];
-        ssize_t n;
-        do { /* those sent until everybody was there */
-            n = naru_channel_recv(in, 0, got, sizeof got, NULL, PATIENCE);
-            expect_ok(n);
-        } while (i == 0 && n == 4 && memcmp(got, "wait", 4) == 0);
-        expect(n == (ssize_t)strlen(text) && memcmp(got, text, (size_t)n) == 0);
-        if (i == 0) {
-            naru_channel *ready = queue(test_url("fifo:%s/ready"), NARU_SEND);
-            say(ready, "there");
-            naru_channel_close(ready);
-        }
+        hear(in, text);
     }
     naru_channel_close(in);
 }
@@ -954,18 +947,11 @@ static void publish(const char *url)
     pid_t child[2];
     for (int i = 0; i < 2; i++)
         child[i] = start_child(subscribe, (void *)(uintptr_t)url);
-    usleep(200000); /* both have most likely joined; the first message tells for sure */
-    char got[8];
-    int there = 0;
     naru_channel *own;
     expect_ok(naru_topic_open(url, NARU_RECV, NULL, &own));
-    say(out, "news 0");
-    while (there < 2) {
-        expect_code(5, naru_channel_recv(ready, 0, got, sizeof got, NULL, PATIENCE));
-        there++;
-    }
-    hear(own, "news 0");
-    for (int i = 1; i < 100; i++) {
+    for (int i = 0; i < 2; i++)
+        hear(ready, "there");
+    for (int i = 0; i < 100; i++) {
         char text[32];
         snprintf(text, sizeof text, "news %d", i);
         say(out, text);
