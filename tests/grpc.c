@@ -757,10 +757,10 @@ static void keepalive(void)
     say(&w, &b);
     await_end(&w, &o);
     usleep(1100000); /* without a call nobody is asked, and silence does not count */
+    int64_t began = test_now();
     begin(&w, &stream, &o);
     await_frames(&w, HEADERS, 0, 3, 1);
-    expect(seen(&w, PING, 0, 0, NULL) == 0);
-    int64_t began = test_now();
+    expect(seen(&w, PING, 0, 0, NULL) == 0 || test_now() - began > NARU_S / 2);
     for (int i = 1; i <= 2; i++) {
         await_frames(&w, PING, 0, 0, i);
         expect(o.ends == 0);

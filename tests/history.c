@@ -14,6 +14,8 @@
  * last message, sleeps more, and runs beside other tests. */
 #include <naru/naru.h>
 
+#include "patience.h"
+
 #include "base/fault.h"
 #include "os/map.h"
 
@@ -364,7 +366,7 @@ static void receiver(struct seat *me, uint64_t s)
             continue;
         if (!topic || all_seen(v))
             break;
-        end = end ? end : now() + 2 * NARU_S;
+        end = end ? end : now() + PATIENCE;
         if (now() > end)
             failed("a subscriber has not seen all in the end");
     }
@@ -451,7 +453,7 @@ static void disturb(int64_t end, uint64_t *s)
         if (all->got + all->again != did) {
             did = all->got + all->again;
             last = now();
-        } else if (now() - last > 5 * NARU_S) {
+        } else if (now() - last > PATIENCE) {
             failed("nothing is received any more");
         }
     }

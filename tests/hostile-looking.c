@@ -440,7 +440,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         if (!all_values && argc > 1 && !strstr(cases[i].name, argv[1]))
             continue;
-        bool ok = run_case(cases[i].name, cases[i].run, all_values ? 1200 : 120, why, sizeof why);
+        bool ok = run_case(cases[i].name, cases[i].run, all_values ? 1200 : 300, why, sizeof why);
         tap_result(ok, cases[i].name, why);
     }
     return tap_end();

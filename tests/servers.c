@@ -131,7 +131,7 @@ static void ask(void *url)
     }
     printf("# the slowest of 1 000 answers took %.2f ms\n", (double)slowest / 1e6);
     fflush(stdout);
-    expect(slowest < 2 * NARU_S);
+    expect(slowest < PATIENCE);
     naru_channel_close(c);
 }
 
