@@ -17,9 +17,9 @@ teardown() {
 }
 
 @test "send and recv carry messages with types" {
-    timeout 10 "$NARU" recv "fifo:$D/q" --count 3 --format json >out 3>&- &
-    "$NARU" send "fifo:$D/q" --type 7 one two --timeout 5
-    printf 'three\n' | "$NARU" send "fifo:$D/q" --timeout 5
+    timeout 30 "$NARU" recv "fifo:$D/q" --count 3 --format json >out 3>&- &
+    "$NARU" send "fifo:$D/q" --type 7 one two --timeout 20
+    printf 'three\n' | "$NARU" send "fifo:$D/q" --timeout 20
     wait $!
     [ "$(jq -r '[.type,.text]|join(" ")' out)" = "7 one
 7 two
@@ -27,10 +27,10 @@ teardown() {
 }
 
 @test "hex, json and raw formats go both ways" {
-    timeout 10 "$NARU" recv "fifo:$D/q" --count 3 --format hex >out 3>&- &
-    printf '00ff10\n' | "$NARU" send "fifo:$D/q" --format hex --timeout 5
-    printf '{"type":3,"text":"hi"}\n' | "$NARU" send "fifo:$D/q" --format json --timeout 5
-    printf 'a\nb' | "$NARU" send "fifo:$D/q" --format raw --timeout 5
+    timeout 30 "$NARU" recv "fifo:$D/q" --count 3 --format hex >out 3>&- &
+    printf '00ff10\n' | "$NARU" send "fifo:$D/q" --format hex --timeout 20
+    printf '{"type":3,"text":"hi"}\n' | "$NARU" send "fifo:$D/q" --format json --timeout 20
+    printf 'a\nb' | "$NARU" send "fifo:$D/q" --format raw --timeout 20
     wait $!
     [ "$(cat out)" = "00ff10
 6869
@@ -38,8 +38,8 @@ teardown() {
 }
 
 @test "select picks by type" {
-    timeout 10 "$NARU" recv "fifo:$D/q" --type 2 --count 1 >out 3>&- &
-    "$NARU" send "fifo:$D/q" --format json --timeout 5 <<<'{"type":1,"text":"no"}
+    timeout 30 "$NARU" recv "fifo:$D/q" --type 2 --count 1 >out 3>&- &
+    "$NARU" send "fifo:$D/q" --format json --timeout 20 <<<'{"type":1,"text":"no"}
 {"type":2,"text":"yes"}'
     wait $!
     [ "$(cat out)" = yes ]
@@ -54,12 +54,12 @@ teardown() {
 @test "dd at the other end of FIFOs and of pipes, in blocks that fit nothing" {
     head -c 1000003 /dev/urandom >data
     mkfifo f
-    timeout 10 dd if=f of=out bs=777 2>/dev/null 3>&- &
-    "$NARU" write "fifo:$D/f" --timeout 5 <data
+    timeout 30 dd if=f of=out bs=777 2>/dev/null 3>&- &
+    "$NARU" write "fifo:$D/f" --timeout 20 <data
     wait $!
     cmp data out
-    timeout 10 "$NARU" read "fifo:$D/f" >out 3>&- &
-    timeout 10 dd if=data of=f bs=4097 2>/dev/null
+    timeout 30 "$NARU" read "fifo:$D/f" >out 3>&- &
+    timeout 30 dd if=data of=f bs=4097 2>/dev/null
     wait $!
     cmp data out
     "$NARU" run --via pipe "dd if=data bs=5000 status=none" "dd bs=4093 status=none" >out
@@ -69,37 +69,41 @@ teardown() {
 }
 
 @test "cat and printf at the other end of streams" {
-    timeout 10 "$NARU" read "fifo:$D/f" >out 3>&- &
+    timeout 30 "$NARU" read "fifo:$D/f" >out 3>&- &
     while [ ! -p f ]; do sleep 0.01; done
     printf 'from the shell\n' >f
     wait $!
     [ "$(cat out)" = "from the shell" ]
-    timeout 10 cat f >out2 3>&- &
-    echo "to the shell" | "$NARU" write "fifo:$D/f" --timeout 5
+    timeout 30 cat f >out2 3>&- &
+    echo "to the shell" | "$NARU" write "fifo:$D/f" --timeout 20
     wait $!
     [ "$(cat out2)" = "to the shell" ]
 }
 
 @test "a killed receiver: the sender goes on with the next" {
-    timeout 20 "$NARU" recv "fifo:$D/q" >/dev/null 3>&- &
+    timeout 30 "$NARU" recv "fifo:$D/q" >/dev/null 3>&- &
     victim=$!
-    seq 1 200000 | "$NARU" send "fifo:$D/q" --timeout 10 3>&- &
+    seq 1 200000 | "$NARU" send "fifo:$D/q" --timeout 20 3>&- &
     sender=$!
     sleep 0.05
-    pkill -KILL -P $victim || true
-    timeout 20 "$NARU" recv "fifo:$D/q" --timeout 1 >out 3>&- || true
+    until pkill -KILL -P $victim; do sleep 0.01; done
+    timeout 30 "$NARU" recv "fifo:$D/q" >out 3>&- &
+    next=$!
     wait $sender
+    for _ in $(seq 2000); do [ "$(tail -1 out)" != 200000 ] || break; sleep 0.01; done
+    kill $next
+    wait $next || true
     [ "$(tail -1 out)" = 200000 ]
     sort -n -c out
 }
 
 @test "recv --count leaves the rest to the next one" { # it went with what was read ahead
-    timeout 10 "$NARU" send "fifo:$D/q" one two three --timeout 5 3>&- &
+    timeout 30 "$NARU" send "fifo:$D/q" one two three --timeout 20 3>&- &
     while [ ! -p q ]; do sleep 0.01; done
     sleep 0.1
-    run timeout 10 "$NARU" recv "fifo:$D/q" --count 1 --timeout 5
+    run timeout 30 "$NARU" recv "fifo:$D/q" --count 1 --timeout 20
     [ "$output" = one ]
-    run timeout 10 "$NARU" recv "fifo:$D/q" --count 2 --timeout 5
+    run timeout 30 "$NARU" recv "fifo:$D/q" --count 2 --timeout 20
     [ "$output" = "two
 three" ]
     wait $!
@@ -120,7 +124,7 @@ three" ]
 
 @test "run: a reader that has had enough ends the pipeline, over every kind" {
     for via in $KINDS; do
-        run timeout 10 "$NARU" run --via $via 'yes' 'head -1' # over a queue it hung
+        run timeout 30 "$NARU" run --via $via 'yes' 'head -1' # over a queue it hung
         [ "$status" -eq 0 ]
         [ "$output" = y ] # and nobody complains
     done
@@ -130,8 +134,8 @@ three" ]
 @test "run: a pump killed ends the pipeline with 1 and a sentence" {
     for way in in out; do
         for via in pipe:messages fifo:messages unix:messages posix-mq sysv-mq shm; do
-            timeout 10 "$NARU" run --via $via 'yes' 'cat >/dev/null' 2>said 3>&- &
-            for try in $(seq 100); do
+            timeout 30 "$NARU" run --via $via 'yes' 'cat >/dev/null' 2>said 3>&- &
+            for try in $(seq 1000); do
                 pump=$(pgrep -P "$(pgrep -P $!)" -f "pump $way 1" || true) # timeout's naru's
                 [ -z "$pump" ] || break
                 sleep 0.02
@@ -157,7 +161,7 @@ three" ]
 
 @test "run passes a signal on and leaves nothing" {
     TMPDIR=$D "$NARU" run --via fifo 'sleep 60' 'cat' 3>&- &
-    sleep 0.2
+    for _ in $(seq 2000); do [ "$(pgrep -cP $!)" -lt 2 ] || break; sleep 0.01; done
     kill -TERM $!
     wait $! || true
     [ -z "$(ls "$D")" ]
@@ -227,7 +231,7 @@ three" ]
     q=posix-mq:/naru-test-$$
     "$NARU" send "$q" --type 1 low
     "$NARU" send "$q" --type 9 high
-    run timeout 10 "$NARU" recv "$q" --count 2
+    run timeout 30 "$NARU" recv "$q" --count 2
     [ "$output" = "high
 low" ]
     run "$NARU" recv "$q" --select 3 --timeout 0.1
@@ -242,9 +246,9 @@ low" ]
     q=sysv-mq:$D#9
     "$NARU" send "$q" --type 1 first
     "$NARU" send "$q" --type 2 second
-    run timeout 10 "$NARU" recv "$q" --type 2 --count 1
+    run timeout 30 "$NARU" recv "$q" --type 2 --count 1
     [ "$output" = second ]
-    run timeout 10 "$NARU" recv "$q" --count 1
+    run timeout 30 "$NARU" recv "$q" --count 1
     [ "$output" = first ]
     "$NARU" recv "$q" >/dev/null 3>&- &
     sleep 0.2

@@ -15,7 +15,7 @@ teardown() {
     rm -rf "$D"
 }
 
-naru() { timeout 20 "$NARU" "$@"; }
+naru() { timeout 30 "$NARU" "$@"; }
 
 @test "show tells what a journal keeps, where cursors are, and who sends with which sync" {
     for i in 1 2 3 4 5; do naru send "$J" --sync each "message $i"; done
@@ -28,7 +28,7 @@ naru() { timeout 20 "$NARU" "$@"; }
     mkfifo hold
     naru send "$J" --sync 500 <hold >/dev/null 2>&1 &
     exec 8>hold # the sender is there as long as this is open
-    for _ in $(seq 300); do
+    for _ in $(seq 2000); do
         naru show --json "$J" | jq -e 'any(.parts[]; .role == "sends")' >/dev/null && break
         sleep 0.01
     done

@@ -16,10 +16,10 @@ teardown() {
     rm -rf "$D"
 }
 
-naru() { timeout 20 "$NARU" "$@"; }
+naru() { timeout 30 "$NARU" "$@"; }
 
 sees() { # until `naru show` of URL gives this to jq
-    for _ in $(seq 300); do
+    for _ in $(seq 2000); do
         naru show --json "$1" 2>/dev/null | jq -se "$2" >/dev/null && return
         sleep 0.01
     done
@@ -139,7 +139,7 @@ six" ]
 @test "nothing is lost while receivers and senders are killed" {
     for i in 1 2 3 4; do
         (while :; do
-            "$NARU" recv "$Q" --timeout 5 --json >>"out$i" 2>/dev/null || break
+            "$NARU" recv "$Q" --timeout 20 --json >>"out$i" 2>/dev/null || break
         done) 3>&- &
     done
     seq 1 3000 | "$NARU" send "$Q" 3>&- &

@@ -19,15 +19,15 @@ teardown() {
     rm -rf "$D"
 }
 
-naru() { timeout 20 "$NARU" "$@"; }
+naru() { timeout 30 "$NARU" "$@"; }
 
 until_file() { # until the file is there
-    for _ in $(seq 1000); do [ -e "$1" ] && return; sleep 0.01; done
+    for _ in $(seq 2000); do [ -e "$1" ] && return; sleep 0.01; done
     return 1
 }
 
 sees() { # until `naru show` of URL gives this to jq
-    for _ in $(seq 300); do
+    for _ in $(seq 2000); do
         naru show --json "$1" 2>/dev/null | jq -se "$2" >/dev/null && return
         sleep 0.01
     done
@@ -94,7 +94,7 @@ holds() { # URL FILE [OPTION...]: acquires in the background, until FILE is away
     holds "$S" two # by death, while the command goes on
     holder=$!
     kill -KILL $holder
-    [ "$(naru sem acquire "$S" --timeout 5 -- echo back)" = back ]
+    [ "$(naru sem acquire "$S" --timeout 20 -- echo back)" = back ]
     rm two
     naru show --json "$S" | jq -se ".[0].last_dead_owner == $holder and .[0].last_death != \"-\""
     "$NARU" sem acquire "$S" -- sleep 20 3>&- & # a signal ends the wait, too
@@ -117,8 +117,8 @@ holds() { # URL FILE [OPTION...]: acquires in the background, until FILE is away
         naru sem post "$url"
         naru sem post "$url" --json | jq -e '.posted == 1'
         [ "$(naru sem value "$url")" = 2 ]
-        naru sem wait "$url" --timeout 1
-        naru sem wait "$url" --timeout 1 --json | jq -e '.taken == 1'
+        naru sem wait "$url" --timeout 20
+        naru sem wait "$url" --timeout 20 --json | jq -e '.taken == 1'
         "$NARU" sem wait "$url" 3>&- &
         waiter=$!
         sleep 0.1
@@ -207,7 +207,7 @@ holds() { # URL FILE [OPTION...]: acquires in the background, until FILE is away
     [[ $output == *"a semaphore of uid"*"kind owned"*"owns_since"*"place"* ]]
     "$NARU" show --watch 0.2 "$S" >seen 3>&- &
     watcher=$!
-    for _ in $(seq 300); do
+    for _ in $(seq 2000); do
         [ "$(grep -c "a semaphore" seen)" -lt 2 ] || break
         sleep 0.05
     done

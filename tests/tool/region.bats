@@ -43,7 +43,7 @@ shows_and_removes() { # URL, the foreign program's form and name
 f = open(sys.argv[1], "r+b"); m = mmap.mmap(f.fileno(), 0); f.close(); print(flush=True); time.sleep(20)' \
         "/dev/shm/$name" >"$D/ready" 3>&- &
     pid=$!
-    for _ in $(seq 200); do [ -s "$D/ready" ] && break; sleep 0.05; done
+    for _ in $(seq 2000); do [ -s "$D/ready" ] && break; sleep 0.05; done
     "$NARU" show --json "posix-shm:/$name" |
         jq -e --argjson pid $pid '.parts | length == 1 and .[0].pid == $pid and .[0].access == "write"'
     kill $pid

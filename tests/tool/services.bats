@@ -23,7 +23,7 @@ serve() { # URL...
     "$NARU" serve "$@" 2>said 3>&- &
     pids="$pids $!"
     server=$!
-    for _ in $(seq 500); do
+    for _ in $(seq 2000); do
         [ "$(grep -c ' at ' said)" -eq $# ] && return
         sleep 0.01
     done
@@ -39,7 +39,7 @@ lies() { # HOW
     "$(dirname "$NARU")/../tests/lying-server" "$U" "$1" 3>&- &
     pids="$pids $!"
     server=$!
-    for _ in $(seq 500); do [ -S s ] && return; sleep 0.01; done
+    for _ in $(seq 2000); do [ -S s ] && return; sleep 0.01; done
     return 1
 }
 
@@ -121,7 +121,7 @@ lies() { # HOW
     serve "$U"
     "$NARU" call "$U" example.Store/Watch '{"prefix":"w"}' >watched 3>&- &
     watcher=$!
-    for _ in $(seq 500); do # it watches from some moment on
+    for _ in $(seq 2000); do # it watches from some moment on
         "$NARU" call "$U" example.Store/Put '{"key":"w"}' >put
         [ -s watched ] && break
     done
@@ -194,15 +194,15 @@ lies() { # HOW
     run "$NARU" call "$U" a.B/C --wait --deadline 0.3
     [ "$status" -eq 1 ]
     [[ $output == *DEADLINE_EXCEEDED* ]]
-    timeout 20 "$NARU" call "$U" example.Calculator/Add '{"a":5}' --wait >got 3>&- &
+    timeout 30 "$NARU" call "$U" example.Calculator/Add '{"a":5}' --wait >got 3>&- &
     waiting=$!
     sleep 0.1
     serve "$U"
     wait "$waiting"
     [ "$(cat got)" = '{"sum":5}' ]
-    timeout 20 "$NARU" call "$U" example.Store/Watch >got 2>why 3>&- &
+    timeout 30 "$NARU" call "$U" example.Store/Watch >got 2>why 3>&- &
     waiting=$!
-    for _ in $(seq 500); do
+    for _ in $(seq 2000); do
         "$NARU" call "$U" example.Store/Put '{"key":"x"}' >put
         [ -s got ] && break
     done
@@ -216,7 +216,8 @@ lies() { # HOW
 @test "servers that lie are found out" {
     for how in garbage nonsense endless dies silent; do
         lies "$how"
-        run timeout 20 "$NARU" describe "$U" lie.Service --deadline 5
+        [ "$how" = silent ] && deadline=1 || deadline=20
+        run timeout 30 "$NARU" describe "$U" lie.Service --deadline $deadline
         [ "$status" -eq 1 ]
         [[ $output == "naru describe: "* ]]
         [ "$(echo "$output" | wc -l)" -eq 1 ]
@@ -230,7 +231,7 @@ lies() { # HOW
         if [ "$how" = dies ]; then wait "$server"; rm -f s; else end; fi
     done
     lies answers
-    run timeout 20 "$NARU" call "$U" example.Calculator/Add
+    run timeout 30 "$NARU" call "$U" example.Calculator/Add
     [ "$status" -eq 1 ]
     [[ $output == *"6 bytes came that are no example.AddReply"* ]]
     end
@@ -258,11 +259,11 @@ lies() { # HOW
     "$NARU" serve tcp://127.0.0.1:0 --json --grace 10 >out 2>where 3>&- &
     server=$!
     pids=$server
-    for _ in $(seq 500); do [ -s where ] && break; sleep 0.01; done
+    for _ in $(seq 2000); do [ -s where ] && break; sleep 0.01; done
     url=$(jq -r .listening where)
     "$NARU" call "$url" grpc.health.v1.Health/Watch >watched 2>why 3>&- &
     watcher=$!
-    for _ in $(seq 500); do [ -s watched ] && break; sleep 0.01; done
+    for _ in $(seq 2000); do [ -s watched ] && break; sleep 0.01; done
     end
     jq -e '.calls >= 2 and .answered >= 1' out
     status=0

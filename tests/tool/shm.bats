@@ -14,12 +14,12 @@ teardown() {
 }
 
 here() { # until somebody listens at the path
-    for _ in $(seq 500); do [ -S "$1" ] && return; sleep 0.01; done
+    for _ in $(seq 2000); do [ -S "$1" ] && return; sleep 0.01; done
     return 1
 }
 
 sees() { # until `naru show` of URL gives this to jq
-    for _ in $(seq 300); do
+    for _ in $(seq 2000); do
         "$NARU" show --json "$1" 2>/dev/null | jq -se "$2" >/dev/null && return
         sleep 0.01
     done
@@ -32,9 +32,9 @@ sees() { # until `naru show` of URL gives this to jq
     for url in "shm:$D/door" "shm:$name"; do
         path=${url#shm:}
         [[ $path == /* ]] || path=/dev/shm/naru-$(id -u)/$name
-        printf 'one\ntwo\n' | timeout 20 "$NARU" listen "$url" --messages --type 7 >left 3>&- &
+        printf 'one\ntwo\n' | timeout 30 "$NARU" listen "$url" --messages --type 7 >left 3>&- &
         here "$path"
-        printf 'three\n' | timeout 20 "$NARU" connect "$url" --messages >right
+        printf 'three\n' | timeout 30 "$NARU" connect "$url" --messages >right
         wait $!
         [ "$(cat right)" = "one
 two" ]
@@ -84,7 +84,7 @@ two" ]
     [[ $output == *connection*pid*program*asleep* ]]
     "$NARU" show --watch 0.2 "shm:$D/door" >seen 3>&- &
     watcher=$!
-    for _ in $(seq 300); do
+    for _ in $(seq 2000); do
         [ "$(grep -c connection seen)" -lt 2 ] || break
         sleep 0.05
     done

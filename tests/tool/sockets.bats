@@ -14,16 +14,16 @@ teardown() {
 }
 
 here() { # until somebody listens at the path
-    for _ in $(seq 500); do [ -S "$1" ] && return; sleep 0.01; done
+    for _ in $(seq 2000); do [ -S "$1" ] && return; sleep 0.01; done
     return 1
 }
 
 @test "listen and connect carry both directions and end when both have" {
     head -c 3000001 /dev/urandom >a
     head -c 70001 /dev/urandom >b
-    timeout 20 "$NARU" listen "unix:$D/s" <a >got-b 3>&- &
+    timeout 30 "$NARU" listen "unix:$D/s" <a >got-b 3>&- &
     here s
-    timeout 20 "$NARU" connect "unix:$D/s" <b >got-a
+    timeout 30 "$NARU" connect "unix:$D/s" <b >got-a
     wait $!
     cmp a got-a
     cmp b got-b
@@ -31,10 +31,10 @@ here() { # until somebody listens at the path
 }
 
 @test "framed connections carry messages with types" {
-    printf 'one\ntwo\n' | timeout 20 "$NARU" listen "unix:$D/t" --messages --type 7 \
+    printf 'one\ntwo\n' | timeout 30 "$NARU" listen "unix:$D/t" --messages --type 7 \
         >left 3>&- &
     here t
-    printf 'three\n' | timeout 20 "$NARU" connect "unix:$D/t" --messages >right
+    printf 'three\n' | timeout 30 "$NARU" connect "unix:$D/t" --messages >right
     wait $!
     [ "$(cat right)" = "one
 two" ]
@@ -43,21 +43,21 @@ two" ]
 
 @test "socat at the other end of a unix socket, both ways round" {
     head -c 500001 /dev/urandom >data
-    timeout 20 socat -u "UNIX-LISTEN:$D/s" CREATE:got 3>&- &
+    timeout 30 socat -u "UNIX-LISTEN:$D/s" CREATE:got 3>&- &
     here s
-    timeout 20 "$NARU" connect "unix:$D/s" <data
+    timeout 30 "$NARU" connect "unix:$D/s" <data
     wait $!
     cmp data got
-    timeout 20 "$NARU" listen "unix:$D/t" </dev/null >got 3>&- &
+    timeout 30 "$NARU" listen "unix:$D/t" </dev/null >got 3>&- &
     here t
-    timeout 20 socat -u OPEN:data "UNIX-CONNECT:$D/t"
+    timeout 30 socat -u OPEN:data "UNIX-CONNECT:$D/t"
     wait $!
     cmp data got
 }
 
 @test "python at the other end of an abstract name" {
-    timeout 20 "$NARU" listen "unix:@naru-test-$$" </dev/null >got 3>&- &
-    for _ in $(seq 200); do
+    timeout 30 "$NARU" listen "unix:@naru-test-$$" </dev/null >got 3>&- &
+    for _ in $(seq 2000); do
         python3 -c "
 import socket
 s = socket.socket(socket.AF_UNIX)
@@ -73,7 +73,7 @@ s.sendall(b'from python')" 2>/dev/null && break
     run "$NARU" connect "unix:$D/s" </dev/null
     [ "$status" -eq 1 ]
     [[ $output == *"not there"* ]]
-    timeout 20 "$NARU" listen "unix:$D/s" </dev/null >got 3>&- &
+    timeout 30 "$NARU" listen "unix:$D/s" </dev/null >got 3>&- &
     here s
     pid=$(pgrep -P $!)
     run "$NARU" listen "unix:$D/s" --timeout 1 </dev/null

@@ -31,7 +31,7 @@ issue() { # NAME DNS
 }
 
 listening() { # FILE: where, once it is told there
-    for _ in $(seq 500); do
+    for _ in $(seq 2000); do
         where=$(sed -n 's/.* at //p' "$1" 2>/dev/null || true)
         [ -n "$where" ] && return
         sleep 0.01
@@ -42,25 +42,25 @@ listening() { # FILE: where, once it is told there
 @test "listen and connect carry both directions" {
     head -c 3000001 /dev/urandom >a
     head -c 70001 /dev/urandom >b
-    timeout 20 "$NARU" listen tls://127.0.0.1:0 --cert server.pem --key server.key <a >got-b 2>said 3>&- &
+    timeout 30 "$NARU" listen tls://127.0.0.1:0 --cert server.pem --key server.key <a >got-b 2>said 3>&- &
     pids=$!
     listening said
-    timeout 20 "$NARU" connect "$where" --ca ca.pem --server-name localhost <b >got-a
+    timeout 30 "$NARU" connect "$where" --ca ca.pem --server-name localhost <b >got-a
     wait "$pids"
     cmp a got-a
     cmp b got-b
 }
 
 @test "whoever has no certificate is not let in where --ca demands one, and is told" {
-    timeout 20 "$NARU" serve tls://127.0.0.1:0 --cert server.pem --key server.key --ca ca.pem 2>said 3>&- &
+    timeout 30 "$NARU" serve tls://127.0.0.1:0 --cert server.pem --key server.key --ca ca.pem 2>said 3>&- &
     pids=$!
     listening said
-    run -1 timeout 20 "$NARU" methods "$where" --ca ca.pem --server-name localhost
+    run -1 timeout 30 "$NARU" methods "$where" --ca ca.pem --server-name localhost
     [[ "$output" == *"demands a certificate"* ]]
-    run -0 timeout 20 "$NARU" methods "$where" --ca ca.pem --server-name localhost --cert alice.pem \
+    run -0 timeout 30 "$NARU" methods "$where" --ca ca.pem --server-name localhost --cert alice.pem \
         --key alice.key
     [[ "$output" == *example.Calculator* ]]
-    run -1 timeout 20 "$NARU" methods "$where" --ca ca.pem --cert alice.pem --key alice.key
+    run -1 timeout 30 "$NARU" methods "$where" --ca ca.pem --cert alice.pem --key alice.key
     [[ "$output" == *"is for localhost and not for the server's name 127.0.0.1"* ]]
 }
 
@@ -87,13 +87,13 @@ listening() { # FILE: where, once it is told there
 }
 
 @test "calls over grpcs: and tls: have the same answers" {
-    timeout 20 "$NARU" serve tls://127.0.0.1:0 --cert server.pem --key server.key 2>one 3>&- &
+    timeout 30 "$NARU" serve tls://127.0.0.1:0 --cert server.pem --key server.key 2>one 3>&- &
     pids=$!
-    timeout 20 "$NARU" serve grpcs://127.0.0.1:0 --cert server.pem --key server.key 2>two 3>&- &
+    timeout 30 "$NARU" serve grpcs://127.0.0.1:0 --cert server.pem --key server.key 2>two 3>&- &
     pids="$pids $!"
     for said in one two; do
         listening $said
-        run -0 timeout 20 "$NARU" call "$where" example.Calculator/Add '{"a":2,"b":40}' --ca ca.pem \
+        run -0 timeout 30 "$NARU" call "$where" example.Calculator/Add '{"a":2,"b":40}' --ca ca.pem \
             --server-name localhost
         [ "$output" = '{"sum":42}' ]
     done
@@ -101,43 +101,44 @@ listening() { # FILE: where, once it is told there
 
 @test "openssl at the other end, both ways round" {
     od -An -tx1 -v /dev/urandom | tr -d " \n" | head -c 500001 >data # a line of R would be a command
-    timeout 20 "$NARU" listen tls://127.0.0.1:0 --cert server.pem --key server.key \
-        < <(sleep 1) >got 2>said 3>&- & # s_client leaves when the other end has finished
+    timeout 30 "$NARU" listen tls://127.0.0.1:0 --cert server.pem --key server.key \
+        < <(for _ in $(seq 600); do ! cmp -s data got || break; sleep 0.05; done) \
+        >got 2>said 3>&- & # s_client leaves when the other end has finished
     pids=$!
     listening said
-    timeout 20 openssl s_client -quiet -no_ign_eof -CAfile ca.pem -connect "${where#tls://}" <data >out 2>&1 || true
+    timeout 30 openssl s_client -quiet -no_ign_eof -CAfile ca.pem -connect "${where#tls://}" <data >out 2>&1 || true
     wait "$pids"
     cmp data got
-    timeout 20 openssl s_server -accept 127.0.0.1:0 -naccept 1 -rev -cert server.pem -key server.key \
+    timeout 30 openssl s_server -accept 127.0.0.1:0 -naccept 1 -rev -cert server.pem -key server.key \
         </dev/null >heard 2>&1 3>&- &
     pids=$!
-    for _ in $(seq 500); do grep -q ACCEPT heard && break; sleep 0.01; done
+    for _ in $(seq 2000); do grep -q ACCEPT heard && break; sleep 0.01; done
     port=$(sed -n 's/^ACCEPT .*:\([0-9]*\)$/\1/p' heard)
-    printf 'hello there\n' | timeout 20 "$NARU" connect "tls://localhost:$port" --ca ca.pem >got
+    printf 'hello there\n' | timeout 30 "$NARU" connect "tls://localhost:$port" --ca ca.pem >got
     [ "$(cat got)" = "ereht olleh" ]
 }
 
 @test "read and write over tls:" {
-    timeout 20 "$NARU" listen tls://127.0.0.1:0 --cert server.pem --key server.key <ca.pem >got 2>said 3>&- &
+    timeout 30 "$NARU" listen tls://127.0.0.1:0 --cert server.pem --key server.key <ca.pem >got 2>said 3>&- &
     pids=$!
     listening said
-    timeout 20 "$NARU" read "$where" --ca ca.pem --server-name localhost --count 20 >bytes
+    timeout 30 "$NARU" read "$where" --ca ca.pem --server-name localhost --count 20 >bytes
     wait "$pids" || true
     cmp bytes <(head -c 20 ca.pem)
-    timeout 20 "$NARU" listen tls://127.0.0.1:0 --cert server.pem --key server.key </dev/null >got 2>told 3>&- &
+    timeout 30 "$NARU" listen tls://127.0.0.1:0 --cert server.pem --key server.key </dev/null >got 2>told 3>&- &
     pids=$!
     listening told
-    timeout 20 "$NARU" write "$where" --ca ca.pem --server-name localhost one two
+    timeout 30 "$NARU" write "$where" --ca ca.pem --server-name localhost one two
     wait "$pids"
     [ "$(cat got)" = "one
 two" ]
 }
 
 @test "files that cannot be used are said by name" {
-    run -1 timeout 20 "$NARU" listen tls://127.0.0.1:0
+    run -1 timeout 30 "$NARU" listen tls://127.0.0.1:0
     [[ "$output" == *"needs a certificate"* ]]
-    run -1 timeout 20 "$NARU" listen tls://127.0.0.1:0 --cert server.pem --key alice.key
+    run -1 timeout 30 "$NARU" listen tls://127.0.0.1:0 --cert server.pem --key alice.key
     [[ "$output" == *"alice.key is not that of the certificate in server.pem"* ]]
-    run -1 timeout 20 "$NARU" connect tls://127.0.0.1:1 --ca none.pem
+    run -1 timeout 30 "$NARU" connect tls://127.0.0.1:1 --ca none.pem
     [[ "$output" == *"none.pem cannot be read: No such file"* ]]
 }
