@@ -108,8 +108,13 @@ static void on_end(naru_call *call, void *arg, const struct naru_status *status)
 static const struct naru_call_events events = {
     .size = sizeof events, .message = on_message, .end = on_end};
 
+static int64_t stepped, gap; /* when the last time; the longest between two */
+
 static void step(struct world *w)
 {
+    int64_t now = test_now();
+    gap = now - stepped > gap ? now - stepped : gap;
+    stepped = now;
     for (int i = 0; i < 8; i++)
         (void)naru_client_process(w->client, i == 0 ? NARU_MS : NARU_NOWAIT);
     ssize_t n = recv(w->fd, w->in.at + w->in.n, sizeof w->in.at - w->in.n, MSG_DONTWAIT);
@@ -739,8 +744,14 @@ static void ended_early(void)
     close_world(&w);
 }
 
+/* Who could not run so long may have been too late with its answers. */
+static bool held_back(void)
+{
+    return gap > NARU_S / 5 || test_now() - stepped > NARU_S / 5;
+}
+
 /* Asked when it is silent, and lost when it stays so; an answer counts as life. */
-static void keepalive(void)
+static bool kept_alive(void)
 {
     static struct world w;
     struct bytes b = {.n = 0};
@@ -758,11 +769,18 @@ static void keepalive(void)
     await_end(&w, &o);
     usleep(1100000); /* without a call nobody is asked, and silence does not count */
     int64_t began = test_now();
+    stepped = began;
+    gap = 0;
     begin(&w, &stream, &o);
     await_frames(&w, HEADERS, 0, 3, 1);
-    expect(seen(&w, PING, 0, 0, NULL) == 0 || test_now() - began > NARU_S / 2);
+    expect(seen(&w, PING, 0, 0, NULL) == 0 || held_back());
     for (int i = 1; i <= 2; i++) {
-        await_frames(&w, PING, 0, 0, i);
+        while (o.ends == 0 && seen(&w, PING, 0, 0, NULL) < i && test_now() < began + PATIENCE)
+            step(&w);
+        if (o.ends > 0 && held_back()) {
+            close_world(&w);
+            return false;
+        }
         expect(o.ends == 0);
         expect(seen(&w, PING, 0, 0, &ping) == i);
         frame(&b, PING, ACK, 0, ping, 8);
@@ -772,6 +790,13 @@ static void keepalive(void)
     expect(test_now() - began >= 1500 * NARU_MS);
     expect(o.code == NARU_STATUS_UNAVAILABLE && strstr(o.text, "PING"));
     close_world(&w);
+    return true;
+}
+
+static void keepalive(void)
+{
+    for (int tries = 0; !kept_alive(); tries++)
+        expect(tries < 8);
 }
 
 /* How often a client may ask is the server's to say: GOAWAY says that it was too often. */
