@@ -418,6 +418,7 @@ static void serve(void *context)
     const struct start *start = context;
     struct naru_server_options options = start->setup->options;
     options.size = sizeof options;
+    usleep((useconds_t)start->setup->late_ms * 1000);
     int before = open_descriptors();
     if (start->b)
         naru_channel_close(start->b);
@@ -460,10 +461,16 @@ pid_t start_server(const struct setup *setup, naru_channel **ret_channel)
         naru_channel_close(start.a);
         *ret_channel = start.b;
     }
+    if (setup->late_ms == 0)
+        await_server();
+    return pid;
+}
+
+void await_server(void)
+{
     for (int64_t end = test_now() + PATIENCE; !seen->ready && test_now() < end;)
         usleep(500);
     expect(seen->ready);
-    return pid;
 }
 
 void end_server(pid_t pid)

@@ -1407,21 +1407,6 @@ static void nobody_can_come(void)
     expect(seen->cancelled == 1);
 }
 
-struct restart {
-    pid_t pid;
-    struct setup setup;
-    int wait_ms;
-};
-
-static void *start_later(void *context)
-{
-    struct restart *r = context;
-    naru_channel *none;
-    usleep((useconds_t)r->wait_ms * 1000);
-    r->pid = start_server(&r->setup, &none);
-    return NULL;
-}
-
 static void restart_under_a_waiting_client(void)
 {
     char url[256];
@@ -1441,18 +1426,17 @@ static void restart_under_a_waiting_client(void)
         .size = sizeof waits, .flags = NARU_WAIT_FOR_READY, .timeout = PATIENCE};
     expect_adds(w.client);
     snprintf(url, sizeof url, "%s", seen->url);
-    struct restart r = {0, {.url = url}, 100};
+    const struct setup late = {.url = url, .late_ms = 100};
     for (int i = 0; i < 3; i++) {
-        pthread_t thread;
         struct naru_payload p;
+        naru_channel *none;
         kill_server(w.server);
         expect_code(-ECONNRESET, add(w.client, 1, 1, &(int64_t){0}));
-        pthread_create(&thread, NULL, start_later, &r);
+        w.server = start_server(&late, &none); /* no thread forks it, while this one allocates */
         expect_ok(naru_client_invoke(w.client, &r_add, &(struct numbers){i, 1}, 16, &waits, &p));
         expect(*(const int64_t *)p.data == i + 1);
         naru_client_release(w.client, &p);
-        pthread_join(thread, NULL);
-        w.server = r.pid;
+        await_server();
         expect_adds(w.client);
     }
     /* a call that waits has a deadline, too */

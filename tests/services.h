@@ -36,6 +36,7 @@ struct setup {
     const char *url; /* NULL: the carrier's, in the case's directory */
     const char *also; /* and this one */
     bool foreign_loop;
+    int late_ms; /* it comes so much later, and is not waited for */
 };
 
 extern const struct carrier carriers[];
@@ -44,6 +45,7 @@ extern struct seen *seen;
 
 /* Starts the server and waits until it listens; pair: `ret_channel` is the client's end. */
 pid_t start_server(const struct setup *, naru_channel **ret_channel);
+void await_server(void);
 void end_server(pid_t); /* asks it to end, and checks that it did in order */
 void kill_server(pid_t);
 

@@ -306,7 +306,7 @@ static bool point(const struct operation *o, int kind, int at, int code, bool fo
     snprintf(w.url, sizeof w.url, "shm:%s/l", directory);
     o->prepare();
     *hook = (struct hook){.at = at, .code = code, .for_ever = for_ever};
-    alarm(20);
+    alarm(3 * PATIENCE / NARU_S);
     arm();
     long r = o->run();
     disarm();

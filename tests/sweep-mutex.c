@@ -236,7 +236,7 @@ static bool point(const struct operation *o, int form, int at, int code, bool fo
         need(naru_region_create(NULL, naru_lock_bytes(8), NULL, &w.region));
     o->prepare();
     *hook = (struct hook){.at = at, .code = code, .for_ever = for_ever};
-    alarm(20);
+    alarm(3 * PATIENCE / NARU_S);
     arm();
     long r = o->run();
     disarm();

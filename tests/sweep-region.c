@@ -384,7 +384,7 @@ static bool point(const struct operation *o, int form, int at, int code, bool fo
     name_it(form);
     o->prepare();
     *hook = (struct hook){.at = at, .code = code, .for_ever = for_ever};
-    alarm(20);
+    alarm(3 * PATIENCE / NARU_S);
     arm();
     long r = o->run();
     disarm();

@@ -397,7 +397,7 @@ static long send_vector(void)
 }
 static long send_to_nobody(void)
 {
-    long r = naru_channel_send(w.c[0], 1, "message", 7, soon);
+    long r = naru_channel_send(w.c[0], 1, "message", 7, in_vain);
     wrong_if(r >= 0 && w.form != UDP && w.form != TCP, "it was sent");
     return r == -ECONNREFUSED || r == -EPIPE || r == -ETIMEDOUT ? 0 : r;
 }
@@ -548,7 +548,7 @@ static bool point(const struct operation *o, int form, int at, int code, bool fo
     o->prepare();
     soon = at < 0 ? PATIENCE : 2 * NARU_MS;
     *hook = (struct hook){.at = at, .code = code, .for_ever = for_ever};
-    alarm(20);
+    alarm(3 * PATIENCE / NARU_S);
     arm();
     long r = o->run();
     disarm();

@@ -174,7 +174,7 @@ static bool point(int at, int code, bool for_ever, long *ret_points)
     wrong = NULL;
     memset(&w, 0, sizeof w);
     *hook = (struct hook){.at = at, .code = code, .for_ever = for_ever};
-    alarm(4 * PATIENCE / NARU_S);
+    alarm(3 * PATIENCE / NARU_S);
     arm();
     exchange();
     disarm();

@@ -833,7 +833,7 @@ static bool point(const struct operation *o, struct hook fails, long *ret_points
     wrong = NULL;
     o->prepare();
     *hook = fails;
-    alarm(20);
+    alarm(3 * PATIENCE / NARU_S);
     arm();
     long r = o->run();
     disarm();

@@ -341,7 +341,7 @@ static bool point(int at, int code, bool for_ever, long *ret_points)
     need(naru_server_add(w.server, &told, NULL));
     assert_true(meet(&w.client));
     *hook = (struct hook){.at = at, .code = code, .for_ever = for_ever};
-    alarm(4 * PATIENCE / NARU_S);
+    alarm(3 * PATIENCE / NARU_S);
     arm();
     exchange();
     disarm();
