@@ -830,7 +830,8 @@ static void small_buffer(void)
     expect_ok(naru_channel_send(e.out, type_of(4), "twelve bytes", 12, PATIENCE));
     expect_code(-EMSGSIZE, naru_channel_recv(e.in, 0, buf, 5, &info, PATIENCE));
     expect(info.size == 12);
-    expect_code(12, naru_channel_recv(e.in, shape->can & SELECT ? 4 : 0, buf, 100, &info, PATIENCE));
+    expect_code(12,
+                naru_channel_recv(e.in, shape->can & SELECT ? 4 : 0, buf, 100, &info, PATIENCE));
     expect(!(info.flags & NARU_REDELIVERED) && memcmp(buf, "twelve bytes", 12) == 0);
     finish();
 }

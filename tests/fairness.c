@@ -362,7 +362,8 @@ int main(int argc, char **argv)
                          kinds[kind], contenders);
                 if (argc == 2 && !strstr(name, argv[1]))
                     continue;
-                bool ok = run_case(name, measures ? measure : order, case_seconds(120), why, sizeof why);
+                bool ok =
+                    run_case(name, measures ? measure : order, case_seconds(120), why, sizeof why);
                 tap_result(ok, name, why);
             }
     for (kind = 0; kind < 3 && !measures; kind++) {

@@ -796,7 +796,8 @@ static void half_written(void)
     little.rlim_max = usual.rlim_max;
     signal(SIGXFSZ, SIG_IGN);
     setrlimit(RLIMIT_FSIZE, &little);
-    expect(naru_channel_send(c, 1, data, sizeof data, PATIENCE) < 0); /* the limit is in its middle */
+    expect(naru_channel_send(c, 1, data, sizeof data, PATIENCE) <
+           0); /* the limit is in its middle */
     expect_says("writing");
     expect_ok(naru_channel_send(c, 2, data, 8, PATIENCE));
     signal(SIGXFSZ, SIG_DFL); /* who opens it under such a limit writes by the mapping alone */

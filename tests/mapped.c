@@ -339,7 +339,8 @@ static void stopped_while_cutting(void)
     const char *url = test_url(form);
     char usual[16] = "";
     int status;
-    for (int i = 0; i < PATIENCE_MS / 50 && atoi(usual) <= 1; i++) { /* another run of this test lowers it */
+    for (int i = 0; i < PATIENCE_MS / 50 && atoi(usual) <= 1;
+         i++) { /* another run of this test lowers it */
         FILE *f = fopen(break_time, "r");
         expect(f && fgets(usual, sizeof usual, f));
         fclose(f);

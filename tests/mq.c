@@ -898,8 +898,8 @@ int main(int argc, char **argv)
         if (cases[i].privileged && !privileged)
             tap_skip(cases[i].name, "needs root and namespaces of its own");
         else
-            tap_result(run_case(cases[i].name, cases[i].run, case_seconds(60), why, sizeof why), cases[i].name,
-                       why);
+            tap_result(run_case(cases[i].name, cases[i].run, case_seconds(60), why, sizeof why),
+                       cases[i].name, why);
     }
     return tap_end();
 }

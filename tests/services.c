@@ -474,8 +474,8 @@ static bool stream_expires(naru_client *client, int64_t timeout)
     struct naru_payload p;
     naru_call *call;
     expect_ok(naru_call_begin(client, &r_chat, &o, &call));
-    bool answered = naru_call_send(call, "x", 1, PATIENCE) == 0 &&
-                    naru_call_take(call, PATIENCE, &p) == 1;
+    bool answered =
+        naru_call_send(call, "x", 1, PATIENCE) == 0 && naru_call_take(call, PATIENCE, &p) == 1;
     if (answered)
         expect_ok(naru_call_release(call, &p));
     expect_code(-ETIMEDOUT, naru_call_take(call, PATIENCE, &p));
@@ -688,7 +688,7 @@ static bool nested_call_expires(naru_client *client, const char *inner_url, int6
     naru_call_close(call);
     if (began) {
         expect(left > 0 && left <= timeout); /* the inner call has it from the outer */
-        await_count(&seen->cancelled, 1); /* the innermost handler */
+        await_count(&seen->cancelled, 1);    /* the innermost handler */
         await_count(&seen->ended, 1);
     }
     return began;

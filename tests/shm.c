@@ -773,8 +773,7 @@ static bool sleeps_each_time(unsigned flags, int64_t timeout)
         uint64_t before = sleeps();
         int tries = 0;
         do
-            expect_code(-ETIMEDOUT,
-                        naru_channel_recv(mine, 0, text, sizeof text, NULL, timeout));
+            expect_code(-ETIMEDOUT, naru_channel_recv(mine, 0, text, sizeof text, NULL, timeout));
         while (sleeps() == before && ++tries < 100);
         slept = sleeps() > before;
     }

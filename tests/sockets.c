@@ -523,7 +523,8 @@ static void second_user(void)
     child = start_child(imposter, url);
     int r;
     for (int64_t end = test_now() + PATIENCE;
-         (r = naru_stream_open(url, BOTH, NULL, PATIENCE, &s)) == -ECONNREFUSED && test_now() < end;)
+         (r = naru_stream_open(url, BOTH, NULL, PATIENCE, &s)) == -ECONNREFUSED &&
+         test_now() < end;)
         usleep(5000);
     expect_code(-EPERM, r);
     expect_says("of uid 65534");

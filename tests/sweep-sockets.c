@@ -293,8 +293,8 @@ static long send_descriptors(void)
     size_t n = 0;
     long r = naru_channel_send_fds(w.c[0], 1, "message", 7, (int[]){0, 1}, 2, soon);
     disarm();
-    long m =
-        naru_channel_recv_fds(w.c[1], 0, buffer, 8, NULL, got, 2, &n, r < 0 ? NARU_NOWAIT : PATIENCE);
+    long m = naru_channel_recv_fds(w.c[1], 0, buffer, 8, NULL, got, 2, &n,
+                                   r < 0 ? NARU_NOWAIT : PATIENCE);
     expect_both(m, n, got);
     wrong_if(r < 0 && m >= 0, "what failed to be passed arrived");
     wrong_if(r >= 0 && m < 0, "what was passed is not there");
