@@ -54,11 +54,9 @@ static const char *name_of(const struct fifo_stream *f)
 
 /* ---- reading ---- */
 
-/* read said 0. 0: the stream has ended; -EAGAIN: there is, or will be, a writer. */
-static int no_writer(struct fifo_stream *f)
+/* The last writer has gone. 0: the stream has ended; -EAGAIN: there will be another. */
+static int last_has_gone(struct fifo_stream *f)
 {
-    if (!naru__os_hung_up(f->in))
-        return -EAGAIN; /* nobody has come yet */
     if (f->until_hangup) {
         f->ended = true;
         return 0;
@@ -82,11 +80,15 @@ static ssize_t try_read(struct fifo_stream *f, void *buf, size_t n)
         return 1;
     }
     ssize_t r = naru__os_read(f->in, buf, n);
-    if (r != 0)
-        return r == -EAGAIN || r > 0 ? r
-                                     : naru__fail((int)r, "%s: reading failed: %s", name_of(f),
-                                                  naru__errno_text((int)r));
-    return no_writer(f);
+    if (r == 0 && !naru__os_hung_up(f->in))
+        return -EAGAIN; /* nobody has come yet */
+    if (r == 0)         /* or somebody has come, written and gone since the look */
+        r = naru__os_read(f->in, buf, n);
+    if (r > 0 || r == -EAGAIN)
+        return r;
+    return r == 0
+               ? last_has_gone(f)
+               : naru__fail((int)r, "%s: reading failed: %s", name_of(f), naru__errno_text((int)r));
 }
 
 static ssize_t fifo_read(naru_stream *stream, void *buf, size_t n, int64_t deadline)
