@@ -4,7 +4,7 @@
 
 setup_file() {
     export naru="$B/tool/naru"
-    "$naru" bench --quick --repetitions 2 --sizes 8,4096 --json --output "$TMPDIR/results" \
+    "$naru" bench --quick --repetitions 1 --sizes 8,4096 --json --output "$TMPDIR/results" \
         --html "$TMPDIR/page.html" >"$TMPDIR/cells" 2>"$TMPDIR/said"
     echo $? >"$TMPDIR/status"
 }
@@ -15,7 +15,7 @@ teardown_file() {
 
 @test "every cell was measured, and none was corrupt" {
     [ "$(cat "$TMPDIR/status")" = 0 ]
-    jq -es 'length > 10 and all(has("error") | not) and all(.repetitions == 2)' "$TMPDIR/cells"
+    jq -es 'length > 10 and all(has("error") | not) and all(.repetitions == 1)' "$TMPDIR/cells"
 }
 
 @test "each naru cell stands beside the raw one of its kind, a journal beside a queue in memory" {
