@@ -144,6 +144,19 @@ int naru__call_commit(struct naru_call *call, size_t size)
     return naru__call_send(call, data, size, false, NARU__NEVER);
 }
 
+/* Opens a client's call without a message, once the connection takes it. */
+static int open_empty(struct naru_call *call, bool end, int64_t deadline)
+{
+    int r;
+    while ((r = call->side->open(call, NULL, 0, end, deadline)) == -EAGAIN) {
+        call->shut = true;
+        r = call->side->await(call, 1, naru__call_can_send, deadline);
+        if (r < 0 || call->over)
+            break;
+    }
+    return r == 0 && call->over ? call->side->over(call) : r;
+}
+
 int naru__call_flush(struct naru_call *call, int64_t deadline)
 {
     lock(call);
@@ -151,14 +164,7 @@ int naru__call_flush(struct naru_call *call, int64_t deadline)
     if (call->over)
         r = call->side->over(call);
     else if (!call->flow.opened && call->side->open)
-        while ((r = call->side->open(call, NULL, 0, call->out_ended, deadline)) == -EAGAIN) {
-            call->shut = true;
-            r = call->side->await(call, 1, naru__call_can_send, deadline);
-            if (r < 0 || call->over)
-                break;
-        }
-    if (r == 0 && call->over)
-        r = call->side->over(call);
+        r = open_empty(call, call->out_ended, deadline);
     if (r == 0)
         call->side->sent(call);
     return unlock(call, r);
@@ -175,8 +181,8 @@ int naru__call_shutdown(struct naru_call *call)
         call->held_end = true;
     else if (!call->out_ended && call->flow.opened)
         r = call->carrier->ops->half_close(call->carrier, call);
-    else if (!call->out_ended)
-        r = call->side->open(call, NULL, 0, true, NARU__NEVER);
+    else if (!call->out_ended) /* with events, writable tells when to try again */
+        r = open_empty(call, true, call->has_events ? NARU__AT_ONCE : NARU__NEVER);
     if (r == 0)
         call->out_ended = true;
     if (r == 0)
