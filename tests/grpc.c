@@ -473,18 +473,24 @@ static void reset_at_each_moment(void)
 
 /* ---- GOAWAY ---- */
 
+/* Streams 1 and 3 of one connection. */
+static void begin_two(struct world *w, struct outcome *first, struct outcome *second)
+{
+    open_world(w);
+    begin(w, &stream, first);
+    accept_client(w, NULL);
+    await_frames(w, HEADERS, 0, 1, 1);
+    begin(w, &stream, second);
+    await_frames(w, HEADERS, 0, 3, 1);
+}
+
 /* What the server has taken goes on; what it has not goes to the next connection. */
 static void goaway(void)
 {
     static struct world w;
     struct bytes b = {.n = 0};
     struct outcome first, second, third;
-    open_world(&w);
-    begin(&w, &stream, &first);
-    accept_client(&w, NULL);
-    await_frames(&w, HEADERS, 0, 1, 1);
-    begin(&w, &stream, &second);
-    await_frames(&w, HEADERS, 0, 3, 1);
+    begin_two(&w, &first, &second);
     frame(&b, GOAWAY, 0, 0, "\0\0\0\x01\0\0\0\0", 8);
     say(&w, &b);
     await_end(&w, &second);
@@ -518,12 +524,7 @@ static void sent_away(void)
     static struct world w;
     struct bytes b = {.n = 0};
     struct outcome first, second;
-    open_world(&w);
-    begin(&w, &stream, &first);
-    accept_client(&w, NULL);
-    await_frames(&w, HEADERS, 0, 1, 1);
-    begin(&w, &stream, &second);
-    await_frames(&w, HEADERS, 0, 3, 1);
+    begin_two(&w, &first, &second);
     frame(&b, GOAWAY, 0, 0,
           "\0\0\0\x01\0\0\0\x0b"
           "enough",

@@ -500,7 +500,8 @@ NARU_API int naru_call_flush(naru_call *call, int64_t timeout);
  *
  * Returns: 0; shutting down twice is no error.
  * Errors: -EINVAL it is a server's call; those of naru_call_send.
- * Thread: one each way (sending). Fork: -ECHILD. Blocks: until there is a connection. */
+ * Thread: one each way (sending). Fork: -ECHILD. Blocks: until there is a connection with room for
+ * it; a call with events does not wait for room, and says -EAGAIN until it is writable. */
 NARU_API int naru_call_shutdown(naru_call *call);
 
 /* naru_call_take - takes the next message that the other side has sent
